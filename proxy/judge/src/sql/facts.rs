@@ -1,0 +1,181 @@
+//! What a statement touches: the result of understanding it, and all that policy and masking need.
+
+use schemas::event::Usage;
+use std::{collections::BTreeSet, ops::Range};
+
+/// A relation's object id in `pg_class`.
+pub type RelationId = u32;
+
+/// A base column: relation and attribute number. Attribute 0 stands for the whole row, a negative one for a system column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ColumnId {
+    /// The relation.
+    pub relation: RelationId,
+    /// Its attribute number.
+    pub attribute: i16,
+}
+
+/// What a statement does to a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Reads rows.
+    Select,
+    /// Adds rows.
+    Insert,
+    /// Changes rows.
+    Update,
+    /// Removes rows.
+    Delete,
+    /// Removes all rows.
+    Truncate,
+    /// COPY ... FROM.
+    CopyIn,
+    /// COPY ... TO.
+    CopyOut,
+    /// Takes a lock, by LOCK or FOR UPDATE.
+    Lock,
+    /// Defines a new relation or object of that name.
+    Create,
+    /// Changes its definition, owner, rights, comments, statistics.
+    Alter,
+    /// Removes it.
+    Drop,
+    /// Refreshes, analyzes, vacuums, clusters, reindexes.
+    Maintain,
+}
+
+/// A relation that a statement touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationUse {
+    /// Its id in the catalog snapshot; `None` for one that the snapshot does not know.
+    pub id: Option<RelationId>,
+    /// `schema.name` as in the catalog; as in the text where it is unknown.
+    pub name: String,
+    /// What is done to it.
+    pub actions: BTreeSet<Action>,
+    /// Reached through a view, a rule or a partitioned or inherited parent, not named in the text.
+    pub indirect: bool,
+}
+
+/// A base column that a statement touches, views and CTEs followed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ColumnUse {
+    /// Which.
+    pub column: ColumnId,
+    /// How.
+    pub usage: Usage,
+}
+
+/// One column of the statement's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Output {
+    /// Its name, as the client will see it.
+    pub name: String,
+    /// Every base column whose value can reach it, through views, CTEs, subqueries and expressions.
+    pub sources: BTreeSet<ColumnId>,
+    /// It is one column as it stands: no expression changed it.
+    pub direct: bool,
+    /// Its sources are not all known (a function that may read anything, a type that cannot be followed).
+    pub opaque: bool,
+}
+
+/// What a statement does to the session around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// BEGIN, START TRANSACTION.
+    Begin,
+    /// COMMIT, END; with `chain`, AND CHAIN.
+    Commit {
+        /// A new transaction begins at once.
+        chain: bool,
+    },
+    /// ROLLBACK, ABORT.
+    Rollback {
+        /// A new transaction begins at once.
+        chain: bool,
+    },
+    /// SAVEPOINT, RELEASE, ROLLBACK TO.
+    Savepoint,
+    /// PREPARE name AS ...: the inner statement's facts.
+    Prepare {
+        /// The statement's name; shares its namespace with the protocol's.
+        name: String,
+        /// What EXECUTE of it will do.
+        inner: Box<Facts>,
+    },
+    /// EXECUTE name.
+    Execute {
+        /// The statement's name.
+        name: String,
+    },
+    /// DEALLOCATE name; `None` for ALL.
+    Deallocate {
+        /// The statement's name.
+        name: Option<String>,
+    },
+    /// DECLARE name CURSOR FOR ...: the inner query's facts.
+    Declare {
+        /// The cursor's name; shares its namespace with the protocol's portals.
+        name: String,
+        /// What FETCH from it will return.
+        inner: Box<Facts>,
+    },
+    /// FETCH or MOVE from a cursor.
+    Fetch {
+        /// The cursor's name.
+        name: String,
+    },
+    /// CLOSE name; `None` for ALL.
+    Close {
+        /// The cursor's name.
+        name: Option<String>,
+    },
+    /// DISCARD ALL and its parts.
+    Discard,
+    /// SET, RESET, SET LOCAL, set by a startup option or `set_config` with a constant name.
+    Set {
+        /// The setting's name, lower case; `all` for RESET ALL.
+        name: String,
+        /// Its new value where the text states it; `None` for DEFAULT, RESET or an expression.
+        value: Option<String>,
+        /// SET LOCAL: ends with the transaction.
+        local: bool,
+    },
+    /// The catalog changes: names may resolve differently afterwards.
+    ChangesCatalog,
+    /// LISTEN, UNLISTEN, NOTIFY.
+    Notify,
+}
+
+/// What one statement touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The bytes of the message that are this statement.
+    pub text: Range<usize>,
+    /// Its kind as its command tag names it, such as `SELECT`, `CREATE TABLE`, `COPY`.
+    pub kind: String,
+    /// It provably changes nothing: no write, no lock, no volatile or unknown function, no session setting.
+    pub read_only: bool,
+    /// Why what it reaches cannot be known from its text, if so (DO blocks, CALL, unknown functions, unknown nodes).
+    pub opaque: Option<String>,
+    /// Relations.
+    pub relations: Vec<RelationUse>,
+    /// Base columns.
+    pub columns: BTreeSet<ColumnUse>,
+    /// Functions and procedures called, `schema.name`; as in the text where the catalog does not know them.
+    pub functions: BTreeSet<String>,
+    /// The columns of its answer; `None` where it returns no rows or they are not known before it runs.
+    pub outputs: Option<Vec<Output>>,
+    /// What it does to the session.
+    pub effects: Vec<Effect>,
+    /// UPDATE or DELETE without a WHERE that bounds it.
+    pub unbounded_write: bool,
+    /// COPY to or from the client's connection.
+    pub copies_to_client: bool,
+    /// COPY with a file or PROGRAM on the server.
+    pub copies_server_side: bool,
+    /// Shape of the text with its constants removed; 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// Notes for auditors, such as `tripwire:parsers_differ`.
+    pub flags: Vec<String>,
+}
