@@ -1,1 +1,160 @@
-//! proxy
+//! The gate: an agent's ordinary client connects here instead of to the database.
+//!
+//! The path of one statement, in the order of the modules:
+//!
+//! ```text
+//! client -> accept -> tls, startup -> session (authenticate, scope) -> upstream
+//!        -> frames -> forward (decide: understood, judged, recorded) -> PostgreSQL
+//!        <- answer (mask: hidden, recorded) <- frames <------------------- rows, errors, notices
+//! ```
+//!
+//! Read [`session`] first: it is the path of a connection. Then [`conversation`], [`forward`] and [`answer`]: the path of
+//! a statement and of its answer. [`exchange`] moves the bytes. [`record`] makes the events.
+
+pub mod accept;
+pub mod answer;
+pub mod ask;
+pub mod cancel;
+pub mod config;
+pub mod conversation;
+pub mod decide;
+pub mod exchange;
+pub mod flight;
+pub mod forward;
+pub mod frames;
+pub mod mask;
+pub mod names;
+pub mod paths;
+pub mod record;
+pub mod refuse;
+pub mod resource;
+pub mod session;
+pub mod startup;
+pub mod statement;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;
+
+use config::Config;
+use event_log::Log;
+use identity::Verifier;
+use kit::{Shutdown, metrics::Registry};
+use std::{collections::BTreeMap, io, sync::Arc};
+use tokio::sync::Semaphore;
+
+/// Everything that the sessions of one node share.
+pub struct Gate {
+    config: Config,
+    acceptor: tls::Acceptor,
+    verifier: Verifier,
+    resources: BTreeMap<String, Arc<resource::Resource>>,
+    cancels: cancel::Cancels,
+    log: Log,
+    metrics: telemetry::Metrics,
+    shutdown: Shutdown,
+}
+
+impl Gate {
+    fn resource(&self, name: &str) -> Option<Arc<resource::Resource>> {
+        self.resources.get(name).cloned()
+    }
+}
+
+/// The gate could not start, or its workers failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port is taken or the address is not this machine's.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("cannot set up TLS")]
+    Tls(#[source] tls::Error),
+    /// A thread could not be started or ended in a failure.
+    #[error("cannot run {what}")]
+    Thread {
+        /// Which.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Runs the gate until shutdown: binds, then serves with one thread a worker and one for the catalogs.
+///
+/// # Errors
+/// [`Error`]: the gate did not start, or a worker ended early.
+pub fn run(config: Config, verifier: Verifier, log: Log, registry: &Registry, shutdown: &Shutdown) -> Result<(), Error> {
+    let address = config.listen;
+    let workers = config.workers.get();
+    let mut listeners = Vec::new();
+    for _ in 0..workers {
+        listeners.push(accept::bind(address).map_err(|source| Error::Listen { address, source })?);
+    }
+    let acceptor = tls::Acceptor::new(&config.tls, config.allow_plaintext).map_err(Error::Tls)?;
+    let resources: BTreeMap<String, Arc<resource::Resource>> = config
+        .resources
+        .iter()
+        .map(|one| (one.name.clone(), Arc::new(resource::Resource::new(one, config.statement_cache_bytes, config.tripwire))))
+        .collect();
+    let permits = Arc::new(Semaphore::new(config.max_connections.get()));
+    let gate = Arc::new(Gate {
+        acceptor,
+        verifier,
+        resources,
+        cancels: cancel::Cancels::default(),
+        log,
+        metrics: telemetry::Metrics::new(registry),
+        shutdown: shutdown.clone(),
+        config,
+    });
+    tracing::info!(%address, workers, "gate listens");
+    std::thread::scope(|scope| {
+        let catalogs = {
+            let (gate, shutdown) = (gate.clone(), shutdown.clone());
+            spawn(scope, "catalogs".to_owned(), move || resource::refresh_all(&gate.resources, &shutdown))?
+        };
+        let mut threads = Vec::new();
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let (gate, permits) = (gate.clone(), permits.clone());
+            let name = format!("gate-{number}");
+            threads.push((name.clone(), spawn(scope, name, move || accept::serve(listener, gate, permits, shutdown))?));
+        }
+        let mut first = Ok(());
+        threads.push(("catalogs".to_owned(), catalogs));
+        for (what, thread) in threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+            if let (Err(source), Ok(())) = (ended, &first) {
+                shutdown.trigger();
+                first = Err(Error::Thread { what, source });
+            }
+        }
+        first
+    })
+}
+
+fn spawn<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    name: String,
+    work: impl FnOnce() -> io::Result<()> + Send + 'scope,
+) -> Result<std::thread::ScopedJoinHandle<'scope, io::Result<()>>, Error> {
+    std::thread::Builder::new().name(name.clone()).spawn_scoped(scope, work).map_err(|source| Error::Thread { what: name, source })
+}
+
+/// An error with everything that caused it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

@@ -1,1 +1,43 @@
-fn main(){}
+//! The one binary: every process of the system is a subcommand, `up` runs them all in one process, and the rest are
+//! the questions that people ask of the record.
+//!
+//! Each subcommand has its own small file under [`command`]; the libraries do the work. [`config`] composes their
+//! sections into one file. [`process`] starts what runs until it is told to stop.
+
+mod arguments;
+mod command;
+mod config;
+mod failure;
+mod output;
+mod process;
+
+use arguments::{Arguments, Command};
+use clap::Parser as _;
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Up => process::up::run(global),
+        Command::Proxy => process::proxy::run(global),
+        Command::Recorder => process::recorder::run(global),
+        Command::Indexer => process::indexer::run(global),
+        Command::Replay => process::replay::run(global),
+        Command::Session(session) => command::session::run(global, session),
+        Command::Audit(audit) => command::audit::run(global, audit),
+        Command::Events(events) => command::events::run(global, events),
+        Command::Loadtest(loadtest) => command::loadtest::run(global, loadtest),
+        Command::Config(config) => command::config::run(global, config),
+        Command::Token(token) => command::token::run(global, token),
+        Command::Version => command::version::run(global),
+    }
+}

@@ -1,1 +1,84 @@
-fn main(){}
+//! The one list of developers' commands: `cargo xtask <command>`. `deploy/test` and CI call the same ones.
+
+mod commands;
+mod deny;
+mod layers;
+mod source;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Developers' commands of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Format everything; with --check only say what is not formatted.
+    Fmt {
+        #[arg(long)]
+        check: bool,
+    },
+    /// Formatting, clippy with warnings as errors, layers, tidy.
+    Lint,
+    /// Who imports whom, against the table in DESIGN.
+    Layers,
+    /// House rules that need a program.
+    Tidy,
+    /// Licences, sources and bans of what is depended on.
+    Deny,
+    /// Documentation, private items too, with warnings as errors.
+    Doc,
+    /// All tests of the workspace; arguments after -- go to `cargo test`.
+    Test {
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Every fuzz target for a while (needs a nightly toolchain and cargo-fuzz).
+    Fuzz {
+        #[arg(long, default_value_t = 10)]
+        seconds: u32,
+    },
+    /// Benchmarks of the workspace.
+    Bench,
+    /// The schemas agree with the types, and every byte once written still decodes.
+    Schema,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without anyhow's backtrace: what was found is printed above.
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let root = source::root()?;
+    match command {
+        Command::Fmt { check } => commands::fmt(&root, check),
+        Command::Lint => {
+            commands::fmt(&root, true)?;
+            layers::check(&root)?;
+            tidy::check(&root)?;
+            commands::clippy(&root)
+        }
+        Command::Layers => layers::check(&root),
+        Command::Tidy => tidy::check(&root),
+        Command::Deny => deny::check(&root),
+        Command::Doc => commands::doc(&root),
+        Command::Test { arguments } => commands::test(&root, &arguments),
+        Command::Fuzz { seconds } => commands::fuzz(&root, seconds),
+        Command::Bench => commands::bench(&root),
+        Command::Schema => commands::schema(&root),
+    }
+}

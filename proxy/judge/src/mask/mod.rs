@@ -1,1 +1,182 @@
-//! mask
+//! What the answer hides: a plan per answer, and the methods that hide a value in the type and format of its column.
+//!
+//! ```text
+//! Judgement + Bound + RowDescription --plan--> Plan --row (DataRow)--> DataRow     scrub_report: errors and notices
+//! ```
+//!
+//! A column's origin by RowDescription is united with the lineage from the text; the strictest method holds. A column
+//! that has neither, in a statement that touches protected data, is redacted. A NULL stays NULL. What takes the place
+//! of a value is one that a driver can decode in that type and format; where a type has no honest one, it is NULL:
+//!
+//! | type | redact | last4 | hash | fake |
+//! |---|---|---|---|---|
+//! | text, varchar, bpchar, name, unknown, refcursor | `****` | `****` and up to four | 16 digits | same shape |
+//! | `"char"` | `*` | `*` | NULL | NULL |
+//! | int8, int4 | NULL | last digits | a number | same length |
+//! | int2 | NULL | last digits | NULL | same length |
+//! | json, jsonb | `"****"` | `"****"` | `"16 digits"` | `"****"` |
+//! | xml | `****` | `****` | 16 digits | `****` |
+//! | bytea | `****` in bytes | as redact | 8 bytes | as hash |
+//! | uuid | nil uuid | nil uuid | a uuid | a uuid |
+//! | arrays of text | `{****}` | `{****}` | `{16 digits}` | `{****}` |
+//! | all others: bool, float, numeric, date and time, inet, ranges, composites, other arrays, types of extensions | NULL | NULL | NULL | NULL |
+//!
+//! Values of `varchar(n)` stay within n. `hash` and `fake` are keyed and deterministic, so that equal values stay equal.
+
+mod kind;
+mod report;
+mod row;
+mod value;
+
+pub use report::scrub_report;
+pub use row::row;
+
+use crate::policy::{Bound, Judgement};
+use crate::sql::ColumnId;
+use kind::Kind;
+use ring::hmac;
+use serde::Deserialize;
+
+/// How a value is hidden, from the mildest to the strictest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// The last four letters or digits stay; of a short value, no more than a quarter.
+    Last4,
+    /// A made-up value of the same shape, the same for the same value. Card numbers of it fail the check digit.
+    Fake,
+    /// A keyed pseudonym, the same for the same value.
+    Hash,
+    /// A fixed placeholder.
+    #[default]
+    Redact,
+    /// NULL.
+    Null,
+}
+
+/// One column as RowDescription describes it, with the format in which its values will come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The relation that it is a column of; 0 for none.
+    pub relation: u32,
+    /// Its number there; 0 for none.
+    pub attribute: i16,
+    /// Its type's id in `pg_type`; a domain's base type.
+    pub type_id: u32,
+    /// The type's modifier, such as a length; -1 for none.
+    pub modifier: i32,
+    /// 0 for text, 1 for binary.
+    pub format: i16,
+}
+
+/// What is wrong with a description or a row. The session cannot go on: what cannot be walked cannot be masked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The answer has another number of columns than its text says.
+    #[error("the answer has {described} columns, its text says {expected}")]
+    Columns {
+        /// By RowDescription.
+        described: usize,
+        /// By the statement's text.
+        expected: usize,
+    },
+    /// A format that the protocol does not have.
+    #[error("column {column} comes in the unknown format {format}")]
+    Format {
+        /// Its number, from 0.
+        column: usize,
+        /// The format code.
+        format: i16,
+    },
+    /// A row with another number of columns than its description.
+    #[error("the row has {got} columns, its description {expected}")]
+    Count {
+        /// Of the row.
+        got: usize,
+        /// Of the description.
+        expected: usize,
+    },
+    /// A row that ends too early or too late, or has an impossible length.
+    #[error("the row is malformed")]
+    Malformed,
+}
+
+#[derive(Debug, Clone)]
+struct Cell {
+    method: Method,
+    kind: Kind,
+    binary: bool,
+    /// Characters that the type can hold.
+    room: Option<usize>,
+}
+
+/// What to hide of each column of one answer.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    cells: Vec<Option<Cell>>,
+    key: Option<hmac::Key>,
+}
+
+impl Plan {
+    /// Nothing is hidden: rows may pass as they are.
+    pub fn is_identity(&self) -> bool {
+        self.cells.iter().all(Option::is_none)
+    }
+
+    /// How each column is hidden, in order.
+    pub fn methods(&self) -> impl Iterator<Item = Option<Method>> {
+        self.cells.iter().map(|cell| cell.as_ref().map(|cell| cell.method))
+    }
+
+    fn new(methods: &[Option<Method>], columns: &[Column], key: Option<&[u8; 32]>) -> Result<Self, Error> {
+        let mut cells = Vec::with_capacity(columns.len());
+        for (number, (column, method)) in columns.iter().zip(methods).enumerate() {
+            if !(0..=1).contains(&column.format) {
+                return Err(Error::Format { column: number, format: column.format });
+            }
+            cells.push(method.map(|method| Cell {
+                method,
+                kind: Kind::of(column.type_id),
+                binary: column.format == 1,
+                room: kind::room(column.type_id, column.modifier),
+            }));
+        }
+        Ok(Self { cells, key: key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)) })
+    }
+}
+
+/// Makes the plan for an answer.
+///
+/// # Errors
+/// [`Error::Columns`] where a statement that touches protected data answers with other columns than its text says, and
+/// [`Error::Format`].
+pub fn plan(judgement: &Judgement, bound: &Bound, columns: &[Column]) -> Result<Plan, Error> {
+    let outputs = judgement.outputs.as_deref();
+    if let Some(outputs) = outputs
+        && outputs.len() != columns.len()
+        && judgement.protected
+    {
+        return Err(Error::Columns { described: columns.len(), expected: outputs.len() });
+    }
+    let fitting = outputs.filter(|outputs| outputs.len() == columns.len());
+    let methods: Vec<Option<Method>> = columns
+        .iter()
+        .enumerate()
+        .map(|(number, column)| {
+            let origin = ColumnId { relation: column.relation, attribute: column.attribute };
+            let by_origin = (column.relation != 0).then(|| bound.method(origin, &judgement.exempt)).flatten();
+            let output = fitting.and_then(|outputs| outputs.get(number));
+            let by_lineage = output.and_then(|output| output.method);
+            let clear = bound.knows(column.relation) && !bound.is_opaque(origin)
+                || output.is_some_and(|output| output.known);
+            let unknown = (judgement.protected && !clear).then_some(Method::Redact);
+            by_origin.max(by_lineage).max(unknown)
+        })
+        .collect();
+    Plan::new(&methods, columns, bound.key())
+}
+
+#[cfg(test)]
+mod tests;

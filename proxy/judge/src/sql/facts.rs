@@ -66,7 +66,8 @@ pub struct ColumnUse {
     pub usage: Usage,
 }
 
-/// One column of the statement's answer.
+/// One column of the statement's answer. One named `*` that is opaque stands for the columns, of unknown number and names,
+/// of a relation that the catalog snapshot does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Output {
     /// Its name, as the client will see it.
@@ -148,7 +149,7 @@ pub enum Effect {
 }
 
 /// What one statement touches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// The bytes of the message that are this statement.
     pub text: Range<usize>,
@@ -162,7 +163,10 @@ pub struct Facts {
     pub relations: Vec<RelationUse>,
     /// Base columns.
     pub columns: BTreeSet<ColumnUse>,
-    /// Functions and procedures called, `schema.name`; as in the text where the catalog does not know them.
+    /// Base columns whose values the statement stores somewhere else than in its answer: a table (INSERT ... SELECT, UPDATE,
+    /// MERGE, CREATE TABLE AS), a view's definition. They are in `columns` as well, as Projected and as Written.
+    pub stored: BTreeSet<ColumnId>,
+    /// Functions and procedures called outside the list of pure ones, `schema.name`; as in the text where the catalog does not know them.
     pub functions: BTreeSet<String>,
     /// The columns of its answer; `None` where it returns no rows or they are not known before it runs.
     pub outputs: Option<Vec<Output>>,

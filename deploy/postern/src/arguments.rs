@@ -1,0 +1,251 @@
+//! The command line. Noun, then verb; `-o json` wherever something is printed.
+
+use crate::failure::STATUSES;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kit::config::Override;
+use schemas::SessionId;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The guarded gate to PostgreSQL for agents that no person watches.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, after_help = STATUSES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Config file. Without it: postern.toml here, or else /etc/postern/postern.toml, or else defaults
+    #[arg(short, long, global = true, value_name = "FILE", env = "POSTERN_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Sets one key, over environment and file: --set proxy.listen=0.0.0.0:6432
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    pub overrides: Vec<Override>,
+    /// How to print
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs: one JSON value, or one a line where it is a stream.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process: gate, log, recorder, indexer, API and console
+    Up,
+    /// Run the gate alone, in front of Kafka
+    Proxy,
+    /// Run the recorder alone: Kafka to archive
+    Recorder,
+    /// Run the indexer alone: Kafka to search index
+    Indexer,
+    /// Run the API and console alone
+    Replay,
+    /// Recorded sessions
+    #[command(subcommand)]
+    Session(Session),
+    /// Questions about who did what, and proof of the record
+    #[command(subcommand)]
+    Audit(Audit),
+    /// The raw events
+    #[command(subcommand)]
+    Events(Events),
+    /// Captured sessions as load
+    #[command(subcommand)]
+    Loadtest(Loadtest),
+    /// The config file
+    #[command(subcommand)]
+    Config(Config),
+    /// Tokens of the development issuer
+    #[command(subcommand)]
+    Token(Token),
+    /// Version of program and formats
+    Version,
+}
+
+/// Verbs of `session`.
+#[derive(Debug, Subcommand)]
+pub enum Session {
+    /// List sessions, latest first
+    Ls {
+        /// Only those of this subject or name
+        #[arg(long)]
+        identity: Option<String>,
+        /// Only those on this database
+        #[arg(long)]
+        resource: Option<String>,
+        /// Only those that have not ended
+        #[arg(long)]
+        open: bool,
+        /// At most this many
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// One session: who, where, when, how it ended
+    Show { session: SessionId },
+    /// What happened in a session, as its client saw it
+    Play {
+        session: SessionId,
+        /// With the session's own pauses, this many times as fast; without it all at once
+        #[arg(long)]
+        speed: Option<f64>,
+        /// Rows of each result
+        #[arg(long, default_value_t = 10)]
+        rows: usize,
+    },
+    /// Write a session's events for others to read
+    Export {
+        session: SessionId,
+        /// jsonl, avro or csv
+        #[arg(long, default_value = "jsonl")]
+        format: recorder::export::Format,
+        /// The file; without it standard output
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// Verbs of `audit`.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Search: 'who read card_number', 'identity:billing-bot verdict:deny', or words of a statement
+    Search {
+        /// The question
+        #[arg(required = true, num_args = 1..)]
+        question: Vec<String>,
+        /// Only statements at or after this time (RFC 3339), or this long ago (90m, 24h, 7d)
+        #[arg(long)]
+        since: Option<String>,
+        /// Only statements before this time, likewise
+        #[arg(long)]
+        until: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Verify the whole archive: chains, roots, dense sequences, one end for each session
+    Verify,
+}
+
+/// Verbs of `events`.
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// Print events as they are archived
+    Tail {
+        /// Begin with the first event of the archive, not with the next that comes
+        #[arg(long)]
+        from_start: bool,
+        /// End when everything that is there was printed
+        #[arg(long)]
+        no_follow: bool,
+    },
+}
+
+/// Verbs of `loadtest`.
+#[derive(Debug, Subcommand)]
+pub enum Loadtest {
+    /// Send a captured session's client frames again and compare the answers
+    Replay {
+        /// The captured session
+        #[arg(long)]
+        session: SessionId,
+        /// Where to: host:port, a gate or PostgreSQL itself
+        #[arg(long)]
+        target: String,
+        /// Speed: 1 as recorded, 10 ten times as fast, max without pauses
+        #[arg(long, default_value = "1")]
+        speed: String,
+        /// User name at the target
+        #[arg(long)]
+        user: Option<String>,
+        /// Database at the target; without it the recorded one
+        #[arg(long)]
+        database: Option<String>,
+        /// File with the password, or the token
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Connect without TLS
+        #[arg(long)]
+        plaintext: bool,
+    },
+}
+
+/// Verbs of `config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Check the config and tell all that is wrong with it
+    Check,
+    /// Print a config file with every key, its default and what it does
+    Example,
+}
+
+/// Verbs of `token`.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Mint a token of the development issuer
+    Mint {
+        /// Who it is for
+        #[arg(long)]
+        subject: String,
+        /// A group; again for more
+        #[arg(long = "group")]
+        groups: Vec<String>,
+        /// On behalf of whom; again for a chain, the nearest first
+        #[arg(long = "actor")]
+        actors: Vec<String>,
+        /// It stands for a person, not a program
+        #[arg(long)]
+        human: bool,
+        /// How long it is valid: 90s, 15m, 8h
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+    },
+}
+
+/// Reads `90s`, `15m`, `8h`, `7d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration such as 90s, 15m, 8h or 7d");
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    count.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("8h", 28_800), ("7d", 604_800)] {
+            assert_eq!(duration(text).unwrap().as_secs(), seconds);
+        }
+        for text in ["", "1", "h", "-1h", "1w", "é", "99999999999999999999s", "999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `postern session ls | show | play | export`: recorded sessions, read from the archive.
+
+use crate::arguments::{Global, Output, Session};
+use crate::command::block_on;
+use crate::failure::Failure;
+use crate::{config, output};
+use anyhow::Context as _;
+use recorder::archive::{self, Filter, Reader};
+use recorder::export::{self, Format};
+use recorder::play;
+use recorder::sessions::SessionSummary;
+use schemas::SessionId;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Runs the verb.
+pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
+    let reader = Reader::open(&config::load(global)?.archive)?;
+    match verb {
+        Session::Ls { identity, resource, open, limit } => {
+            let open = open.then_some(true);
+            let filter = Filter { identity: identity.clone(), resource: resource.clone(), open, limit: *limit, ..Filter::default() };
+            list(global, &reader, filter)
+        }
+        Session::Show { session } => show(global, &reader, *session),
+        Session::Play { session, speed, rows } => play(global, &reader, *session, *speed, *rows),
+        Session::Export { session, format, to } => export(&reader, *session, *format, to.as_deref()),
+    }
+}
+
+fn list(global: &Global, reader: &Reader, filter: Filter) -> Result<(), Failure> {
+    let sessions = block_on(async { Ok(reader.sessions(filter).await?) })?;
+    if global.output == Output::Json {
+        return Ok(output::line(&serde_json::to_string(&sessions)?)?);
+    }
+    let headings = ["SESSION", "OPENED", "STATUS", "IDENTITY", "RESOURCE", "STATEMENTS", "DENIED", "ROWS"];
+    let rows: Vec<Vec<String>> = sessions.iter().map(row).collect();
+    Ok(output::line(&output::table(&headings, &rows))?)
+}
+
+fn row(session: &SessionSummary) -> Vec<String> {
+    vec![
+        session.session.to_string(),
+        output::time(session.opened),
+        format!("{:?}", session.status).to_lowercase(),
+        output::plain(session.identity.as_ref().map_or("-", |identity| identity.subject.as_str())),
+        output::plain(session.resource.as_deref().unwrap_or("-")),
+        session.statements.to_string(),
+        session.denied.to_string(),
+        session.rows.to_string(),
+    ]
+}
+
+fn show(global: &Global, reader: &Reader, session: SessionId) -> Result<(), Failure> {
+    let summary = block_on(async { reader.summary(session).await.map_err(unknown) })?;
+    if global.output == Output::Json {
+        return Ok(output::line(&serde_json::to_string(&summary)?)?);
+    }
+    let identity = summary.identity.as_ref();
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let ended = match (summary.closed, &summary.reason) {
+        (Some(closed), Some(reason)) => format!("{} ({reason:?})", output::time(closed)),
+        (Some(closed), None) => output::time(closed),
+        (None, _) => "-".to_owned(),
+    };
+    let lines = [
+        ("session", summary.session.to_string()),
+        ("status", format!("{:?}", summary.status).to_lowercase()),
+        ("identity", identity.map_or_else(|| "-".to_owned(), |i| format!("{} ({}), {}", i.subject, i.name, i.issuer))),
+        ("groups", identity.map_or_else(String::new, |identity| identity.groups.join(", "))),
+        ("resource", text(&summary.resource)),
+        ("role", text(&summary.role)),
+        ("node", text(&summary.node)),
+        ("client", format!("{} {}", text(&summary.peer), text(&summary.application))),
+        ("opened", output::time(summary.opened)),
+        ("ended", ended),
+        ("detail", text(&summary.detail)),
+        ("statements", format!("{}, {} denied", summary.statements, summary.denied)),
+        ("rows", summary.rows.to_string()),
+        ("events", summary.events.to_string()),
+    ];
+    let lines: Vec<String> = lines.iter().map(|(name, value)| format!("{name:<11} {}", output::plain(value))).collect();
+    Ok(output::line(&lines.join("\n"))?)
+}
+
+fn play(global: &Global, reader: &Reader, session: SessionId, speed: Option<f64>, rows: usize) -> Result<(), Failure> {
+    let events = block_on(async { reader.events(session).await.map_err(unknown) })?;
+    let entries = play::play(&events);
+    if global.output == Output::Json {
+        return Ok(output::line(&serde_json::to_string(&entries)?)?);
+    }
+    let options = play::Options { speed, rows, ..play::Options::default() };
+    Ok(play::render(&entries, &mut io::stdout().lock(), options)?)
+}
+
+fn export(reader: &Reader, session: SessionId, format: Format, to: Option<&Path>) -> Result<(), Failure> {
+    let events = block_on(async { reader.events(session).await.map_err(unknown) })?;
+    let Some(path) = to else { return Ok(export::export(&events, format, &mut io::stdout().lock())?) };
+    // Written beside it and moved, so that a file of that name is always whole.
+    let unfinished = path.with_added_extension("unfinished");
+    let file = std::fs::File::create(&unfinished).with_context(|| format!("creating {}", unfinished.display()))?;
+    let mut file = io::BufWriter::new(file);
+    export::export(&events, format, &mut file)?;
+    file.flush().and_then(|()| file.get_ref().sync_all()).with_context(|| format!("writing {}", unfinished.display()))?;
+    Ok(std::fs::rename(&unfinished, path).with_context(|| format!("naming {}", path.display()))?)
+}
+
+/// A session that the archive does not hold is told apart from an archive that cannot be read.
+fn unknown(error: archive::Error) -> Failure {
+    match error {
+        archive::Error::UnknownSession(_) => Failure::NotFound(error.to_string()),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,87 @@
+//! What runs until it is told to stop: the pieces that every long-running subcommand is put together from.
+//!
+//! Each job has a thread and a runtime of its own (the gate has one for each core), so that a recorder that verifies a
+//! large batch never delays an answer of the API or a statement.
+
+mod bus;
+pub mod indexer;
+mod jobs;
+mod log_metrics;
+pub mod proxy;
+pub mod recorder;
+pub mod replay;
+pub mod up;
+
+use crate::arguments::Global;
+use crate::config::{self, Config};
+use crate::failure::Failure;
+use crate::output;
+use event_log::Log;
+use jobs::Jobs;
+use kit::metrics::{Endpoint, Health, Registry};
+use kit::{Shutdown, logging};
+
+/// What every process has before its own work begins.
+struct Started {
+    config: Config,
+    registry: Registry,
+    jobs: Jobs,
+}
+
+/// Loads the config, starts logging, and listens to signals.
+fn start(global: &Global) -> Result<Started, Failure> {
+    let config = config::load(global)?;
+    logging::init(config.logging.format, &config.logging.filter)?;
+    let jobs = Jobs::new(Shutdown::on_signals()?);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = config.node, "starting");
+    Ok(Started { config, registry: Registry::new(), jobs })
+}
+
+impl Started {
+    /// Opens the node's log, telling what recovery found.
+    fn open_log(&self) -> Result<Log, Failure> {
+        let (log, recovery) = Log::open(self.config.log.clone(), self.config.node.clone())?;
+        let (epoch, sealed, torn_bytes) = (recovery.epoch, recovery.sealed, recovery.torn_bytes);
+        let (closed, gaps) = (recovery.closed.len(), recovery.gaps.len());
+        match recovery.previous_epoch {
+            None => tracing::info!(epoch, "log opened, empty"),
+            Some(_) if gaps > 0 => {
+                tracing::error!(epoch, sealed, closed, torn_bytes, gaps, "log recovered, damage was put aside");
+            }
+            Some(_) => tracing::info!(epoch, sealed, closed, torn_bytes, "log recovered"),
+        }
+        self.registry.register_collector(Box::new(log_metrics::LogMetrics::new(log.clone())));
+        Ok(log)
+    }
+
+    /// Serves metrics and health until the shutdown; with a log, readiness depends on it.
+    fn serve_metrics(&mut self, log: Option<&Log>) -> Result<(), Failure> {
+        let (listen, registry) = (self.config.metrics, self.registry.clone());
+        let health = match log.cloned() {
+            Some(log) => Health::new().check("log", move || log.stats().failed.map_or(Ok(()), Err)),
+            None => Health::new(),
+        };
+        self.jobs.spawn("metrics", move |shutdown| async move {
+            Endpoint::bind(listen).await?.serve(registry, health, shutdown).await?;
+            Ok(())
+        })
+    }
+
+    /// Says what nobody may overlook.
+    fn warn(&self) -> Result<(), Failure> {
+        if self.config.development_audience.is_some() {
+            tracing::warn!(
+                keys = %self.config.keys.display(),
+                "the development issuer is enabled: whoever can read its key can be anybody, never use it in production"
+            );
+            output::line(&format!(
+                "WARNING   the development issuer is enabled: whoever can read {} can be anybody. For trials only.",
+                self.config.keys.display()
+            ))?;
+        }
+        if self.config.identity.is_empty() {
+            tracing::warn!("no issuer is configured: nobody can log in");
+        }
+        Ok(())
+    }
+}

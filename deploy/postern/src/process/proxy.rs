@@ -1,0 +1,37 @@
+//! `postern proxy`: the gate, in front of Kafka.
+
+use super::{Started, start};
+use crate::arguments::Global;
+use crate::failure::Failure;
+use crate::output;
+use event_log::Log;
+use identity::Verifier;
+use kit::Shutdown;
+use kit::config::{Problem, Problems};
+
+/// Runs it until the shutdown.
+pub fn run(global: &Global) -> Result<(), Failure> {
+    let mut started = start(global)?;
+    if started.config.log.kafka.is_none() {
+        let text = "must name brokers: without Kafka nobody would read this gate's record; use `postern up`";
+        return Err(Failure::Config(Problems(vec![Problem::new("kafka.brokers", text)])));
+    }
+    let log = started.open_log()?;
+    started.serve_metrics(Some(&log))?;
+    output::line(&format!("gate      {}", started.config.proxy.listen))?;
+    started.warn()?;
+    let verifier = Verifier::new(started.config.identity.clone())?;
+    let gate = gate(started, verifier, log.clone())?;
+    let outcome = gate.join();
+    super::up::close(log)?;
+    outcome
+}
+
+fn gate(mut started: Started, verifier: Verifier, log: Log) -> Result<super::Jobs, Failure> {
+    let registry = started.registry.clone();
+    let config = started.config.proxy;
+    started.jobs.spawn_blocking("gate", move |shutdown: Shutdown| {
+        Ok(proxy::run(config, verifier, log, &registry, &shutdown)?)
+    })?;
+    Ok(started.jobs)
+}

@@ -1,0 +1,364 @@
+//! Real parts for tests: PostgreSQL, an OIDC provider, Apache Kafka, and the gate's own processes; each on free ports of
+//! 127.0.0.1, each ended by its own pid when it goes out of scope.
+
+#![allow(dead_code, reason = "each test uses its part of it")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How long anything may take to start.
+pub const START: Duration = Duration::from_secs(120);
+
+/// The checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A folder that the user postgres may enter too.
+pub fn folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("postern-test").tempdir().unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Polls until `done` gives something.
+pub fn eventually<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(start.elapsed() < limit, "{what} did not happen within {limit:?}");
+        std::thread::park_timeout(Duration::from_millis(30));
+    }
+}
+
+/// A process that ends with its owner.
+pub struct Process {
+    pub child: Child,
+    pub log: PathBuf,
+    name: String,
+}
+
+impl Process {
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        let file = fs::File::options().create(true).append(true).open(log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self { child, log: log.to_owned(), name: name.to_owned() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, and waits for the end.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// The process ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn wait_for(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
+        let name = self.name.clone();
+        eventually(&format!("{name}: {what}"), START, || {
+            assert!(self.child.try_wait().unwrap().is_none(), "{name} ended early:\n{}", self.output());
+            ready().then_some(())
+        });
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            let _gone = self.child.kill();
+            let _status = self.child.wait();
+        }
+    }
+}
+
+/// A scratch PostgreSQL with the test schema.
+pub struct Postgres {
+    pub process: Process,
+    pub folder: PathBuf,
+    pub port: u16,
+    pub password: String,
+}
+
+impl Postgres {
+    pub fn start(folder: &Path) -> Self {
+        let dir = folder.join("postgres");
+        let schema = root().join("deploy/postern/tests/schema.sql");
+        let mut command = Command::new(root().join("deploy/services/postgres"));
+        command.args(["start", "--database", "shop", "-c", "fsync=off", "-c", "max_connections=200", "--dir"]);
+        command.arg(&dir).arg("--load").arg(schema);
+        let mut process = Process::start("postgres", &mut command, &folder.join("postgres.log"));
+        process.wait_for("takes connections", || dir.join("port").exists());
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap().trim().to_owned();
+        let port = read("port").parse().unwrap();
+        Self { process, port, password: read("password"), folder: dir }
+    }
+
+    /// Runs SQL as the superuser, directly, and returns what psql printed (-At).
+    pub fn sql(&self, sql: &str) -> String {
+        let output = self.psql().args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    pub fn psql(&self) -> Command {
+        let mut command = Command::new("psql");
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", "shop"]);
+        command.env("PGPASSWORD", &self.password);
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.process.signal("-QUIT");
+        let _status = self.process.child.wait();
+    }
+}
+
+/// The real OIDC provider.
+pub struct Issuer {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Issuer {
+    pub fn start(folder: &Path) -> Self {
+        let port = free_port();
+        let mut command = Command::new(root().join("deploy/services/oidc/oidc"));
+        command.args(["start", "--port", &port.to_string()]);
+        let mut process = Process::start("oidc provider", &mut command, &folder.join("oidc.log"));
+        let url = format!("http://127.0.0.1:{port}/.well-known/openid-configuration");
+        process.wait_for("answers", || ureq::get(&url).call().is_ok());
+        Self { process, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+/// A real Apache Kafka broker.
+pub struct Kafka {
+    process: Option<Process>,
+    pub port: u16,
+    controller: u16,
+    folder: PathBuf,
+}
+
+impl Kafka {
+    pub fn start(folder: &Path) -> Self {
+        let mut kafka = Self { process: None, port: free_port(), controller: free_port(), folder: folder.to_owned() };
+        kafka.resume();
+        kafka
+    }
+
+    pub fn resume(&mut self) {
+        let mut command = Command::new(root().join("deploy/services/kafka"));
+        command.args(["start", "--port", &self.port.to_string(), "--controller-port", &self.controller.to_string()]);
+        command.arg("--dir").arg(self.folder.join("kafka"));
+        let mut process = Process::start("kafka", &mut command, &self.folder.join("kafka.log"));
+        let port = self.port;
+        process.wait_for("takes connections", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        self.process = Some(process);
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+}
+
+/// A database password as the config names it: a file.
+pub fn secret_file(folder: &Path, name: &str, value: &str) -> PathBuf {
+    let path = folder.join(name);
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(value.as_bytes()).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// The gate's processes, from one config file.
+pub struct Postern {
+    pub folder: PathBuf,
+    pub config: PathBuf,
+    pub port: u16,
+    pub api: u16,
+    pub metrics: u16,
+}
+
+impl Postern {
+    /// Writes a config for this database; `more` is TOML appended to it.
+    pub fn configure(folder: &Path, name: &str, postgres: &Postgres, more: &str) -> Self {
+        let (port, api, metrics) = (free_port(), free_port(), free_port());
+        let password = secret_file(folder, &format!("{name}-database-password"), &postgres.password);
+        let data = folder.join(name);
+        let config = folder.join(format!("{name}.toml"));
+        let text = format!(
+            r#"[node]
+name = "{name}"
+data_dir = "{data}"
+
+[proxy]
+listen = "127.0.0.1:{port}"
+workers = 2
+allow_plaintext = true
+
+[api]
+listen = "127.0.0.1:{api}"
+
+[metrics]
+listen = "127.0.0.1:{metrics}"
+
+[development_issuer]
+enabled = true
+
+[[resources]]
+name = "shop"
+host = "127.0.0.1"
+port = {database_port}
+database = "shop"
+user = "postgres"
+password_file = "{password}"
+connect_groups = ["agents"]
+masking = [
+  {{ columns = ["public.customers.card_number"], label = "pan", method = "last4" }},
+  {{ columns = ["public.customers.ssn"], label = "ssn", method = "redact" }},
+  {{ columns = ["public.customers.email"], label = "email", method = "redact" }},
+]
+
+{more}
+"#,
+            data = data.display(),
+            database_port = postgres.port,
+            password = password.display(),
+        );
+        fs::write(&config, text).unwrap();
+        Self { folder: folder.to_owned(), config, port, api, metrics }
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.arg("-c").arg(&self.config).args(arguments);
+        command
+    }
+
+    /// Starts a process of it and waits until it is ready.
+    pub fn start(&self, subcommand: &str) -> Process {
+        self.start_with(subcommand, &[])
+    }
+
+    pub fn start_with(&self, subcommand: &str, environment: &[(&str, &str)]) -> Process {
+        let mut command = self.command(&[subcommand]);
+        command.envs(environment.iter().copied());
+        let mut process = Process::start(subcommand, &mut command, &self.folder.join(format!("{subcommand}.log")));
+        let url = format!("http://127.0.0.1:{}/readyz", self.metrics);
+        process.wait_for("is ready", || ureq::get(&url).call().is_ok());
+        process
+    }
+
+    /// Runs a command of the tool to its end; it must succeed.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "postern {arguments:?}: {}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn token(&self, subject: &str, groups: &str) -> String {
+        self.run(&["token", "mint", "--subject", subject, "--groups", groups]).trim().to_owned()
+    }
+
+    /// The environment by which libpq and everything on it finds the gate.
+    pub fn environment(&self, token: &str) -> Vec<(String, String)> {
+        [
+            ("PGHOST", "127.0.0.1"),
+            ("PGPORT", &self.port.to_string()),
+            ("PGUSER", "agent"),
+            ("PGDATABASE", "shop"),
+            ("PGPASSWORD", token),
+            ("PGSSLMODE", "require"),
+            ("PGCONNECT_TIMEOUT", "20"),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into()
+    }
+
+    pub fn psql(&self, token: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new("psql");
+        command.envs(self.environment(token)).arg("-X").args(arguments).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    /// Runs SQL through the gate and returns what psql printed (-At); it must succeed.
+    pub fn sql(&self, token: &str, sql: &str) -> String {
+        let output = self.psql(token, &["-Atq", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// Runs SQL through the gate that must fail, and returns what psql said.
+    pub fn refused(&self, token: &str, sql: &str) -> String {
+        let output = self.psql(token, &["-Atq", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-c", sql]);
+        assert!(!output.status.success(), "{sql} was not refused: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Every event of the archive, as JSON, in the order of `postern events tail`.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        let text = self.run(&["events", "tail", "-o", "json"]);
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Lines of a child's output as they come.
+pub fn lines(output: impl Read + Send + 'static) -> std::sync::mpsc::Receiver<String> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

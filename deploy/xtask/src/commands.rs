@@ -1,0 +1,70 @@
+//! The commands that only call cargo.
+
+use anyhow::{Context as _, Result, ensure};
+use std::path::Path;
+use std::process::Command;
+
+fn cargo(root: &Path, arguments: &[&str]) -> Command {
+    // The toolchain that runs this is the one that is meant.
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root);
+    command
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command.status().with_context(|| format!("running {shown}"))?;
+    ensure!(status.success(), "{shown} ended with {status}");
+    Ok(())
+}
+
+/// Formats, or checks that all is formatted.
+pub fn fmt(root: &Path, check: bool) -> Result<()> {
+    let arguments: &[&str] = if check { &["fmt", "--all", "--check"] } else { &["fmt", "--all"] };
+    run(&mut cargo(root, arguments))
+}
+
+/// Clippy over everything, tests too. The flag goes to our packages alone, so that nothing else is compiled again.
+pub fn clippy(root: &Path) -> Result<()> {
+    run(&mut cargo(root, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// The documentation of our packages.
+pub fn doc(root: &Path) -> Result<()> {
+    let arguments = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
+    // `postern` and `proxy` have binaries and libraries of other names; no two of ours collide.
+    run(cargo(root, &arguments).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// All tests.
+pub fn test(root: &Path, arguments: &[String]) -> Result<()> {
+    run(cargo(root, &["test", "--locked", "--workspace"]).args(arguments))
+}
+
+/// All benchmarks.
+pub fn bench(root: &Path) -> Result<()> {
+    run(&mut cargo(root, &["bench", "--locked", "--workspace", "--benches"]))
+}
+
+/// The schemas' own tests: files against types, and the corpus of every version.
+pub fn schema(root: &Path) -> Result<()> {
+    run(&mut cargo(root, &["test", "--locked", "-p", "schemas"]))
+}
+
+/// Runs every target of every `fuzz` folder.
+pub fn fuzz(root: &Path, seconds: u32) -> Result<()> {
+    let mut targets = 0;
+    for manifest in super::source::files(root)?.iter().filter(|file| file.path.ends_with("fuzz/Cargo.toml")) {
+        let folder = root.join(&manifest.path).parent().context("a manifest stands in a folder")?.to_owned();
+        let package = folder.parent().context("a fuzz folder stands in a package")?.to_owned();
+        for entry in std::fs::read_dir(folder.join("fuzz_targets"))? {
+            let path = entry?.path();
+            let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+            let limit = format!("-max_total_time={seconds}");
+            run(Command::new("cargo").args(["+nightly", "fuzz", "run", name, "--", &limit]).current_dir(&package))?;
+            targets += 1;
+        }
+    }
+    println!("fuzz: {targets} targets, {seconds} s each");
+    Ok(())
+}

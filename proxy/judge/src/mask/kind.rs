@@ -1,0 +1,59 @@
+//! Types, as far as masking tells them apart, by their fixed ids in `pg_type`.
+
+/// What values of a type look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Text in both formats.
+    Text,
+    /// One byte.
+    Char,
+    /// An integer of that many bytes.
+    Integer(usize),
+    /// JSON text in both formats.
+    Json,
+    /// JSON text; in binary after a version byte.
+    Jsonb,
+    /// Text that is well-formed XML content.
+    Xml,
+    /// Bytes; hexadecimal after `\x` in text.
+    Bytea,
+    /// 16 bytes.
+    Uuid,
+    /// An array of that element type, which is text.
+    Texts(u32),
+    /// No honest placeholder.
+    Other,
+}
+
+const TEXT: u32 = 25;
+const BPCHAR: u32 = 1042;
+const VARCHAR: u32 = 1043;
+const NAME: u32 = 19;
+
+impl Kind {
+    pub(super) fn of(type_id: u32) -> Self {
+        match type_id {
+            TEXT | BPCHAR | VARCHAR | NAME | 705 | 1790 => Self::Text,
+            18 => Self::Char,
+            20 => Self::Integer(8),
+            21 => Self::Integer(2),
+            23 => Self::Integer(4),
+            114 => Self::Json,
+            3802 => Self::Jsonb,
+            142 => Self::Xml,
+            17 => Self::Bytea,
+            2950 => Self::Uuid,
+            1009 => Self::Texts(TEXT),
+            1014 => Self::Texts(BPCHAR),
+            1015 => Self::Texts(VARCHAR),
+            1003 => Self::Texts(NAME),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// How many characters a value may have: the modifier of `varchar(n)` and `char(n)`, and of arrays of them, is n + 4.
+pub(super) fn room(type_id: u32, modifier: i32) -> Option<usize> {
+    let counted = matches!(type_id, BPCHAR | VARCHAR | 1014 | 1015);
+    usize::try_from(modifier).ok().filter(|_| counted)?.checked_sub(4)
+}

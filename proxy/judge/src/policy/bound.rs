@@ -1,0 +1,216 @@
+//! The rules over one catalog: names became column ids, and what shows or repeats a protected column is protected too.
+
+use super::rules::{Key, Rules, split};
+use crate::{
+    mask::Method,
+    sql::{Catalog, ColumnId, RelationId},
+};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// What binding needs of a catalog.
+pub trait Names {
+    /// The column of that name.
+    fn column(&self, schema: &str, table: &str, column: &str) -> Option<ColumnId>;
+    /// Every column whose value can reach this one.
+    fn origins(&self, column: ColumnId) -> BTreeSet<ColumnId>;
+    /// The columns that hold the same values in ancestors and descendants.
+    fn relatives(&self, column: ColumnId) -> BTreeSet<ColumnId>;
+    /// Not all origins of this column are known.
+    fn is_opaque(&self, column: ColumnId) -> bool;
+    /// Every column that there is, with its name as `schema.table.column`.
+    fn columns(&self) -> Vec<(ColumnId, String)>;
+}
+
+impl Names for Catalog {
+    fn column(&self, schema: &str, table: &str, column: &str) -> Option<ColumnId> {
+        Self::column(self, schema, table, column)
+    }
+
+    fn origins(&self, column: ColumnId) -> BTreeSet<ColumnId> {
+        Self::origins(self, column)
+    }
+
+    fn relatives(&self, column: ColumnId) -> BTreeSet<ColumnId> {
+        Self::relatives(self, column)
+    }
+
+    fn is_opaque(&self, column: ColumnId) -> bool {
+        Self::is_opaque(self, column)
+    }
+
+    fn columns(&self) -> Vec<(ColumnId, String)> {
+        let mut all = Vec::new();
+        for relation in self.relations() {
+            for column in &relation.columns {
+                let id = ColumnId { relation: relation.id, attribute: column.attribute };
+                all.push((id, format!("{}.{}", relation.qualified(), column.name)));
+            }
+        }
+        all
+    }
+}
+
+/// A masking rule without its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    pub(crate) method: Method,
+    pub(crate) label: Option<String>,
+    unmask_groups: Vec<String>,
+}
+
+/// Which rules do not hold for an identity: bit by rule.
+pub(crate) type Exempt = Arc<[bool]>;
+
+/// The rules of a resource over one catalog.
+#[derive(Debug)]
+pub struct Bound {
+    version: String,
+    rules: Vec<Rule>,
+    protected: HashMap<ColumnId, Vec<usize>>,
+    relations: HashMap<RelationId, BTreeSet<usize>>,
+    attributes: HashMap<RelationId, Vec<i16>>,
+    names: HashMap<ColumnId, Box<str>>,
+    opaque: HashSet<ColumnId>,
+    unknown: Vec<String>,
+    key: Option<Key>,
+}
+
+impl Bound {
+    pub(super) fn new(rules: &Rules, names: &impl Names) -> Self {
+        let mut unknown = Vec::new();
+        let mut named: HashMap<ColumnId, Vec<usize>> = HashMap::new();
+        for (number, rule) in rules.masking.iter().enumerate() {
+            for column in &rule.columns {
+                match split(column).and_then(|(schema, table, name)| names.column(schema, table, name)) {
+                    Some(id) => named.entry(id).or_default().push(number),
+                    None => unknown.push(column.clone()),
+                }
+            }
+        }
+        let mut bound = Self {
+            version: rules.version(),
+            rules: rules
+                .masking
+                .iter()
+                .map(|r| Rule { method: r.method, label: r.label.clone(), unmask_groups: r.unmask_groups.clone() })
+                .collect(),
+            protected: HashMap::new(),
+            relations: HashMap::new(),
+            attributes: HashMap::new(),
+            names: HashMap::new(),
+            opaque: HashSet::new(),
+            unknown,
+            key: rules.key().cloned(),
+        };
+        for (id, name) in names.columns() {
+            bound.add(id, name, names, &named);
+        }
+        bound
+    }
+
+    fn add(&mut self, id: ColumnId, name: String, names: &impl Names, named: &HashMap<ColumnId, Vec<usize>>) {
+        self.names.insert(id, name.into_boxed_str());
+        self.attributes.entry(id.relation).or_default().push(id.attribute);
+        if named.is_empty() {
+            return;
+        }
+        // a view over a partition, a partition with a generated column: both ways, from each origin
+        let mut same = names.origins(id);
+        same.insert(id);
+        for origin in same.clone() {
+            for relative in names.relatives(origin) {
+                same.extend(names.origins(relative));
+                same.insert(relative);
+            }
+        }
+        let rules: BTreeSet<usize> = same.iter().filter_map(|c| named.get(c)).flatten().copied().collect();
+        if !rules.is_empty() {
+            self.relations.entry(id.relation).or_default().extend(&rules);
+            self.protected.insert(id, rules.into_iter().collect());
+        }
+        if names.is_opaque(id) {
+            self.opaque.insert(id);
+        }
+    }
+
+    /// The version of the rules: see [`Rules::version`].
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// There is something to protect, from somebody.
+    pub fn protects(&self) -> bool {
+        !self.protected.is_empty()
+    }
+
+    /// The columns that rules name and the catalog does not have.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.unknown.iter().map(String::as_str)
+    }
+
+    /// `schema.table.column`.
+    pub(crate) fn name(&self, column: ColumnId) -> Option<&str> {
+        self.names.get(&column).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn is_opaque(&self, column: ColumnId) -> bool {
+        self.opaque.contains(&column)
+    }
+
+    pub(crate) fn key(&self) -> Option<&[u8; 32]> {
+        self.key.as_ref().map(|key| &key.0)
+    }
+
+    pub(crate) fn knows(&self, relation: RelationId) -> bool {
+        self.attributes.contains_key(&relation)
+    }
+
+    /// A whole row becomes its columns.
+    pub(super) fn expand(&self, column: ColumnId) -> Vec<ColumnId> {
+        match self.attributes.get(&column.relation) {
+            Some(attributes) if column.attribute == 0 => {
+                attributes.iter().map(|a| ColumnId { relation: column.relation, attribute: *a }).collect()
+            }
+            _ => vec![column],
+        }
+    }
+
+    pub(super) fn exempt(&self, groups: &[String]) -> Exempt {
+        self.rules.iter().map(|rule| groups.iter().any(|group| rule.unmask_groups.contains(group))).collect()
+    }
+
+    fn active<'a>(&'a self, numbers: impl Iterator<Item = &'a usize>, exempt: &[bool]) -> impl Iterator<Item = &'a Rule> {
+        numbers.filter(|n| exempt.get(**n) == Some(&false)).filter_map(|n| self.rules.get(*n))
+    }
+
+    /// The rules that hide a column; for attribute 0, any column of the relation.
+    pub(crate) fn rules<'a>(&'a self, column: ColumnId, exempt: &[bool]) -> Vec<&'a Rule> {
+        if column.attribute == 0 {
+            return self.relation_rules(column.relation, exempt);
+        }
+        self.protected.get(&column).map(|numbers| self.active(numbers.iter(), exempt).collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn relation_rules<'a>(&'a self, relation: RelationId, exempt: &[bool]) -> Vec<&'a Rule> {
+        self.relations.get(&relation).map(|numbers| self.active(numbers.iter(), exempt).collect()).unwrap_or_default()
+    }
+
+    /// How a column is hidden, by the strictest rule.
+    pub(crate) fn method(&self, column: ColumnId, exempt: &[bool]) -> Option<Method> {
+        let strictest = self.rules(column, exempt).iter().map(|rule| rule.method).max()?;
+        // a row as one value can only be hidden whole
+        Some(if column.attribute == 0 { strictest.max(Method::Redact) } else { strictest })
+    }
+
+    /// What a column holds, for whoever reads the record; also where the identity may see it.
+    pub(super) fn label(&self, column: ColumnId) -> Option<String> {
+        self.protected.get(&column)?.iter().find_map(|n| self.rules.get(*n)?.label.clone())
+    }
+
+    pub(super) fn protects_from(&self, exempt: &[bool]) -> bool {
+        self.relations.values().flatten().any(|n| exempt.get(*n) == Some(&false))
+    }
+}

@@ -1,0 +1,405 @@
+//! The one entry: facts, rules and groups give a judgement.
+
+use super::{
+    bound::{Bound, Exempt},
+    closed,
+};
+use crate::{
+    mask::Method,
+    sql::{Action, ColumnId, Effect, Facts, Output},
+};
+use schemas::event::{Column, Relation, Usage, VerdictKind};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// How deep statements within statements (PREPARE, DECLARE) are followed.
+const MAX_DEPTH: usize = 4;
+
+/// Functions that a statement which computes with protected values may call although they are not pure.
+const HARMLESS: &[&str] = &["pg_catalog.nextval", "pg_catalog.currval", "pg_catalog.lastval"];
+
+/// What becomes of one column of the answer, as far as the statement's text says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutputRule {
+    /// How it is hidden; `None`: the text gives no reason to.
+    pub method: Option<Method>,
+    /// It shows nothing but what its known sources hold.
+    pub known: bool,
+}
+
+/// What becomes of a statement, why, and what it touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Allow, mask or deny.
+    pub verdict: VerdictKind,
+    /// The reason of a denial; empty otherwise.
+    pub reason: String,
+    /// What to do about a denial; empty otherwise.
+    pub hint: String,
+    /// The ids of the rules that decided, the deciding one first.
+    pub policies: Vec<String>,
+    /// The columns that it touches, whole rows expanded, by name and usage.
+    pub columns: Vec<Column>,
+    /// The relations that it touches, by name.
+    pub relations: Vec<Relation>,
+    /// It touches a relation with columns that are hidden from the identity: errors and notices must be scrubbed.
+    pub protected: bool,
+    /// The columns of its answer, in order; `None` where the text does not say.
+    pub outputs: Option<Vec<OutputRule>>,
+    pub(crate) exempt: Exempt,
+}
+
+struct No {
+    policy: &'static str,
+    reason: String,
+    hint: &'static str,
+}
+
+const ASK: &str = "ask the owner of the data for a role that sees it unmasked";
+
+/// Decides what becomes of a statement. Pure; fails closed: what is not known to be harmless is denied or masked.
+pub fn decide(facts: &Facts, bound: &Bound, groups: &[String]) -> Judgement {
+    let exempt = bound.exempt(groups);
+    let judge = Judge { bound, exempt };
+    judge.statement(facts, 0)
+}
+
+struct Judge<'a> {
+    bound: &'a Bound,
+    exempt: Exempt,
+}
+
+impl Judge<'_> {
+    fn statement(&self, facts: &Facts, depth: usize) -> Judgement {
+        let touches = facts.relations.iter().any(|r| r.id.is_some_and(|id| self.hides_of(id)))
+            || facts.columns.iter().any(|used| self.hides_of(used.column.relation));
+        let mut judgement = Judgement {
+            verdict: VerdictKind::Allow,
+            reason: String::new(),
+            hint: String::new(),
+            policies: vec!["builtin:allow".to_owned()],
+            columns: self.columns(facts),
+            relations: relations(facts),
+            protected: touches,
+            outputs: facts.outputs.as_ref().and_then(|outputs| self.outputs(outputs)),
+            exempt: self.exempt.clone(),
+        };
+        let mut denial = self.denial(facts, touches);
+        for effect in &facts.effects {
+            let (Effect::Prepare { inner, .. } | Effect::Declare { inner, .. }) = effect else { continue };
+            if depth >= MAX_DEPTH {
+                denial = denial.or(Some(No {
+                    policy: "builtin:opaque",
+                    reason: "statements are nested too deep".to_owned(),
+                    hint: "send the inner statement by itself",
+                }));
+                continue;
+            }
+            let inside = self.statement(inner, depth + 1);
+            judgement.protected |= inside.protected;
+            join(&mut judgement.columns, inside.columns);
+            join(&mut judgement.relations, inside.relations);
+            if inside.verdict == VerdictKind::Deny && denial.is_none() && judgement.verdict != VerdictKind::Deny {
+                judgement.verdict = VerdictKind::Deny;
+                judgement.reason = inside.reason;
+                judgement.hint = inside.hint;
+                judgement.policies = inside.policies;
+            }
+        }
+        if let Some(no) = denial {
+            judgement.verdict = VerdictKind::Deny;
+            judgement.reason = no.reason;
+            judgement.hint = no.hint.to_owned();
+            judgement.policies = vec![no.policy.to_owned()];
+        } else if judgement.verdict == VerdictKind::Allow && self.masks(facts, &judgement) {
+            judgement.verdict = VerdictKind::Mask;
+            judgement.policies = vec!["builtin:mask".to_owned()];
+        }
+        judgement
+    }
+
+    fn hides(&self, column: ColumnId) -> bool {
+        self.bound.method(column, &self.exempt).is_some()
+    }
+
+    fn hides_of(&self, relation: u32) -> bool {
+        !self.bound.relation_rules(relation, &self.exempt).is_empty()
+    }
+
+    fn uses(&self, facts: &Facts, usage: impl Fn(Usage) -> bool) -> Option<String> {
+        let found = facts.columns.iter().find(|used| usage(used.usage) && self.hides(used.column))?;
+        Some(self.name(found.column))
+    }
+
+    fn name(&self, column: ColumnId) -> String {
+        let shown = self.bound.expand(column).into_iter().find(|c| self.hides(*c)).unwrap_or(column);
+        self.bound.name(shown).map_or_else(|| "a column".to_owned(), str::to_owned)
+    }
+
+    fn masks(&self, facts: &Facts, judgement: &Judgement) -> bool {
+        match &judgement.outputs {
+            Some(outputs) => outputs.iter().any(|output| output.method.is_some()),
+            None => self.uses(facts, |usage| usage == Usage::Projected).is_some(),
+        }
+    }
+
+    fn denial(&self, facts: &Facts, touches: bool) -> Option<No> {
+        self.always(facts).or_else(|| {
+            if !self.bound.protects_from(&self.exempt) {
+                return None;
+            }
+            self.unknowable(facts, touches).or_else(|| self.reveals(facts)).or_else(|| self.undermines(facts))
+        })
+    }
+
+    /// What is denied even where nothing is hidden.
+    fn always(&self, facts: &Facts) -> Option<No> {
+        if facts.copies_server_side {
+            return Some(No {
+                policy: "builtin:server-file",
+                reason: "COPY with a file or program of the server is not allowed".to_owned(),
+                hint: "use COPY ... TO STDOUT or FROM STDIN",
+            });
+        }
+        facts.effects.iter().find_map(|effect| {
+            let Effect::Set { name, value, .. } = effect else { return None };
+            let why = closed::setting(name, value.as_deref())?;
+            Some(No {
+                policy: "builtin:setting",
+                reason: format!("the setting {name} may not be changed: {why}"),
+                hint: "leave it as it is",
+            })
+        })
+    }
+
+    /// What the facts cannot tell.
+    fn unknowable(&self, facts: &Facts, touches: bool) -> Option<No> {
+        if let Some(why) = &facts.opaque {
+            return Some(No {
+                policy: "builtin:opaque",
+                reason: format!("what it reaches cannot be known from its text: {why}"),
+                hint: "write it with tables, views and built-in functions only",
+            });
+        }
+        let unknown = facts.outputs.iter().flatten().find(|output| output.opaque);
+        if let Some(output) = unknown.filter(|_| touches) {
+            return Some(No {
+                policy: "builtin:lineage",
+                reason: format!("where the column {:?} of its answer comes from cannot be known", output.name),
+                hint: "leave that column out, or name the columns of known tables",
+            });
+        }
+        let closed = |r: &crate::sql::RelationUse| Some((r.name.clone(), closed::relation(&r.name)?));
+        let (name, why) = facts.relations.iter().find_map(closed)?;
+        Some(No { policy: "builtin:catalog", reason: format!("{name} is closed: {why}"), hint: "do without it" })
+    }
+
+    /// Ways by which a value shows without being in the answer.
+    fn reveals(&self, facts: &Facts) -> Option<No> {
+        if let Some(name) = self.uses(facts, |usage| matches!(usage, Usage::Filtered | Usage::Joined)) {
+            return Some(No {
+                policy: "builtin:filter",
+                reason: format!("{name} is masked and may not filter, join, group or order rows"),
+                hint: "choose rows by another column, such as the key",
+            });
+        }
+        if let Some(column) = facts.stored.iter().find(|column| self.hides(**column)) {
+            return Some(No {
+                policy: "builtin:store",
+                reason: format!("{} is masked and its values may not be stored elsewhere", self.name(*column)),
+                hint: "leave the column out of what is stored",
+            });
+        }
+        let used = self.uses(facts, |usage| usage != Usage::Written)?;
+        if facts.effects.iter().any(|effect| matches!(effect, Effect::Set { .. } | Effect::Notify)) {
+            return Some(No {
+                policy: "builtin:setting",
+                reason: format!("{used} is masked and may not decide a setting or a notification"),
+                hint: "give a constant",
+            });
+        }
+        if let Some(name) = self.copied(facts) {
+            return Some(No {
+                policy: "builtin:copy",
+                reason: format!("{name} is masked and may not be copied out"),
+                hint: "leave the column out, or use SELECT, which masks it",
+            });
+        }
+        let function = facts.functions.iter().find(|f| !HARMLESS.contains(&f.as_str()))?;
+        self.computes(facts).then(|| No {
+            policy: "builtin:function",
+            reason: format!("{used} is masked and may not be used together with the function {function}"),
+            hint: "leave the function or the column out",
+        })
+    }
+
+    /// A protected column does more than to stand in the answer as it is.
+    fn computes(&self, facts: &Facts) -> bool {
+        let outputs = facts.outputs.as_deref().unwrap_or_default();
+        let shown: BTreeSet<ColumnId> = outputs.iter().filter(|o| o.direct).flat_map(|o| o.sources.clone()).collect();
+        let computed = outputs.iter().any(|o| !o.direct && o.sources.iter().any(|c| self.hides(*c)));
+        let hidden = |used: &crate::sql::ColumnUse| {
+            used.usage != Usage::Written && self.hides(used.column) && !shown.contains(&used.column)
+        };
+        computed || facts.columns.iter().any(hidden)
+    }
+
+    fn copied(&self, facts: &Facts) -> Option<String> {
+        let copies = facts.copies_to_client || facts.relations.iter().any(|r| r.actions.contains(&Action::CopyOut));
+        if !copies || facts.kind.starts_with("COPY") && only_reads_client(facts) {
+            return None;
+        }
+        self.uses(facts, |usage| usage == Usage::Projected)
+    }
+
+    /// Changes of what the rules stand on.
+    fn undermines(&self, facts: &Facts) -> Option<No> {
+        let hint = "ask the owner of the data to make the change";
+        if matches!(facts.kind.as_str(), "ALTER SCHEMA") {
+            let reason = "a schema may not be renamed while masking rules name columns by it".to_owned();
+            return Some(No { policy: "builtin:definition", reason, hint });
+        }
+        let copies_blindly = |r: &&crate::sql::RelationUse| {
+            r.actions.contains(&Action::CopyOut)
+                && r.id.is_some_and(|id| self.hides_of(id) && !facts.columns.iter().any(|used| used.column.relation == id))
+        };
+        if let Some(relation) = facts.relations.iter().find(copies_blindly) {
+            let reason = format!("{} has masked columns and may not be copied out as a whole", relation.name);
+            return Some(No { policy: "builtin:copy", reason, hint: "use SELECT, which masks them" });
+        }
+        let changed = facts
+            .relations
+            .iter()
+            .find(|r| r.actions.contains(&Action::Alter) && r.id.is_some_and(|id| self.hides_of(id)))?;
+        let reason = format!("{} has masked columns, and its definition may not be changed", changed.name);
+        Some(No { policy: "builtin:definition", reason, hint })
+    }
+
+    fn outputs(&self, outputs: &[Output]) -> Option<Vec<OutputRule>> {
+        // `*` that is opaque stands for columns of unknown number
+        if outputs.iter().any(|output| output.opaque && output.name == "*") {
+            return None;
+        }
+        Some(outputs.iter().map(|output| self.output(output)).collect())
+    }
+
+    fn output(&self, output: &Output) -> OutputRule {
+        let strictest = output.sources.iter().filter_map(|c| self.bound.method(*c, &self.exempt)).max();
+        let method = strictest.map(|method| if output.direct { method } else { method.max(Method::Redact) });
+        OutputRule { method, known: !output.opaque }
+    }
+
+    fn columns(&self, facts: &Facts) -> Vec<Column> {
+        let mut columns = BTreeSet::new();
+        for used in &facts.columns {
+            for column in self.bound.expand(used.column) {
+                let Some(name) = self.bound.name(column) else { continue };
+                columns.insert(Column {
+                    name: name.to_owned(),
+                    usage: used.usage,
+                    masked: used.usage == Usage::Projected && self.hides(column),
+                    label: self.bound.label(column),
+                });
+            }
+        }
+        columns.into_iter().collect()
+    }
+}
+
+fn only_reads_client(facts: &Facts) -> bool {
+    !facts.relations.is_empty()
+        && facts.relations.iter().any(|r| r.actions.contains(&Action::CopyIn))
+        && !facts.relations.iter().any(|r| r.actions.contains(&Action::CopyOut) || r.actions.contains(&Action::Select))
+}
+
+fn relations(facts: &Facts) -> Vec<Relation> {
+    let uses = facts.relations.iter().map(|used| Relation {
+        name: used.name.clone(),
+        actions: used.actions.iter().map(|action| word(*action).to_owned()).collect(),
+        indirect: used.indirect,
+    });
+    uses.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Select => "select",
+        Action::Insert => "insert",
+        Action::Update => "update",
+        Action::Delete => "delete",
+        Action::Truncate => "truncate",
+        Action::CopyIn => "copy_in",
+        Action::CopyOut => "copy_out",
+        Action::Lock => "lock",
+        Action::Create => "create",
+        Action::Alter => "alter",
+        Action::Drop => "drop",
+        Action::Maintain => "maintain",
+    }
+}
+
+fn join<T: Ord + Clone>(all: &mut Vec<T>, more: Vec<T>) {
+    let both: BTreeSet<T> = all.drain(..).chain(more).collect();
+    all.extend(both);
+}
+
+fn severity(verdict: VerdictKind) -> u8 {
+    match verdict {
+        VerdictKind::Allow => 0,
+        VerdictKind::Mask => 1,
+        VerdictKind::Hold => 2,
+        VerdictKind::Deny => 3,
+    }
+}
+
+/// The judgement that holds whichever of several meanings a text has: the strictest in every respect.
+pub fn merge(judgements: impl IntoIterator<Item = Judgement>) -> Judgement {
+    let mut judgements = judgements.into_iter();
+    let Some(mut all) = judgements.next() else {
+        return Judgement {
+            verdict: VerdictKind::Deny,
+            reason: "it has no meaning that could be judged".to_owned(),
+            hint: ASK.to_owned(),
+            policies: vec!["builtin:opaque".to_owned()],
+            columns: Vec::new(),
+            relations: Vec::new(),
+            protected: true,
+            outputs: None,
+            exempt: Arc::from([]),
+        };
+    };
+    for next in judgements {
+        if severity(next.verdict) > severity(all.verdict) {
+            all.verdict = next.verdict;
+            all.reason = next.reason;
+            all.hint = next.hint;
+            all.policies = next.policies;
+        } else if next.verdict == all.verdict {
+            let more = next.policies.into_iter().filter(|p| !all.policies.contains(p)).collect::<Vec<_>>();
+            all.policies.extend(more);
+        }
+        join(&mut all.columns, next.columns);
+        join(&mut all.relations, next.relations);
+        // EXECUTE and FETCH say nothing of their answer: what they run does
+        all.outputs = match (all.outputs, next.outputs) {
+            (Some(a), Some(b)) => unite(&a, &b),
+            (None, Some(one)) | (Some(one), None) if !(all.protected && next.protected) => Some(one),
+            _ => None,
+        };
+        all.protected |= next.protected;
+        all.exempt = all.exempt.iter().zip(next.exempt.iter()).map(|(a, b)| *a && *b).collect();
+    }
+    all
+}
+
+fn unite(a: &[OutputRule], b: &[OutputRule]) -> Option<Vec<OutputRule>> {
+    // one that answers nothing says nothing of the rows of the other
+    if a.is_empty() || b.is_empty() {
+        return Some(if a.is_empty() { b.to_vec() } else { a.to_vec() });
+    }
+    let both = a.iter().zip(b).map(|(a, b)| OutputRule { method: a.method.max(b.method), known: a.known && b.known });
+    (a.len() == b.len()).then(|| both.collect())
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

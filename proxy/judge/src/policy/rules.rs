@@ -1,0 +1,148 @@
+//! The rules of one resource as they stand in the configuration.
+
+use super::{Bound, Denial, Names};
+use crate::mask::Method;
+use ring::digest;
+use serde::Deserialize;
+use std::{collections::BTreeSet, fmt};
+
+/// Begins what the policy version is the digest of; changes when the built-in rules do.
+const BUILTIN: &str = "builtin/1";
+
+/// Who may connect to a resource, and what is hidden from whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rules {
+    /// Groups whose members may connect. _Default:_ none, so that nobody may.
+    pub connect_groups: Vec<String>,
+    /// What is hidden, and from whom. _Default:_ nothing.
+    pub masking: Vec<Masking>,
+    #[serde(skip)]
+    key: Option<Key>,
+}
+
+/// One masking rule.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Masking {
+    /// The columns, each as `schema.table.column`, in the case in which the catalog has them.
+    pub columns: Vec<String>,
+    /// What the columns hold, such as `pan`. _Default:_ none.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// How they are hidden: `redact`, `last4`, `hash`, `null`, `fake`. _Default:_ `redact`.
+    #[serde(default)]
+    pub method: Method,
+    /// Groups that see them as they are. _Default:_ none.
+    #[serde(default)]
+    pub unmask_groups: Vec<String>,
+}
+
+/// The secret of `hash` and `fake`; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Key(pub(crate) [u8; 32]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// Splits `schema.table.column`.
+pub(super) fn split(column: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = column.split('.');
+    let (schema, table, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let empty = schema.is_empty() || table.is_empty() || name.is_empty();
+    (!empty && parts.next().is_none()).then_some((schema, table, name))
+}
+
+impl Rules {
+    /// Gives the methods `hash` and `fake` their key. Without one they redact, since a pseudonym without a secret can be
+    /// found by trying.
+    #[must_use]
+    pub fn with_key(mut self, key: &[u8; 32]) -> Self {
+        self.key = Some(Key(*key));
+        self
+    }
+
+    /// Whether a rule needs the key of [`Rules::with_key`].
+    pub fn needs_key(&self) -> bool {
+        self.masking.iter().any(|rule| matches!(rule.method, Method::Hash | Method::Fake))
+    }
+
+    /// Everything that is wrong with the rules, without looking at a catalog; empty if nothing is.
+    pub fn check(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.connect_groups.is_empty() {
+            problems.push("connect_groups is empty: nobody could connect".to_owned());
+        }
+        if self.connect_groups.iter().any(String::is_empty) {
+            problems.push("connect_groups has an empty name".to_owned());
+        }
+        let mut seen = BTreeSet::new();
+        for (number, rule) in (1..).zip(&self.masking) {
+            if rule.columns.is_empty() {
+                problems.push(format!("masking rule {number} names no column"));
+            }
+            if rule.unmask_groups.iter().any(String::is_empty) {
+                problems.push(format!("masking rule {number}: unmask_groups has an empty name"));
+            }
+            if rule.label.as_deref() == Some("") {
+                problems.push(format!("masking rule {number}: the label is empty"));
+            }
+            for column in &rule.columns {
+                if split(column).is_none() {
+                    problems.push(format!("masking rule {number}: {column:?} is not schema.table.column"));
+                } else if !seen.insert(column) {
+                    problems.push(format!("masking rule {number}: {column:?} is in another rule already"));
+                }
+            }
+        }
+        problems
+    }
+
+    /// Whether a member of these groups may connect at all.
+    ///
+    /// # Errors
+    /// [`Denial`] if none of the groups is one that may.
+    pub fn may_connect(&self, groups: &[String]) -> Result<(), Denial> {
+        if groups.iter().any(|group| self.connect_groups.contains(group)) {
+            return Ok(());
+        }
+        Err(Denial {
+            reason: "none of your groups may connect to this resource".to_owned(),
+            hint: "ask the owner of the resource to add one of your groups to connect_groups".to_owned(),
+            policy: "builtin:connect",
+        })
+    }
+
+    /// Finds the columns of the rules in a catalog. Ones that it does not have are in [`Bound::unknown`], and found again
+    /// when a later catalog has them.
+    pub fn bind(&self, names: &impl Names) -> Bound {
+        Bound::new(self, names)
+    }
+
+    /// SHA-256 of the rules, hexadecimal, its first 16 digits. The key is not part of it.
+    pub fn version(&self) -> String {
+        fn put(text: &mut String, name: &str, items: &[String]) {
+            let items: BTreeSet<&String> = items.iter().collect();
+            text.push_str(&format!("{name}: {items:?}\n"));
+        }
+        let mut text = format!("{BUILTIN}\n");
+        put(&mut text, "connect", &self.connect_groups);
+        for rule in &self.masking {
+            put(&mut text, "mask", &rule.columns);
+            put(&mut text, "unmask", &rule.unmask_groups);
+            text.push_str(&format!("{:?} {:?}\n", rule.label, rule.method));
+        }
+        let digest = digest::digest(&digest::SHA256, text.as_bytes());
+        digest.as_ref().iter().take(8).fold(String::new(), |mut hex, byte| {
+            hex.push_str(&format!("{byte:02x}"));
+            hex
+        })
+    }
+
+    pub(super) fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
+    }
+}

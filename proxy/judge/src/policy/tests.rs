@@ -1,0 +1,258 @@
+use super::*;
+use crate::{
+    mask,
+    policy::{Masking, Names, Rules},
+    sql::{ColumnUse, RelationUse},
+};
+use std::collections::BTreeMap;
+
+/// customers: id 1, card 2, email 3; a view of it; payments: id 1.
+struct Shop;
+
+fn id(relation: u32, attribute: i16) -> ColumnId {
+    ColumnId { relation, attribute }
+}
+
+fn known() -> BTreeMap<ColumnId, &'static str> {
+    BTreeMap::from([
+        (id(10, 1), "public.customers.id"),
+        (id(10, 2), "public.customers.card"),
+        (id(10, 3), "public.customers.email"),
+        (id(20, 1), "public.cards.number"),
+        (id(30, 1), "public.payments.id"),
+        (id(40, 2), "public.customers_eu.card"),
+    ])
+}
+
+impl Names for Shop {
+    fn column(&self, schema: &str, table: &str, column: &str) -> Option<ColumnId> {
+        let wanted = format!("{schema}.{table}.{column}");
+        known().into_iter().find(|(_, name)| *name == wanted).map(|(id, _)| id)
+    }
+    fn origins(&self, column: ColumnId) -> BTreeSet<ColumnId> {
+        if column == id(20, 1) { [column, id(10, 2)].into() } else { [column].into() }
+    }
+    fn relatives(&self, column: ColumnId) -> BTreeSet<ColumnId> {
+        if column == id(40, 2) { [id(10, 2)].into() } else { BTreeSet::new() }
+    }
+    fn is_opaque(&self, _: ColumnId) -> bool {
+        false
+    }
+    fn columns(&self) -> Vec<(ColumnId, String)> {
+        known().into_iter().map(|(id, name)| (id, name.to_owned())).collect()
+    }
+}
+
+fn rules() -> Rules {
+    let rule = |column: &str, method| Masking {
+        columns: vec![column.to_owned()],
+        label: Some("pan".to_owned()),
+        method,
+        unmask_groups: vec!["fraud".to_owned()],
+    };
+    let mut rules = Rules { connect_groups: vec!["agents".into()], ..Rules::default() };
+    rules.masking = vec![rule("public.customers.card", Method::Last4), rule("public.customers.email", Method::Hash)];
+    rules
+}
+
+fn bound() -> Bound {
+    rules().bind(&Shop)
+}
+
+fn relation(id: u32, name: &str, action: Action) -> RelationUse {
+    RelationUse { id: Some(id), name: name.to_owned(), actions: [action].into(), indirect: false }
+}
+
+fn nothing(kind: &str) -> Facts {
+    Facts {
+        text: 0..0,
+        kind: kind.to_owned(),
+        read_only: false,
+        opaque: None,
+        relations: Vec::new(),
+        columns: BTreeSet::new(),
+        stored: BTreeSet::new(),
+        functions: BTreeSet::new(),
+        outputs: None,
+        effects: Vec::new(),
+        unbounded_write: false,
+        copies_to_client: false,
+        copies_server_side: false,
+        fingerprint: String::new(),
+        flags: Vec::new(),
+    }
+}
+
+fn select(column: ColumnId, direct: bool) -> Facts {
+    Facts {
+        relations: vec![relation(column.relation, "public.t", Action::Select)],
+        columns: [ColumnUse { column, usage: Usage::Projected }].into(),
+        outputs: Some(vec![Output { name: "c".into(), sources: [column].into(), direct, opaque: false }]),
+        ..nothing("SELECT")
+    }
+}
+
+fn judged(facts: &Facts) -> (VerdictKind, String) {
+    let judgement = decide(facts, &bound(), &["agents".into()]);
+    assert_eq!(judgement.verdict == VerdictKind::Deny, !judgement.reason.is_empty() && !judgement.hint.is_empty());
+    (judgement.verdict, judgement.policies[0].clone())
+}
+
+fn denied(facts: &Facts, policy: &str) {
+    assert_eq!(judged(facts), (VerdictKind::Deny, policy.to_owned()));
+}
+
+#[test]
+fn projected_columns_are_masked_wherever_they_come_from() {
+    assert_eq!(judged(&select(id(30, 1), true)).0, VerdictKind::Allow);
+    assert_eq!(judged(&select(id(10, 1), true)).0, VerdictKind::Allow);
+    for (column, direct, method) in [
+        (id(10, 2), true, Method::Last4),
+        (id(10, 3), true, Method::Hash),
+        (id(10, 2), false, Method::Redact),
+        (id(10, 0), true, Method::Redact),
+        (id(20, 1), true, Method::Last4),
+        (id(40, 2), true, Method::Last4),
+    ] {
+        let judgement = decide(&select(column, direct), &bound(), &["agents".into()]);
+        assert_eq!(judgement.verdict, VerdictKind::Mask, "{column:?}");
+        assert_eq!(judgement.outputs.as_ref().unwrap()[0].method, Some(method), "{column:?}");
+        assert!(judgement.protected && judgement.columns.iter().any(|c| c.masked && c.label.as_deref() == Some("pan")));
+    }
+    let seen = decide(&select(id(10, 2), true), &bound(), &["fraud".into()]);
+    assert_eq!((seen.verdict, seen.protected), (VerdictKind::Allow, false));
+    assert!(seen.columns.iter().all(|c| !c.masked && c.label.as_deref() == Some("pan")));
+}
+
+#[test]
+fn a_whole_row_is_named_column_by_column() {
+    let names: Vec<_> = decide(&select(id(10, 0), true), &bound(), &[]).columns.into_iter().map(|c| (c.name, c.masked)).collect();
+    let expected = [("public.customers.card", true), ("public.customers.email", true), ("public.customers.id", false)];
+    assert_eq!(names, expected.map(|(name, masked)| (name.to_owned(), masked)));
+}
+
+#[test]
+fn ways_around_the_answer_are_denied() {
+    let base = select(id(10, 2), true);
+    denied(&Facts { opaque: Some("DO".into()), ..nothing("DO") }, "builtin:opaque");
+    for usage in [Usage::Filtered, Usage::Joined] {
+        let columns = [ColumnUse { column: id(10, 2), usage }].into();
+        denied(&Facts { columns, ..select(id(10, 1), true) }, "builtin:filter");
+    }
+    denied(&Facts { stored: [id(10, 2)].into(), ..base.clone() }, "builtin:store");
+    let outputs = Some(vec![Output { name: "x".into(), opaque: true, ..Output::default() }]);
+    denied(&Facts { outputs, ..base.clone() }, "builtin:lineage");
+    let copy = vec![relation(10, "public.customers", Action::CopyOut)];
+    denied(&Facts { relations: copy.clone(), copies_to_client: true, ..base.clone() }, "builtin:copy");
+    denied(&Facts { relations: copy, copies_to_client: true, ..nothing("COPY") }, "builtin:copy");
+    denied(&Facts { copies_server_side: true, ..nothing("COPY") }, "builtin:server-file");
+    denied(&Facts { relations: vec![relation(10, "public.customers", Action::Alter)], ..nothing("ALTER TABLE") }, "builtin:definition");
+    denied(&nothing("ALTER SCHEMA"), "builtin:definition");
+    for name in ["pg_catalog.pg_stats", "pg_stats", "pg_catalog.pg_statistic", "public.pg_stat_statements", "pg_catalog.pg_largeobject"] {
+        denied(&Facts { relations: vec![relation(99, name, Action::Select)], ..nothing("SELECT") }, "builtin:catalog");
+    }
+    let functions: BTreeSet<String> = ["pg_catalog.pg_sleep".to_owned()].into();
+    denied(&Facts { functions, ..select(id(10, 2), false) }, "builtin:function");
+    let set = vec![Effect::Set { name: "application_name".into(), value: None, local: false }];
+    denied(&Facts { effects: set, ..base.clone() }, "builtin:setting");
+    let inner = Box::new(Facts { stored: [id(10, 2)].into(), ..base });
+    denied(&Facts { effects: vec![Effect::Prepare { name: "p".into(), inner }], ..nothing("PREPARE") }, "builtin:store");
+}
+
+#[test]
+fn clean_work_goes_on() {
+    let written = [ColumnUse { column: id(10, 2), usage: Usage::Written }].into();
+    let insert = Facts { relations: vec![relation(10, "public.customers", Action::Insert)], columns: written, ..nothing("INSERT") };
+    assert_eq!(judged(&insert).0, VerdictKind::Allow);
+    let load = Facts { relations: vec![relation(10, "public.customers", Action::CopyIn)], copies_to_client: true, ..nothing("COPY") };
+    assert_eq!(judged(&load).0, VerdictKind::Allow);
+    let copy = Facts { relations: vec![relation(30, "public.payments", Action::CopyOut)], copies_to_client: true, ..nothing("COPY") };
+    assert_eq!(judged(&copy).0, VerdictKind::Allow);
+    assert_eq!(judged(&Facts { opaque: Some("f".into()), ..nothing("SELECT") }).0, VerdictKind::Deny);
+    let free = Rules::default().bind(&Shop);
+    let opaque = Facts { opaque: Some("f".into()), ..nothing("SELECT") };
+    assert_eq!(decide(&opaque, &free, &[]).verdict, VerdictKind::Allow);
+}
+
+#[test]
+fn settings_that_change_meaning_stay() {
+    let set = |name: &str, value: Option<&str>| Facts {
+        effects: vec![Effect::Set { name: name.into(), value: value.map(str::to_owned), local: false }],
+        ..nothing("SET")
+    };
+    for (name, value) in [
+        ("role", Some("postgres")),
+        ("session_authorization", None),
+        ("standard_conforming_strings", Some("off")),
+        ("client_encoding", Some("SJIS")),
+        ("session_replication_role", Some("replica")),
+    ] {
+        denied(&set(name, value), "builtin:setting");
+    }
+    for (name, value) in [
+        ("search_path", Some("hr")),
+        ("client_encoding", Some("UTF8")),
+        ("standard_conforming_strings", Some("on")),
+        ("datestyle", Some("ISO")),
+        ("row_security", Some("off")),
+        ("all", None),
+    ] {
+        assert_eq!(judged(&set(name, value)).0, VerdictKind::Allow, "{name}");
+    }
+}
+
+#[test]
+fn several_meanings_are_judged_by_the_strictest() {
+    let bound = bound();
+    let one = |facts: &Facts| decide(facts, &bound, &["agents".into()]);
+    let merged = merge([one(&select(id(30, 1), true)), one(&select(id(10, 2), true))]);
+    assert_eq!(merged.verdict, VerdictKind::Mask);
+    assert_eq!(merged.outputs.unwrap()[0].method, Some(Method::Last4));
+    let execute = merge([one(&nothing("EXECUTE")), one(&select(id(10, 2), true))]);
+    assert_eq!(execute.outputs.unwrap()[0].method, Some(Method::Last4));
+    assert_eq!(merge([]).verdict, VerdictKind::Deny);
+}
+
+#[test]
+fn a_plan_unites_description_and_lineage() {
+    let bound = bound();
+    let described = |relation, attribute| mask::Column {
+        name: "c".into(),
+        relation,
+        attribute,
+        type_id: 25,
+        modifier: -1,
+        format: 0,
+    };
+    let judge = |facts: &Facts| decide(facts, &bound, &["agents".into()]);
+    let methods = |facts: &Facts, columns: &[mask::Column]| {
+        mask::plan(&judge(facts), &bound, columns).map(|plan| plan.methods().collect::<Vec<_>>())
+    };
+    let card = select(id(10, 2), true);
+    assert_eq!(methods(&card, &[described(10, 2)]).unwrap(), [Some(Method::Last4)]);
+    assert_eq!(methods(&card, &[described(0, 0)]).unwrap(), [Some(Method::Last4)]);
+    // the description knows better than a text that was misread
+    assert_eq!(methods(&select(id(30, 1), true), &[described(20, 1)]).unwrap(), [Some(Method::Last4)]);
+    assert_eq!(methods(&select(id(30, 1), true), &[described(10, 0)]).unwrap(), [Some(Method::Redact)]);
+    let unknown = Facts { outputs: None, ..card.clone() };
+    assert_eq!(methods(&unknown, &[described(0, 0), described(10, 1), described(77, 1)]).unwrap(), [Some(Method::Redact), None, Some(Method::Redact)]);
+    assert!(matches!(methods(&card, &[]), Err(mask::Error::Columns { described: 0, expected: 1 })));
+    assert!(mask::plan(&judge(&select(id(10, 1), true)), &bound, &[described(10, 1)]).unwrap().is_identity());
+}
+
+#[test]
+fn rules_are_checked_all_at_once_and_have_a_version() {
+    let mut wrong = rules();
+    wrong.connect_groups.clear();
+    wrong.masking[0].columns = vec!["card".into(), "public.customers.email".into()];
+    assert_eq!(wrong.check().len(), 3);
+    assert!(rules().check().is_empty());
+    assert_eq!(rules().version().len(), 16);
+    assert_ne!(rules().version(), wrong.version());
+    assert_eq!(rules().version(), rules().with_key(&[1; 32]).version());
+    let mut missing = rules();
+    missing.masking[0].columns.push("public.gone.x".into());
+    assert_eq!(missing.bind(&Shop).unknown().collect::<Vec<_>>(), ["public.gone.x"]);
+    assert!(rules().may_connect(&["agents".into()]).is_ok());
+    assert_eq!(rules().may_connect(&[]).unwrap_err().policy, "builtin:connect");
+}

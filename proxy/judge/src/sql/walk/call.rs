@@ -1,0 +1,178 @@
+//! Calls: what a function can do with its arguments, and what its result can be made of.
+
+use super::{
+    Walker, names,
+    scope::{Field, Rows, Value},
+};
+use crate::sql::{
+    facts::Effect,
+    functions::{self, Class, Resolved},
+};
+use pg_query::{Node, NodeEnum, protobuf};
+use schemas::event::Usage;
+
+impl<'a> Walker<'a> {
+    /// A call in an expression.
+    pub(super) fn call(&mut self, call: &protobuf::FuncCall) -> Value {
+        self.call_with_rows(call).0
+    }
+
+    /// A call, and the columns of the rows that it returns, where they are known.
+    pub(super) fn call_with_rows(&mut self, call: &protobuf::FuncCall) -> (Value, Option<Rows>) {
+        let (schema, name) = names::split(&call.funcname);
+        let mut arguments = Vec::with_capacity(call.args.len());
+        for argument in &call.args {
+            arguments.push(self.expression(argument));
+        }
+        let named = call.args.iter().any(|node| matches!(node.node, Some(NodeEnum::NamedArgExpr(_))));
+        let count = (!named && !call.func_variadic).then(|| call.args.len() + self.ordered_set_arguments(call));
+        if matches!(schema, "" | "pg_catalog") && self.setting(name, call) {
+            return (Value::default(), None);
+        }
+        let resolved = functions::resolve(self.catalog, self.search_path, schema, name, count);
+        // a function that returns rows decides how many there are
+        let multiplies = resolved.candidates.iter().any(|function| function.returns_set) || name == "generate_series";
+        if multiplies && !call.args.iter().all(is_of_fixed_size) {
+            for value in &arguments {
+                self.decide(value, Usage::Filtered);
+            }
+        }
+        let rows = self.returned(&resolved);
+        let mut value = self.apply(resolved, name, arguments);
+        let filter = self.maybe(call.agg_filter.as_deref());
+        self.decide(&filter, Usage::Filtered);
+        value.reach(&filter);
+        let order = self.list(&call.agg_order);
+        if !call.agg_within_group {
+            self.decide(&order, Usage::Filtered);
+        }
+        value.reach(&order);
+        if let Some(window) = call.over.as_deref() {
+            let window = self.window(window);
+            value.reach(&window);
+        }
+        let rows = rows.map(|names| {
+            let fields = names.into_iter().map(|name| Field { name, value: value.clone() }).collect();
+            Rows { fields, unknown: false }
+        });
+        if let Some(rows) = &rows {
+            value.row = Some(std::rc::Rc::new(rows.clone()));
+        }
+        (value, rows)
+    }
+
+    /// WITHIN GROUP's arguments count as the function's.
+    fn ordered_set_arguments(&self, call: &protobuf::FuncCall) -> usize {
+        if call.agg_within_group { call.agg_order.len() } else { 0 }
+    }
+
+    /// `value.name` and `name(value)` without a call's other clauses.
+    pub(super) fn call_named(&mut self, schema: &str, name: &str, arguments: Vec<Value>, _: Option<()>) -> Value {
+        let resolved = functions::resolve(self.catalog, self.search_path, schema, name, Some(arguments.len()));
+        self.apply(resolved, name, arguments)
+    }
+
+    /// Some function has that name.
+    pub(super) fn is_function(&self, name: &str) -> bool {
+        !functions::resolve(self.catalog, self.search_path, "", name, Some(1)).candidates.is_empty()
+    }
+
+    fn apply(&mut self, resolved: Resolved<'a>, name: &str, mut arguments: Vec<Value>) -> Value {
+        // `card_number(c)` is `c.card_number` where no function has that name
+        if let ([Value { row: Some(row), .. }], true) = (arguments.as_slice(), resolved.candidates.is_empty()) {
+            if let Some(field) = row.fields.iter().find(|field| field.name == name) {
+                return field.value.clone();
+            }
+        }
+        let mut value = Value::default();
+        for argument in &mut arguments {
+            value.reach(argument);
+        }
+        match resolved.class {
+            Class::Pure => return value,
+            Class::Waits => {
+                self.decide(&value, Usage::Filtered);
+                return value;
+            }
+            Class::Reads => {}
+            Class::Sequence => {
+                self.out.writes = true;
+                self.out.stored.extend(value.sources.iter().copied());
+            }
+            Class::Unknown => {
+                self.out.calls = true;
+                self.out.stored.extend(value.sources.iter().copied());
+            }
+            Class::Reaches => {
+                self.out.calls = true;
+                self.out.stored.extend(value.sources.iter().copied());
+                self.give_up(format!("function {} reaches beyond what the statement names", resolved.name));
+            }
+        }
+        self.out.functions.insert(resolved.name);
+        value.opaque = true;
+        value
+    }
+
+    /// `set_config` and `current_setting` with a constant name.
+    fn setting(&mut self, name: &str, call: &protobuf::FuncCall) -> bool {
+        let texts: Vec<Option<String>> = call.args.iter().map(constant).collect();
+        match (name, texts.as_slice()) {
+            ("current_setting", [Some(setting), ..]) if !setting.contains('.') => true,
+            ("set_config", [Some(setting), Some(value), Some(local)]) => {
+                self.out.writes = true;
+                self.out.functions.insert("pg_catalog.set_config".to_owned());
+                self.out.effects.push(Effect::Set {
+                    name: setting.to_ascii_lowercase(),
+                    value: Some(value.clone()),
+                    local: matches!(local.as_str(), "t" | "true"),
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The names of the columns that a function returns, if it returns a row and all candidates agree.
+    fn returned(&self, resolved: &Resolved<'a>) -> Option<Vec<String>> {
+        let mut all = resolved.candidates.iter().map(|function| {
+            if !function.out.is_empty() {
+                return Some(function.out.clone());
+            }
+            let relation = self.catalog.types.get(&function.returns)?.relation;
+            let relation = self.catalog.relation(relation)?;
+            Some(relation.columns.iter().map(|column| column.name.clone()).collect())
+        });
+        let first = all.next()??;
+        all.all(|other| other.as_ref() == Some(&first)).then_some(first)
+    }
+}
+
+/// A constant's text: a literal, possibly cast; `true` and `false`.
+pub(super) fn constant(node: &Node) -> Option<String> {
+    use protobuf::a_const::Val;
+    match node.node.as_ref()? {
+        NodeEnum::AConst(constant) => match constant.val.as_ref()? {
+            Val::Sval(text) => Some(text.sval.clone()),
+            Val::Ival(number) => Some(number.ival.to_string()),
+            Val::Fval(number) => Some(number.fval.clone()),
+            Val::Boolval(truth) => Some(truth.boolval.to_string()),
+            Val::Bsval(_) => None,
+        },
+        NodeEnum::TypeCast(cast) => constant(cast.arg.as_deref()?),
+        _ => None,
+    }
+}
+
+/// An argument whose number of elements does not depend on what is stored.
+fn is_of_fixed_size(node: &Node) -> bool {
+    match node.node.as_ref() {
+        Some(NodeEnum::AArrayExpr(_) | NodeEnum::AConst(_) | NodeEnum::ParamRef(_)) => true,
+        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_of_fixed_size),
+        Some(NodeEnum::FuncCall(call)) => {
+            matches!(names::split(&call.funcname).1, "to_jsonb" | "to_json" | "row_to_json" | "hstore")
+                && matches!(call.args.as_slice(), [one] if matches!(one.node, Some(NodeEnum::ColumnRef(_) | NodeEnum::RowExpr(_))))
+        }
+        _ => false,
+    }
+}

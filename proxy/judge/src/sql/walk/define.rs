@@ -1,0 +1,490 @@
+//! Definitions, changes and removals of objects, and rights: which relations they concern, and which columns the
+//! expressions inside them reach.
+
+use super::{Done, Walker, names, scope::Item};
+use crate::sql::facts::{Action, Effect};
+use pg_query::{Node, NodeEnum, protobuf};
+use protobuf::{ObjectType, RangeVar};
+use schemas::event::Usage;
+use std::rc::Rc;
+
+impl<'a> Walker<'a> {
+    /// One of the statements that `statement` sends here.
+    pub(super) fn define(&mut self, kind: &NodeEnum) -> Done {
+        self.out.effects.push(Effect::ChangesCatalog);
+        let name = match kind {
+            NodeEnum::CreateStmt(create) => return self.create_table(create, "CREATE TABLE"),
+            NodeEnum::CreateForeignTableStmt(create) => {
+                return match &create.base_stmt {
+                    Some(base) => self.create_table(base, "CREATE FOREIGN TABLE"),
+                    None => self.opaque("CREATE FOREIGN TABLE", "a foreign table without columns"),
+                };
+            }
+            NodeEnum::CreateTableAsStmt(create) => return self.create_table_as(create),
+            NodeEnum::ViewStmt(view) => return self.create_view(view),
+            NodeEnum::AlterTableStmt(alter) => return self.alter_table(alter),
+            NodeEnum::IndexStmt(index) => return self.create_index(index),
+            NodeEnum::CreateStatsStmt(part) => return self.create_statistics(part),
+            NodeEnum::CreatePolicyStmt(part) => {
+                return self.on_table_with("CREATE POLICY", part.table.as_ref(), &[&part.qual, &part.with_check]);
+            }
+            NodeEnum::AlterPolicyStmt(part) => {
+                return self.on_table_with("ALTER POLICY", part.table.as_ref(), &[&part.qual, &part.with_check]);
+            }
+            NodeEnum::CreateTrigStmt(part) => {
+                self.out.functions.insert(named(&part.funcname));
+                return self.on_table_with("CREATE TRIGGER", part.relation.as_ref(), &[&part.when_clause]);
+            }
+            NodeEnum::RuleStmt(rule) => return self.create_rule(rule),
+            NodeEnum::CreateSchemaStmt(schema) => {
+                for element in &schema.schema_elts {
+                    self.nested(Some(element));
+                }
+                "CREATE SCHEMA".to_owned()
+            }
+            NodeEnum::DropStmt(drop) => return self.drop(drop),
+            NodeEnum::RenameStmt(part) => {
+                return self.alter_object(part.rename_type(), part.relation.as_ref(), part.object.as_deref());
+            }
+            NodeEnum::AlterObjectDependsStmt(part) => {
+                return self.alter_object(part.object_type(), part.relation.as_ref(), part.object.as_deref());
+            }
+            NodeEnum::AlterObjectSchemaStmt(part) => {
+                return self.alter_object(part.object_type(), part.relation.as_ref(), part.object.as_deref());
+            }
+            NodeEnum::AlterOwnerStmt(part) => {
+                return self.alter_object(part.object_type(), part.relation.as_ref(), part.object.as_deref());
+            }
+            NodeEnum::CommentStmt(part) => {
+                self.object(part.objtype(), part.object.as_deref(), Action::Alter);
+                "COMMENT".to_owned()
+            }
+            NodeEnum::SecLabelStmt(part) => {
+                self.object(part.objtype(), part.object.as_deref(), Action::Alter);
+                "SECURITY LABEL".to_owned()
+            }
+            NodeEnum::GrantStmt(grant) => {
+                for object in &grant.objects {
+                    if let Some(NodeEnum::RangeVar(relation)) = &object.node {
+                        self.touch_named(relation, Action::Alter);
+                    }
+                }
+                if grant.is_grant { "GRANT" } else { "REVOKE" }.to_owned()
+            }
+            NodeEnum::CreateSeqStmt(part) => {
+                self.created(part.sequence.as_ref());
+                "CREATE SEQUENCE".to_owned()
+            }
+            NodeEnum::AlterSeqStmt(part) => {
+                return self.on_relation("ALTER SEQUENCE", part.sequence.as_ref(), Action::Alter);
+            }
+            NodeEnum::CreateFunctionStmt(part) => return self.create_function(part),
+            NodeEnum::CreateDomainStmt(part) => {
+                self.constraints(&part.constraints);
+                "CREATE DOMAIN".to_owned()
+            }
+            NodeEnum::AlterDomainStmt(part) => {
+                let value = self.maybe(part.def.as_deref().filter(|node| !is_constraint(node)));
+                self.store(&value);
+                self.constraints(part.def.as_deref().map(std::slice::from_ref).unwrap_or_default());
+                "ALTER DOMAIN".to_owned()
+            }
+            NodeEnum::CompositeTypeStmt(_) | NodeEnum::CreateEnumStmt(_) | NodeEnum::CreateRangeStmt(_) => {
+                "CREATE TYPE".to_owned()
+            }
+            NodeEnum::CreatePublicationStmt(part) => {
+                self.published(&part.pubobjects);
+                "CREATE PUBLICATION".to_owned()
+            }
+            NodeEnum::AlterPublicationStmt(part) => {
+                self.published(&part.pubobjects);
+                "ALTER PUBLICATION".to_owned()
+            }
+            other => plain(other),
+        };
+        self.act(name)
+    }
+
+    fn create_table(&mut self, create: &protobuf::CreateStmt, kind: &str) -> Done {
+        self.created(create.relation.as_ref());
+        for node in &create.inh_relations {
+            if let Some(NodeEnum::RangeVar(parent)) = &node.node {
+                self.touch_named(parent, Action::Alter);
+            }
+        }
+        let columns = create.table_elts.iter().filter_map(column_name);
+        let fields = columns.map(|name| super::scope::Field { name, value: Default::default() }).collect();
+        let rows = super::scope::Rows { fields, unknown: !create.inh_relations.is_empty() };
+        self.scopes.push(Rc::new(vec![Item::rows("", rows)]));
+        self.elements(&create.table_elts);
+        self.constraints(&create.constraints);
+        if let Some(partition) = &create.partspec {
+            for element in &partition.part_params {
+                if let Some(NodeEnum::PartitionElem(element)) = &element.node {
+                    let value = self.maybe(element.expr.as_deref());
+                    self.store(&value);
+                }
+            }
+        }
+        if let Some(bound) = &create.partbound {
+            self.bound(bound);
+        }
+        self.scopes.pop();
+        self.act(kind)
+    }
+
+    fn bound(&mut self, bound: &protobuf::PartitionBoundSpec) {
+        for list in [&bound.listdatums, &bound.lowerdatums, &bound.upperdatums] {
+            for node in list {
+                let value = match &node.node {
+                    Some(NodeEnum::PartitionRangeDatum(datum)) => self.maybe(datum.value.as_deref()),
+                    // MINVALUE and MAXVALUE come as names
+                    Some(NodeEnum::ColumnRef(_)) | None => continue,
+                    Some(_) => self.expression(node),
+                };
+                self.store(&value);
+            }
+        }
+    }
+
+    fn elements(&mut self, elements: &[Node]) {
+        for element in elements {
+            match &element.node {
+                Some(NodeEnum::ColumnDef(column)) => self.column_definition(column),
+                Some(NodeEnum::Constraint(_)) => self.constraints(std::slice::from_ref(element)),
+                Some(NodeEnum::TableLikeClause(like)) => {
+                    if let Some(relation) = &like.relation {
+                        self.touch_named(relation, Action::Select);
+                    }
+                }
+                Some(other) => {
+                    self.unexpected(other, "a table's elements");
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// A default, a generation expression, USING of a new type: what they reach is stored.
+    fn column_definition(&mut self, column: &protobuf::ColumnDef) {
+        let value = self.maybe(column.raw_default.as_deref());
+        self.store(&value);
+        self.constraints(&column.constraints);
+    }
+
+    fn constraints(&mut self, constraints: &[Node]) {
+        for node in constraints {
+            let Some(NodeEnum::Constraint(constraint)) = &node.node else { continue };
+            if let Some(table) = &constraint.pktable {
+                self.touch_named(table, Action::Alter);
+            }
+            // a domain's check speaks of VALUE
+            let value = super::scope::Rows::one("value", Default::default());
+            self.scopes.push(Rc::new(vec![Item::rows("", value)]));
+            let outer = self.scopes.len().checked_sub(2).and_then(|at| self.scopes.get(at)).cloned();
+            if let (Some(outer), Some(scope)) = (outer, self.scopes.last_mut()) {
+                *scope = Rc::new(scope.iter().chain(outer.iter()).cloned().collect());
+            }
+            let value = self.maybe(constraint.raw_expr.as_deref());
+            if constraint.contype() == protobuf::ConstrType::ConstrGenerated {
+                self.store(&value);
+            }
+            self.decide(&value, Usage::Filtered);
+            let condition = self.maybe(constraint.where_clause.as_deref());
+            self.decide(&condition, Usage::Filtered);
+            self.scopes.pop();
+        }
+    }
+
+    fn create_table_as(&mut self, create: &protobuf::CreateTableAsStmt) -> Done {
+        self.created(create.into.as_deref().and_then(|into| into.rel.as_ref()));
+        match create.query.as_deref().and_then(|query| query.node.as_ref()) {
+            Some(NodeEnum::ExecuteStmt(execute)) => {
+                self.out.effects.push(Effect::Execute { name: execute.name.clone() });
+                self.give_up("CREATE TABLE AS EXECUTE: what it stores is not known here");
+            }
+            Some(query) => {
+                let rows = self.query(query);
+                self.store(&rows.whole());
+            }
+            None => self.give_up("CREATE TABLE AS without a query"),
+        }
+        let materialized = create.objtype() == ObjectType::ObjectMatview;
+        self.act(if materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE TABLE AS" })
+    }
+
+    fn create_view(&mut self, view: &protobuf::ViewStmt) -> Done {
+        self.created(view.view.as_ref());
+        if let Some(query) = view.query.as_deref().and_then(|query| query.node.as_ref()) {
+            let rows = self.query(query);
+            self.store(&rows.whole());
+        }
+        self.act("CREATE VIEW")
+    }
+
+    /// Opens a table as a scope for expressions about it.
+    fn with_table<T>(&mut self, table: Option<&RangeVar>, walk: impl FnOnce(&mut Self) -> T) -> T {
+        let item = table.map(|name| self.relation(name, Action::Alter));
+        let mut items: Vec<_> = item.into_iter().collect();
+        for alias in ["old", "new"] {
+            let qualified: Vec<_> = items.first().cloned().into_iter().collect();
+            for item in qualified {
+                items.push(Item { alias: alias.to_owned(), schema: String::new(), qualified_only: true, ..item });
+            }
+        }
+        self.scopes.push(Rc::new(items));
+        let result = walk(self);
+        self.scopes.pop();
+        result
+    }
+
+    fn on_table_with(&mut self, kind: &str, table: Option<&RangeVar>, expressions: &[&Option<Box<Node>>]) -> Done {
+        self.with_table(table, |walker| {
+            for expression in expressions {
+                let value = walker.maybe(expression.as_deref());
+                walker.decide(&value, Usage::Filtered);
+            }
+        });
+        self.act(kind)
+    }
+
+    fn alter_table(&mut self, alter: &protobuf::AlterTableStmt) -> Done {
+        self.with_table(alter.relation.as_ref(), |walker| {
+            for node in &alter.cmds {
+                let Some(NodeEnum::AlterTableCmd(command)) = &node.node else { continue };
+                walker.alter_command(command);
+            }
+        });
+        self.act(format!("ALTER {}", object_name(alter.objtype())))
+    }
+
+    fn alter_command(&mut self, command: &protobuf::AlterTableCmd) {
+        let Some(definition) = command.def.as_deref() else { return };
+        match &definition.node {
+            Some(NodeEnum::ColumnDef(column)) => self.column_definition(column),
+            Some(NodeEnum::Constraint(_)) => self.constraints(std::slice::from_ref(definition)),
+            Some(NodeEnum::RangeVar(parent)) => {
+                self.touch_named(parent, Action::Alter);
+            }
+            Some(NodeEnum::PartitionCmd(partition)) => {
+                if let Some(name) = &partition.name {
+                    self.touch_named(name, Action::Alter);
+                }
+                if let Some(bound) = &partition.bound {
+                    self.bound(bound);
+                }
+            }
+            // options, names, numbers
+            Some(
+                NodeEnum::List(_)
+                | NodeEnum::DefElem(_)
+                | NodeEnum::TypeName(_)
+                | NodeEnum::RoleSpec(_)
+                | NodeEnum::ReplicaIdentityStmt(_)
+                | NodeEnum::String(_)
+                | NodeEnum::Integer(_)
+                | NodeEnum::AtalterConstraint(_),
+            )
+            | None => {}
+            // SET DEFAULT, SET EXPRESSION
+            Some(_) => {
+                let value = self.expression(definition);
+                self.store(&value);
+            }
+        }
+    }
+
+    fn create_index(&mut self, index: &protobuf::IndexStmt) -> Done {
+        self.with_table(index.relation.as_ref(), |walker| {
+            for node in index.index_params.iter().chain(&index.index_including_params) {
+                if let Some(NodeEnum::IndexElem(element)) = &node.node {
+                    let value = walker.index_element(element);
+                    walker.decide(&value, Usage::Filtered);
+                }
+            }
+            let condition = walker.maybe(index.where_clause.as_deref());
+            walker.decide(&condition, Usage::Filtered);
+        });
+        self.act("CREATE INDEX")
+    }
+
+    fn create_statistics(&mut self, part: &protobuf::CreateStatsStmt) -> Done {
+        let table = part.relations.iter().find_map(|node| match &node.node {
+            Some(NodeEnum::RangeVar(name)) => Some(name),
+            _ => None,
+        });
+        self.with_table(table, |walker| {
+            for node in &part.exprs {
+                let Some(NodeEnum::StatsElem(element)) = &node.node else { continue };
+                let mut value = walker.maybe(element.expr.as_deref());
+                if let super::scope::Found::Value(column) = walker.unqualified(&element.name) {
+                    value.absorb(column);
+                }
+                walker.decide(&value, Usage::Filtered);
+            }
+        });
+        self.act("CREATE STATISTICS")
+    }
+
+    fn create_rule(&mut self, rule: &protobuf::RuleStmt) -> Done {
+        self.with_table(rule.relation.as_ref(), |walker| {
+            let condition = walker.maybe(rule.where_clause.as_deref());
+            walker.decide(&condition, Usage::Filtered);
+            for action in &rule.actions {
+                let done = walker.nested(Some(action));
+                if let Some(rows) = done.outputs {
+                    walker.store(&rows.whole());
+                }
+            }
+        });
+        self.opaque("CREATE RULE", "a rule changes what later statements do")
+    }
+
+    fn create_function(&mut self, part: &protobuf::CreateFunctionStmt) -> Done {
+        self.out.functions.insert(named(&part.funcname));
+        self.opaque(
+            if part.is_procedure { "CREATE PROCEDURE" } else { "CREATE FUNCTION" },
+            "a function's code is not followed",
+        )
+    }
+
+    fn drop(&mut self, drop: &protobuf::DropStmt) -> Done {
+        for object in &drop.objects {
+            self.object(drop.remove_type(), Some(object), Action::Drop);
+        }
+        self.act(format!("DROP {}", object_name(drop.remove_type())))
+    }
+
+    fn alter_object(&mut self, kind: ObjectType, relation: Option<&RangeVar>, object: Option<&Node>) -> Done {
+        if let Some(relation) = relation {
+            self.touch_named(relation, Action::Alter);
+        } else {
+            self.object(kind, object, Action::Alter);
+        }
+        self.act(format!("ALTER {}", object_name(kind)))
+    }
+
+    /// An object that is named by a list of strings: noted where it is a relation or belongs to one.
+    fn object(&mut self, kind: ObjectType, object: Option<&Node>, action: Action) {
+        let Some(NodeEnum::List(list)) = object.and_then(|object| object.node.as_ref()) else { return };
+        let owner = list.items.len().saturating_sub(1);
+        let names = match kind {
+            ObjectType::ObjectTable
+            | ObjectType::ObjectView
+            | ObjectType::ObjectMatview
+            | ObjectType::ObjectForeignTable
+            | ObjectType::ObjectSequence
+            | ObjectType::ObjectIndex => list.items.as_slice(),
+            // the last string is the part's own name
+            ObjectType::ObjectColumn
+            | ObjectType::ObjectTabconstraint
+            | ObjectType::ObjectTrigger
+            | ObjectType::ObjectRule
+            | ObjectType::ObjectPolicy => list.items.get(..owner).unwrap_or_default(),
+            _ => return, // no relation: the statement's kind says all
+        };
+        let action = if std::ptr::eq(names, list.items.as_slice()) { action } else { Action::Alter };
+        self.touch_named(&names::range_var(names), action);
+    }
+
+    fn published(&mut self, objects: &[Node]) {
+        for object in objects {
+            let Some(NodeEnum::PublicationObjSpec(part)) = &object.node else { continue };
+            let Some(table) = part.pubtable.as_deref() else { continue };
+            self.with_table(table.relation.as_ref(), |walker| {
+                let condition = walker.maybe(table.where_clause.as_deref());
+                walker.decide(&condition, Usage::Filtered);
+            });
+        }
+    }
+}
+
+fn is_constraint(node: &Node) -> bool {
+    matches!(node.node, Some(NodeEnum::Constraint(_)))
+}
+
+fn column_name(node: &Node) -> Option<String> {
+    if let Some(NodeEnum::ColumnDef(column)) = &node.node { Some(column.colname.clone()) } else { None }
+}
+
+fn named(parts: &[Node]) -> String {
+    let (schema, name) = names::split(parts);
+    names::qualified(schema, name)
+}
+
+/// The words of a command tag for a kind of object.
+fn object_name(kind: ObjectType) -> String {
+    match kind {
+        ObjectType::ObjectMatview => "MATERIALIZED VIEW".to_owned(),
+        ObjectType::ObjectFdw => "FOREIGN DATA WRAPPER".to_owned(),
+        ObjectType::ObjectForeignServer => "SERVER".to_owned(),
+        ObjectType::ObjectOpclass => "OPERATOR CLASS".to_owned(),
+        ObjectType::ObjectOpfamily => "OPERATOR FAMILY".to_owned(),
+        ObjectType::ObjectStatisticExt => "STATISTICS".to_owned(),
+        ObjectType::ObjectTsconfiguration => "TEXT SEARCH CONFIGURATION".to_owned(),
+        ObjectType::ObjectTsdictionary => "TEXT SEARCH DICTIONARY".to_owned(),
+        ObjectType::ObjectTsparser => "TEXT SEARCH PARSER".to_owned(),
+        ObjectType::ObjectTstemplate => "TEXT SEARCH TEMPLATE".to_owned(),
+        ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint => "TABLE".to_owned(),
+        ObjectType::ObjectAttribute => "TYPE".to_owned(),
+        other => other.as_str_name().trim_start_matches("OBJECT_").replace('_', " "),
+    }
+}
+
+/// Statements that concern no relation: their command tag.
+fn plain(kind: &NodeEnum) -> String {
+    let name = match kind {
+        NodeEnum::DefineStmt(part) => return format!("CREATE {}", object_name(part.kind())),
+        NodeEnum::AlterFunctionStmt(part) => return format!("ALTER {}", object_name(part.objtype())),
+        NodeEnum::GrantRoleStmt(part) => {
+            if part.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" }
+        }
+        NodeEnum::AlterCollationStmt(_) => "ALTER COLLATION",
+        NodeEnum::AlterDefaultPrivilegesStmt(_) => "ALTER DEFAULT PRIVILEGES",
+        NodeEnum::CreateTableSpaceStmt(_) => "CREATE TABLESPACE",
+        NodeEnum::DropTableSpaceStmt(_) => "DROP TABLESPACE",
+        NodeEnum::AlterTableSpaceOptionsStmt(_) => "ALTER TABLESPACE",
+        NodeEnum::AlterTableMoveAllStmt(_) => "ALTER TABLE ALL",
+        NodeEnum::CreateExtensionStmt(_) => "CREATE EXTENSION",
+        NodeEnum::AlterExtensionStmt(_) | NodeEnum::AlterExtensionContentsStmt(_) => "ALTER EXTENSION",
+        NodeEnum::CreateFdwStmt(_) => "CREATE FOREIGN DATA WRAPPER",
+        NodeEnum::AlterFdwStmt(_) => "ALTER FOREIGN DATA WRAPPER",
+        NodeEnum::CreateForeignServerStmt(_) => "CREATE SERVER",
+        NodeEnum::AlterForeignServerStmt(_) => "ALTER SERVER",
+        NodeEnum::CreateUserMappingStmt(_) => "CREATE USER MAPPING",
+        NodeEnum::AlterUserMappingStmt(_) => "ALTER USER MAPPING",
+        NodeEnum::DropUserMappingStmt(_) => "DROP USER MAPPING",
+        NodeEnum::ImportForeignSchemaStmt(_) => "IMPORT FOREIGN SCHEMA",
+        NodeEnum::CreateAmStmt(_) => "CREATE ACCESS METHOD",
+        NodeEnum::CreateEventTrigStmt(_) => "CREATE EVENT TRIGGER",
+        NodeEnum::AlterEventTrigStmt(_) => "ALTER EVENT TRIGGER",
+        NodeEnum::CreatePlangStmt(_) => "CREATE LANGUAGE",
+        NodeEnum::CreateRoleStmt(_) => "CREATE ROLE",
+        NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE",
+        NodeEnum::DropRoleStmt(_) => "DROP ROLE",
+        NodeEnum::CreateOpClassStmt(_) => "CREATE OPERATOR CLASS",
+        NodeEnum::CreateOpFamilyStmt(_) => "CREATE OPERATOR FAMILY",
+        NodeEnum::AlterOpFamilyStmt(_) => "ALTER OPERATOR FAMILY",
+        NodeEnum::AlterOperatorStmt(_) => "ALTER OPERATOR",
+        NodeEnum::AlterStatsStmt(_) => "ALTER STATISTICS",
+        NodeEnum::AlterTypeStmt(_) | NodeEnum::AlterEnumStmt(_) => "ALTER TYPE",
+        NodeEnum::CreatedbStmt(_) => "CREATE DATABASE",
+        NodeEnum::AlterDatabaseStmt(_)
+        | NodeEnum::AlterDatabaseRefreshCollStmt(_)
+        | NodeEnum::AlterDatabaseSetStmt(_) => "ALTER DATABASE",
+        NodeEnum::DropdbStmt(_) => "DROP DATABASE",
+        NodeEnum::AlterSystemStmt(_) => "ALTER SYSTEM",
+        NodeEnum::CreateConversionStmt(_) => "CREATE CONVERSION",
+        NodeEnum::CreateCastStmt(_) => "CREATE CAST",
+        NodeEnum::CreateTransformStmt(_) => "CREATE TRANSFORM",
+        NodeEnum::DropOwnedStmt(_) => "DROP OWNED",
+        NodeEnum::ReassignOwnedStmt(_) => "REASSIGN OWNED",
+        NodeEnum::AlterTsdictionaryStmt(_) => "ALTER TEXT SEARCH DICTIONARY",
+        NodeEnum::AlterTsconfigurationStmt(_) => "ALTER TEXT SEARCH CONFIGURATION",
+        NodeEnum::CreateSubscriptionStmt(_) => "CREATE SUBSCRIPTION",
+        NodeEnum::AlterSubscriptionStmt(_) => "ALTER SUBSCRIPTION",
+        NodeEnum::DropSubscriptionStmt(_) => "DROP SUBSCRIPTION",
+        _ => "UNKNOWN", // none: `statement` sends no other here
+    };
+    name.to_owned()
+}

@@ -1,0 +1,321 @@
+//! Expressions: what reaches their value.
+
+use super::{
+    Walker, names,
+    nodes::{analyzed, parts, queries, statements},
+    scope::{Field, Found, Rows, Value},
+};
+use pg_query::{Node, NodeEnum, protobuf};
+use schemas::event::Usage;
+use std::rc::Rc;
+
+impl<'a> Walker<'a> {
+    /// What reaches an expression's value.
+    pub(super) fn expression(&mut self, node: &Node) -> Value {
+        match &node.node {
+            Some(kind) => self.expression_kind(kind),
+            None => Value::default(), // an empty place in a list
+        }
+    }
+
+    pub(super) fn maybe(&mut self, node: Option<&Node>) -> Value {
+        node.map(|node| self.expression(node)).unwrap_or_default()
+    }
+
+    /// All of a list together.
+    pub(super) fn list(&mut self, nodes: &[Node]) -> Value {
+        let mut value = Value::default();
+        for node in nodes {
+            let one = self.expression(node);
+            value.absorb(one);
+        }
+        value
+    }
+
+    fn both(&mut self, first: Option<&Node>, second: Option<&Node>) -> Value {
+        let mut value = self.maybe(first);
+        let other = self.maybe(second);
+        value.absorb(other);
+        value
+    }
+
+    /// The value of an argument, as an expression over it.
+    fn over(&mut self, argument: Option<&Node>) -> Value {
+        let mut value = self.maybe(argument);
+        value.direct = false;
+        value.row = None;
+        value
+    }
+
+    fn expression_kind(&mut self, kind: &NodeEnum) -> Value {
+        self.spend(0);
+        match kind {
+            NodeEnum::AConst(_)
+            | NodeEnum::Integer(_)
+            | NodeEnum::Float(_)
+            | NodeEnum::Boolean(_)
+            | NodeEnum::String(_)
+            | NodeEnum::BitString(_)
+            | NodeEnum::ParamRef(_)
+            | NodeEnum::SetToDefault(_)
+            | NodeEnum::CurrentOfExpr(_)
+            | NodeEnum::SqlvalueFunction(_)
+            | NodeEnum::MergeSupportFunc(_) => Value::default(),
+            NodeEnum::ColumnRef(column) => self.column(column),
+            NodeEnum::AStar(_) => self.whole_scope(),
+            NodeEnum::AExpr(expression) => self.operation(expression),
+            NodeEnum::BoolExpr(expression) => self.list(&expression.args),
+            NodeEnum::TypeCast(cast) => self.cast(cast),
+            NodeEnum::CollateClause(clause) => self.over(clause.arg.as_deref()),
+            NodeEnum::FuncCall(call) => self.call(call),
+            NodeEnum::SubLink(link) => self.sublink(link),
+            NodeEnum::CaseExpr(case) => self.case(case),
+            NodeEnum::CaseWhen(when) => self.both(when.expr.as_deref(), when.result.as_deref()),
+            NodeEnum::RowExpr(row) => self.row(&row.args),
+            NodeEnum::CoalesceExpr(choice) => self.list(&choice.args),
+            NodeEnum::MinMaxExpr(choice) => self.list(&choice.args),
+            NodeEnum::NullTest(test) => self.over(test.arg.as_deref()),
+            NodeEnum::BooleanTest(test) => self.over(test.arg.as_deref()),
+            NodeEnum::NamedArgExpr(argument) => self.maybe(argument.arg.as_deref()),
+            NodeEnum::GroupingFunc(function) => self.list(&function.args),
+            NodeEnum::AIndirection(path) => self.indirection(path),
+            NodeEnum::AIndices(indices) => self.both(indices.lidx.as_deref(), indices.uidx.as_deref()),
+            NodeEnum::AArrayExpr(array) => self.list(&array.elements),
+            NodeEnum::List(list) => self.list(&list.items),
+            NodeEnum::ResTarget(target) => {
+                let mut value = self.maybe(target.val.as_deref());
+                let path = self.list(&target.indirection);
+                value.absorb(path);
+                value
+            }
+            NodeEnum::MultiAssignRef(part) => self.over(part.source.as_deref()),
+            NodeEnum::SortBy(sort) => {
+                self.operator(&sort.use_op);
+                self.maybe(sort.node.as_deref())
+            }
+            NodeEnum::WindowDef(window) => self.window(window),
+            NodeEnum::GroupingSet(set) => self.list(&set.content),
+            NodeEnum::XmlSerialize(xml) => self.over(xml.expr.as_deref()),
+            NodeEnum::XmlExpr(xml) => {
+                let mut value = self.list(&xml.args);
+                let named = self.list(&xml.named_args);
+                value.absorb(named);
+                value
+            }
+            NodeEnum::JsonValueExpr(_)
+            | NodeEnum::JsonIsPredicate(_)
+            | NodeEnum::JsonBehavior(_)
+            | NodeEnum::JsonArgument(_)
+            | NodeEnum::JsonFuncExpr(_)
+            | NodeEnum::JsonTablePathSpec(_)
+            | NodeEnum::JsonKeyValue(_)
+            | NodeEnum::JsonParseExpr(_)
+            | NodeEnum::JsonScalarExpr(_)
+            | NodeEnum::JsonSerializeExpr(_)
+            | NodeEnum::JsonObjectConstructor(_)
+            | NodeEnum::JsonArrayConstructor(_)
+            | NodeEnum::JsonArrayQueryConstructor(_)
+            | NodeEnum::JsonAggConstructor(_)
+            | NodeEnum::JsonObjectAgg(_)
+            | NodeEnum::JsonArrayAgg(_) => self.json(kind),
+            analyzed!() | parts!() | queries!() | statements!() => self.unexpected(kind, "an expression"),
+        }
+    }
+
+    /// A name, up to `database.schema.relation.column`.
+    fn column(&mut self, column: &protobuf::ColumnRef) -> Value {
+        let star = matches!(column.fields.last().and_then(|last| last.node.as_ref()), Some(NodeEnum::AStar(_)));
+        let parts = super::strings(&column.fields);
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let found = match (parts.as_slice(), star) {
+            ([], true) => return self.whole_scope(),
+            ([item], true) => return self.whole_item("", item),
+            ([.., schema, item], true) => return self.whole_item(schema, item),
+            ([name], false) => self.unqualified(name),
+            ([item, name], false) => self.qualified("", item, name),
+            ([.., schema, item, name], false) => self.qualified(schema, item, name),
+            ([], false) => Found::Missing,
+        };
+        match found {
+            Found::Value(value) => {
+                self.spend(value.sources.len());
+                value
+            }
+            Found::Missing => {
+                self.give_up(format!("column {} is not in the catalog", parts.join(".")));
+                Value::opaque()
+            }
+        }
+    }
+
+    fn whole_item(&mut self, schema: &str, name: &str) -> Value {
+        match self.item(schema, name) {
+            Some(item) => item.whole(),
+            None => {
+                self.give_up(format!("{name}.* names nothing that is known"));
+                Value::opaque()
+            }
+        }
+    }
+
+    /// All columns of the query's FROM.
+    fn whole_scope(&mut self) -> Value {
+        let Some(scope) = self.scopes.last().cloned() else { return Value::default() };
+        let mut value = Value::default();
+        for item in scope.iter().filter(|item| !item.qualified_only) {
+            value.absorb(item.whole());
+        }
+        value
+    }
+
+    fn operation(&mut self, expression: &protobuf::AExpr) -> Value {
+        let mut value = self.both(expression.lexpr.as_deref(), expression.rexpr.as_deref());
+        value.direct = false;
+        value.row = None;
+        value.opaque |= self.operator(&expression.name);
+        value
+    }
+
+    /// Whether an operator of that name may be one that is not PostgreSQL's own.
+    pub(super) fn operator(&mut self, names: &[Node]) -> bool {
+        let (schema, name) = names::split(names);
+        if name.is_empty() || schema == "pg_catalog" {
+            return false;
+        }
+        let all = self.catalog.operators.get(name).map(Vec::as_slice).unwrap_or_default();
+        let mut visible = all.iter().filter(|operator| {
+            let listed = self.search_path.iter().any(|path| *path == operator.schema);
+            if schema.is_empty() { listed } else { operator.schema == schema }
+        });
+        let is_foreign = |extension: &Option<String>| !crate::sql::functions::is_pure_extension(extension.as_deref());
+        let foreign = if schema.is_empty() {
+            visible.find(|operator| is_foreign(&operator.extension)).map(|operator| operator.schema.clone())
+        } else {
+            let pure = visible.clone().next().is_some() && !visible.any(|operator| is_foreign(&operator.extension));
+            (!pure).then(|| schema.to_owned())
+        };
+        let Some(schema) = foreign else { return false };
+        self.out.functions.insert(format!("{schema}.{name}"));
+        self.out.calls = true;
+        true
+    }
+
+    fn cast(&mut self, cast: &protobuf::TypeCast) -> Value {
+        let mut value = self.over(cast.arg.as_deref());
+        if let Some(name) = &cast.type_name {
+            value.opaque |= self.type_calls(name);
+        }
+        value
+    }
+
+    /// Whether making a value of that type may call functions that are not PostgreSQL's own.
+    pub(super) fn type_calls(&mut self, name: &protobuf::TypeName) -> bool {
+        let (schema, name) = names::split(&name.names);
+        match self.catalog.resolve_type(schema, name, self.search_path) {
+            Some(found) if found.calls => {
+                self.out.functions.insert(names::qualified(schema, name));
+                self.out.calls = true;
+                true
+            }
+            Some(found) if found.base != 0 => self.catalog.types.get(&found.base).is_some_and(|base| base.calls),
+            Some(_) => false,
+            None => schema != "pg_catalog" && self.catalog.knows_functions(),
+        }
+    }
+
+    fn sublink(&mut self, link: &protobuf::SubLink) -> Value {
+        let mut value = self.over(link.testexpr.as_deref());
+        value.opaque |= self.operator(&link.oper_name);
+        self.deciding.push(Default::default());
+        let rows = link.subselect.as_deref().map(|query| self.subquery(query)).unwrap_or_default();
+        let deciding = self.deciding.pop().unwrap_or_default();
+        if let Some(around) = self.deciding.last_mut() {
+            around.extend(deciding.iter().copied());
+        }
+        value.sources.extend(deciding);
+        if link.sub_link_type() == protobuf::SubLinkType::ExistsSublink {
+            return value;
+        }
+        value.reach(&rows.whole());
+        value.row = match rows.fields.as_slice() {
+            [one] => one.value.row.clone(),
+            _ => Some(Rc::new(rows)),
+        };
+        value
+    }
+
+    fn case(&mut self, case: &protobuf::CaseExpr) -> Value {
+        let mut value = self.over(case.arg.as_deref());
+        self.decide(&value, Usage::Filtered);
+        for when in &case.args {
+            let Some(NodeEnum::CaseWhen(when)) = &when.node else {
+                value.absorb(self.list(std::slice::from_ref(when)));
+                continue;
+            };
+            let condition = self.over(when.expr.as_deref());
+            self.decide(&condition, Usage::Filtered);
+            value.absorb(condition);
+            let result = self.maybe(when.result.as_deref());
+            value.absorb(result);
+        }
+        let otherwise = self.maybe(case.defresult.as_deref());
+        value.absorb(otherwise);
+        value
+    }
+
+    /// ROW(...): its fields can be told apart as f1, f2, ....
+    fn row(&mut self, arguments: &[Node]) -> Value {
+        let rows = self.targets(arguments);
+        let mut whole = rows.whole();
+        let fields = rows.fields.into_iter().enumerate();
+        let fields = fields.map(|(position, field)| Field { name: format!("f{}", position + 1), ..field }).collect();
+        whole.row = Some(Rc::new(Rows { fields, unknown: rows.unknown }));
+        whole
+    }
+
+    fn indirection(&mut self, path: &protobuf::AIndirection) -> Value {
+        let mut value = self.maybe(path.arg.as_deref());
+        for step in &path.indirection {
+            value = match &step.node {
+                Some(NodeEnum::String(name)) => self.field(value, &name.sval),
+                Some(NodeEnum::AStar(_)) => value,
+                Some(NodeEnum::AIndices(_)) => {
+                    let index = self.expression(step);
+                    value.absorb(index);
+                    value
+                }
+                Some(other) => self.unexpected(other, "a path"),
+                None => value,
+            };
+        }
+        value
+    }
+
+    /// `(value).name`
+    fn field(&mut self, mut value: Value, name: &str) -> Value {
+        let Some(row) = value.row.take() else {
+            value.direct = false;
+            // a field of a stored composite, or `f(value)` where a function has that name
+            if self.is_function(name) {
+                return self.call_named("", name, vec![value], None);
+            }
+            return value;
+        };
+        match row.fields.iter().find(|field| field.name == name) {
+            Some(field) => field.value.clone(),
+            None if row.unknown => Value::opaque(),
+            None => self.call_named("", name, vec![Value { row: Some(row), ..value }], None),
+        }
+    }
+
+    /// PARTITION BY, ORDER BY and the frame decide which rows a window's value is made of.
+    pub(super) fn window(&mut self, window: &protobuf::WindowDef) -> Value {
+        let mut value = self.list(&window.partition_clause);
+        let order = self.list(&window.order_clause);
+        value.absorb(order);
+        let frame = self.both(window.start_offset.as_deref(), window.end_offset.as_deref());
+        value.absorb(frame);
+        self.decide(&value, Usage::Filtered);
+        value
+    }
+}

@@ -1,0 +1,134 @@
+//! SQL/JSON expressions: every part reaches the value.
+
+use super::{Walker, scope::Value};
+use pg_query::{Node, NodeEnum, protobuf};
+use schemas::event::Usage;
+
+impl Walker<'_> {
+    pub(super) fn json(&mut self, kind: &NodeEnum) -> Value {
+        let mut value = match kind {
+            NodeEnum::JsonValueExpr(part) => self.json_value(Some(part)),
+            NodeEnum::JsonIsPredicate(part) => self.maybe(part.expr.as_deref()),
+            NodeEnum::JsonBehavior(part) => self.maybe(part.expr.as_deref()),
+            NodeEnum::JsonArgument(part) => self.json_value(part.val.as_deref()),
+            NodeEnum::JsonTablePathSpec(part) => self.maybe(part.string.as_deref()),
+            NodeEnum::JsonKeyValue(part) => self.json_pair(part),
+            NodeEnum::JsonParseExpr(part) => self.json_value(part.expr.as_deref()),
+            NodeEnum::JsonScalarExpr(part) => self.maybe(part.expr.as_deref()),
+            NodeEnum::JsonSerializeExpr(part) => self.json_value(part.expr.as_deref()),
+            NodeEnum::JsonObjectConstructor(part) => self.list(&part.exprs),
+            NodeEnum::JsonArrayConstructor(part) => self.list(&part.exprs),
+            NodeEnum::JsonArrayQueryConstructor(part) => {
+                part.query.as_deref().map(|query| self.subquery(query).whole()).unwrap_or_default()
+            }
+            NodeEnum::JsonAggConstructor(part) => self.json_aggregate(Some(part)),
+            NodeEnum::JsonObjectAgg(part) => {
+                let mut value = part.arg.as_deref().map(|pair| self.json_pair(pair)).unwrap_or_default();
+                let around = self.json_aggregate(part.constructor.as_deref());
+                value.absorb(around);
+                value
+            }
+            NodeEnum::JsonArrayAgg(part) => {
+                let mut value = self.json_value(part.arg.as_deref());
+                let around = self.json_aggregate(part.constructor.as_deref());
+                value.absorb(around);
+                value
+            }
+            NodeEnum::JsonFuncExpr(part) => self.json_function(part),
+            other => self.unexpected(other, "a JSON expression"),
+        };
+        value.direct = false;
+        value.row = None;
+        value
+    }
+
+    pub(super) fn json_value(&mut self, part: Option<&protobuf::JsonValueExpr>) -> Value {
+        let Some(part) = part else { return Value::default() };
+        let mut value = self.maybe(part.raw_expr.as_deref());
+        let formatted = self.maybe(part.formatted_expr.as_deref());
+        value.absorb(formatted);
+        value
+    }
+
+    fn json_pair(&mut self, pair: &protobuf::JsonKeyValue) -> Value {
+        let mut value = self.maybe(pair.key.as_deref());
+        let other = self.json_value(pair.value.as_deref());
+        value.absorb(other);
+        value
+    }
+
+    fn json_aggregate(&mut self, part: Option<&protobuf::JsonAggConstructor>) -> Value {
+        let Some(part) = part else { return Value::default() };
+        let mut value = self.maybe(part.agg_filter.as_deref());
+        let order = self.list(&part.agg_order);
+        value.absorb(order);
+        self.decide(&value, Usage::Filtered);
+        if let Some(window) = part.over.as_deref() {
+            let window = self.window(window);
+            value.absorb(window);
+        }
+        value
+    }
+
+    fn json_function(&mut self, part: &protobuf::JsonFuncExpr) -> Value {
+        let mut value = self.json_value(part.context_item.as_deref());
+        let path = self.maybe(part.pathspec.as_deref());
+        value.absorb(path);
+        let passing = self.list(&part.passing);
+        value.absorb(passing);
+        for behavior in [&part.on_empty, &part.on_error].into_iter().flatten() {
+            let other = self.maybe(behavior.expr.as_deref());
+            value.absorb(other);
+        }
+        if let Some(name) = part.output.as_ref().and_then(|output| output.type_name.as_ref()) {
+            value.opaque |= self.type_calls(name);
+        }
+        value
+    }
+
+    /// JSON_TABLE: every column is made of the document.
+    pub(super) fn json_table(&mut self, table: &protobuf::JsonTable) -> (Value, Vec<String>) {
+        let mut value = self.json_value(table.context_item.as_deref());
+        if let Some(path) = table.pathspec.as_deref() {
+            let path = self.maybe(path.string.as_deref());
+            value.absorb(path);
+        }
+        let passing = self.list(&table.passing);
+        value.absorb(passing);
+        if let Some(behavior) = table.on_error.as_deref() {
+            let other = self.maybe(behavior.expr.as_deref());
+            value.absorb(other);
+        }
+        let mut names = Vec::new();
+        self.json_columns(&table.columns, &mut value, &mut names);
+        value.direct = false;
+        value.row = None;
+        (value, names)
+    }
+
+    fn json_columns(&mut self, columns: &[Node], value: &mut Value, names: &mut Vec<String>) {
+        for column in columns {
+            match &column.node {
+                Some(NodeEnum::JsonTableColumn(column)) => {
+                    if !column.name.is_empty() && column.columns.is_empty() {
+                        names.push(column.name.clone());
+                    }
+                    if let Some(path) = column.pathspec.as_deref() {
+                        let path = self.maybe(path.string.as_deref());
+                        value.absorb(path);
+                    }
+                    for behavior in [&column.on_empty, &column.on_error].into_iter().flatten() {
+                        let other = self.maybe(behavior.expr.as_deref());
+                        value.absorb(other);
+                    }
+                    if let Some(name) = &column.type_name {
+                        value.opaque |= self.type_calls(name);
+                    }
+                    self.json_columns(&column.columns, value, names);
+                }
+                Some(other) => value.absorb(self.unexpected(other, "JSON_TABLE")),
+                None => {}
+            }
+        }
+    }
+}

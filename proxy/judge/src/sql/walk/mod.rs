@@ -1,0 +1,266 @@
+//! One exhaustive walk over a statement's tree.
+//!
+//! A value's base columns flow upwards with it ([`scope::Value`]); where they end says how they are used: in the answer
+//! (Projected), in what picks, groups or orders rows (Filtered), in a join's condition (Joined), in a table (stored). A
+//! column of a subquery that nobody takes up is not used, unless computing it could tell something. No match over nodes or
+//! statements has a default arm (`nodes`); what is not understood makes the statement opaque.
+
+mod call;
+mod define;
+mod expression;
+mod from;
+mod json;
+mod names;
+mod nodes;
+mod query;
+mod scope;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use super::{
+    catalog::{Catalog, Relation, Sources, View},
+    facts::{Action, ColumnUse, Effect, Facts, Output, RelationUse},
+    parse::Statement,
+};
+use pg_query::{Node, NodeEnum, protobuf};
+use schemas::event::Usage;
+use scope::{Field, Item, Rows, Value};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+/// PostgreSQL's own limit of a target list.
+const MOST_COLUMNS: usize = 1664;
+
+/// Values and sources that one statement may make; far above what any real one does. What is beyond is opaque.
+const BUDGET: usize = 4_000_000;
+
+/// What one statement touches.
+pub(super) fn statement(statement: &Statement, catalog: &Catalog, search_path: &[String]) -> Facts {
+    let mut walker = Walker::new(catalog, search_path);
+    let done = walker.any_statement(&statement.node);
+    walker.finish(done)
+}
+
+/// What a view does, and its columns' sources; `None` while a view that it reads is still to be followed.
+pub(super) fn view(statement: &Statement, catalog: &Catalog) -> Option<(View, Vec<(Sources, bool)>)> {
+    let mut walker = Walker::new(catalog, &[]);
+    let rows = walker.query(&statement.node);
+    if walker.out.waits {
+        return None;
+    }
+    let unknown = rows.unknown;
+    let columns = rows.fields.into_iter().map(|field| (field.value.sources, field.value.opaque || unknown)).collect();
+    let out = walker.out;
+    let view = View {
+        relations: out.relations.into_values().collect(),
+        functions: out.functions,
+        opaque: out.opaque,
+        read_only: !out.writes && !out.calls,
+    };
+    Some((view, columns))
+}
+
+/// What a statement came to besides what was noted on the way.
+struct Done {
+    kind: String,
+    outputs: Option<Rows>,
+}
+
+impl Done {
+    fn silent(kind: impl Into<String>) -> Self {
+        Self { kind: kind.into(), outputs: None }
+    }
+}
+
+/// What was noted so far.
+#[derive(Debug, Clone, Default)]
+struct Out {
+    relations: BTreeMap<(Option<u32>, String), RelationUse>,
+    columns: BTreeSet<ColumnUse>,
+    functions: BTreeSet<String>,
+    stored: Sources,
+    opaque: Option<String>,
+    effects: Vec<Effect>,
+    flags: BTreeSet<String>,
+    /// It changes something, by what it is.
+    writes: bool,
+    /// It may change something, by what it calls.
+    calls: bool,
+    unbounded_write: bool,
+    copies_to_client: bool,
+    copies_server_side: bool,
+    /// It reads a view that was not followed yet.
+    waits: bool,
+}
+
+struct Walker<'a> {
+    catalog: &'a Catalog,
+    search_path: &'a [String],
+    /// FROM items of the queries around, the innermost last.
+    scopes: Vec<Rc<Vec<Item<'a>>>>,
+    ctes: Vec<(String, Rc<Rows>)>,
+    /// What decides about rows within each scalar subquery around.
+    deciding: Vec<Sources>,
+    /// Sources of expressions that inner queries compute.
+    computed: Vec<Sources>,
+    out: Out,
+    budget: usize,
+}
+
+impl<'a> Walker<'a> {
+    fn new(catalog: &'a Catalog, search_path: &'a [String]) -> Self {
+        Self {
+            catalog,
+            search_path,
+            scopes: Vec::new(),
+            ctes: Vec::new(),
+            deciding: Vec::new(),
+            computed: Vec::new(),
+            out: Out::default(),
+            budget: BUDGET,
+        }
+    }
+
+    /// Something is not known: the first reason stands.
+    fn give_up(&mut self, reason: impl Into<String>) {
+        self.out.opaque.get_or_insert_with(|| reason.into());
+    }
+
+    /// Pays for work. When nothing is left, the statement is opaque and loops end early.
+    fn spend(&mut self, amount: usize) {
+        self.budget = self.budget.saturating_sub(amount + 1);
+        if self.budget == 0 {
+            self.give_up("the statement is too complex to be followed");
+        }
+    }
+
+    fn use_columns(&mut self, sources: &Sources, usage: Usage) {
+        self.spend(sources.len());
+        self.out.columns.extend(sources.iter().map(|&column| ColumnUse { column, usage }));
+    }
+
+    /// A value decides which rows, groups or order there are.
+    fn decide(&mut self, value: &Value, usage: Usage) {
+        self.use_columns(&value.sources, usage);
+        if let Some(around) = self.deciding.last_mut() {
+            around.extend(value.sources.iter().copied());
+        }
+    }
+
+    /// A value is kept somewhere else than in the answer.
+    fn store(&mut self, value: &Value) {
+        self.use_columns(&value.sources, Usage::Projected);
+        self.use_columns(&value.sources, Usage::Written);
+        self.out.stored.extend(value.sources.iter().copied());
+    }
+
+    /// A relation is touched; views and children with it. `name` is what stands in the text.
+    fn touch(&mut self, relation: &'a Relation, action: Action) {
+        self.note(Some(relation.id), relation.qualified(), action, false);
+        self.spend(relation.descendants.len());
+        for child in relation.descendants.iter().filter_map(|id| self.catalog.relation(*id)) {
+            self.note(Some(child.id), child.qualified(), action, true);
+        }
+        self.out.waits |= self.catalog.pending.contains(&relation.id);
+        let Some(view) = &relation.view else { return };
+        for inner in &view.relations {
+            for &action in &inner.actions {
+                self.note(inner.id, inner.name.clone(), action, true);
+            }
+            if matches!(action, Action::Insert | Action::Update | Action::Delete | Action::CopyIn) {
+                self.note(inner.id, inner.name.clone(), action, true);
+            }
+        }
+        if relation.is_system() {
+            return; // they call what they must; their columns say what is not known
+        }
+        self.out.functions.extend(view.functions.iter().cloned());
+        self.out.calls |= !view.read_only;
+        if let Some(reason) = &view.opaque {
+            self.give_up(format!("{} (in view {})", reason, relation.qualified()));
+        }
+    }
+
+    fn note(&mut self, id: Option<u32>, name: String, action: Action, indirect: bool) {
+        let key = (id, if id.is_some() { String::new() } else { name.clone() });
+        let new = || RelationUse { id, name, actions: BTreeSet::new(), indirect };
+        let entry = self.out.relations.entry(key).or_insert_with(new);
+        entry.actions.insert(action);
+        entry.indirect &= indirect;
+    }
+
+    /// Touches the relation that a name means, known or not.
+    fn touch_named(&mut self, name: &protobuf::RangeVar, action: Action) -> Option<&'a Relation> {
+        let found = if name.schemaname == "pg_temp" {
+            None
+        } else {
+            self.catalog.resolve(&name.schemaname, &name.relname, self.search_path)
+        };
+        match found {
+            Some(relation) => self.touch(relation, action),
+            None => {
+                let text = names::qualified(&name.schemaname, &name.relname);
+                self.note(None, text, action, false);
+            }
+        }
+        found
+    }
+
+    fn finish(mut self, done: Done) -> Facts {
+        let outputs = done.outputs.map(|rows| {
+            let mut outputs = Vec::with_capacity(rows.fields.len());
+            for Field { name, value } in rows.fields {
+                self.use_columns(&value.sources, Usage::Projected);
+                outputs.push(Output { name, direct: value.direct, opaque: value.opaque, sources: value.sources });
+            }
+            outputs
+        });
+        // what an inner query computes and nobody takes up can still fail, wait, or be counted
+        for sources in std::mem::take(&mut self.computed) {
+            for column in sources {
+                if !self.out.columns.contains(&ColumnUse { column, usage: Usage::Projected }) {
+                    self.out.columns.insert(ColumnUse { column, usage: Usage::Filtered });
+                }
+            }
+        }
+        let out = self.out;
+        Facts {
+            text: 0..0,
+            kind: done.kind,
+            read_only: !out.writes && !out.calls && out.opaque.is_none(),
+            opaque: out.opaque,
+            relations: out.relations.into_values().collect(),
+            columns: out.columns,
+            stored: out.stored,
+            functions: out.functions,
+            outputs,
+            effects: out.effects,
+            unbounded_write: out.unbounded_write,
+            copies_to_client: out.copies_to_client,
+            copies_server_side: out.copies_server_side,
+            fingerprint: String::new(),
+            flags: out.flags.into_iter().collect(),
+        }
+    }
+
+    /// A node that has no business where it stands.
+    fn unexpected(&mut self, node: &NodeEnum, place: &str) -> Value {
+        let text = format!("{node:?}");
+        let kind: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
+        self.give_up(format!("{kind} in {place} is not understood"));
+        Value::opaque()
+    }
+}
+
+/// The texts of a list of String nodes.
+fn strings(nodes: &[Node]) -> Vec<String> {
+    nodes.iter().filter_map(|node| string(node).map(str::to_owned)).collect()
+}
+
+fn string(node: &Node) -> Option<&str> {
+    if let Some(NodeEnum::String(text)) = &node.node { Some(&text.sval) } else { None }
+}

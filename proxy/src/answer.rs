@@ -1,0 +1,398 @@
+//! From the database to the client: each answer finds its statement, is masked, and is recorded before the client sees it.
+//!
+//! Sans IO: reads frames from a [`Reader`], appends what the client may see to an [`Outbox`]. Rows that nothing hides
+//! pass as a run, without looking at their fields. Whatever the gate does not understand ends the session: an answer
+//! that cannot be assigned to a statement cannot be masked (AUD-2, MSK-1).
+
+use crate::{
+    conversation::{Conversation, CopyIn, End, Outbox},
+    flight::{Awaited, Refusal, Running},
+    frames::{self, Reader, Violation, backend, backend::Transaction},
+    mask,
+    statement::Portal,
+};
+use schemas::event::{Body, Completed, Direction, Outcome};
+use std::rc::Rc;
+
+impl Conversation {
+    /// Deals with everything that the server has sent.
+    ///
+    /// # Errors
+    /// [`End`]: the session ends for that reason.
+    pub fn server(&mut self, input: &mut Reader, out: &mut Outbox) -> Result<(), End> {
+        let before = out.bytes.len();
+        let mut consumed = 0;
+        self.frames_out = 0;
+        loop {
+            let unread = input.unread().get(consumed..).unwrap_or_default();
+            if self.passing_out > 0 {
+                let count = self.passing_out.min(unread.len());
+                out.bytes.extend_from_slice(unread.get(..count).unwrap_or_default());
+                self.passing_out -= count;
+                consumed += count;
+                if self.passing_out > 0 {
+                    break;
+                }
+                continue;
+            }
+            let Some(head) = frames::head(unread)? else { break };
+            let limit = backend::limit(head.kind)?;
+            if head.total > limit {
+                return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit }.into());
+            }
+            if self.passes(head.kind, head.total)? {
+                self.passing_out = head.total;
+                self.frames_out += 1;
+                continue;
+            }
+            if head.total > frames::MAX_HELD_FRAME {
+                return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit: frames::MAX_HELD_FRAME }.into());
+            }
+            let Some(frame) = unread.get(..head.total) else {
+                self.wanted_out = head.total;
+                break;
+            };
+            self.answer(head.kind, frame, out)?;
+            consumed += head.total;
+        }
+        if consumed > 0 {
+            input.consume(consumed);
+            self.wanted_out = 0;
+        }
+        let run = out.bytes.get(before..).unwrap_or_default();
+        if !run.is_empty() {
+            self.record.note_run(Direction::Server, run, self.frames_out)?;
+        }
+        for completed in std::mem::take(&mut self.completed) {
+            self.record.note(Body::Completed(completed))?;
+        }
+        self.commit_answer(out)
+    }
+
+    /// Whether a frame may pass without being held: rows and COPY data of a statement that hides nothing.
+    fn passes(&mut self, kind: u8, total: usize) -> Result<bool, End> {
+        match kind {
+            b'D' => {
+                let Some(running) = self.flight.running() else {
+                    return Err(End::desynchronized("a row came for no statement"));
+                };
+                running.rows += 1;
+                running.bytes += total as u64;
+                Ok(mask::nothing_hidden(running)?)
+            }
+            b'd' => {
+                let Some(running) = self.flight.running() else {
+                    return Err(End::desynchronized("COPY data came for no statement"));
+                };
+                running.rows += 1;
+                running.bytes += total as u64;
+                if running.decision.masks() {
+                    return Err(End::desynchronized("COPY data came for a statement that is masked"));
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn answer(&mut self, kind: u8, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+        let body = frame.get(frames::HEAD..).unwrap_or_default();
+        match kind {
+            b'D' => {
+                let running = self.flight.running().ok_or_else(|| End::desynchronized("a row came for no statement"))?;
+                mask::row(running, body, &mut out.bytes)?;
+                self.frames_out += 1;
+            }
+            b'T' => self.row_description(body, frame, out)?,
+            b'C' => {
+                let (tag, rows) = backend::command_tag(body)?;
+                self.completed(tag, rows, Outcome::Succeeded)?;
+                self.show(frame, out);
+            }
+            b'I' => {
+                self.completed("", 0, Outcome::Succeeded)?;
+                self.show(frame, out);
+            }
+            b's' => {
+                self.completed("", 0, Outcome::Suspended)?;
+                self.show(frame, out);
+            }
+            b'E' => self.error(body, frame, out)?,
+            b'N' => self.notice(body, frame, out)?,
+            b'Z' => self.ready(backend::ready(body)?, frame, out)?,
+            b'S' => {
+                let (name, value) = backend::parameter_status(body)?;
+                self.parameter(name, value)?;
+                self.show(frame, out);
+            }
+            b'1' | b'2' | b'3' => self.settled(kind, frame, out)?,
+            b'n' => self.no_data(frame, out)?,
+            b't' => match self.flight.front() {
+                Some(Awaited::DescribeStatement) => self.show(frame, out),
+                _ => return Err(End::desynchronized("a parameter description came unasked")),
+            },
+            b'G' => {
+                if self.copy_in != CopyIn::Asked {
+                    return Err(End::desynchronized("the server asks for COPY data that no statement announced"));
+                }
+                let extended = matches!(self.flight.front(), Some(Awaited::Execute(_)));
+                self.copy_in = CopyIn::Streaming { extended };
+                self.show(frame, out);
+            }
+            b'H' | b'A' | b'c' => self.show(frame, out),
+            other => return Err(Violation::UnknownType(char::from(other)).into()),
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, frame: &[u8], out: &mut Outbox) {
+        self.frames_out += 1;
+        out.bytes.extend_from_slice(frame);
+    }
+
+    fn row_description(&mut self, body: &[u8], frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+        let fields = backend::row_description(body)?;
+        match self.flight.front() {
+            Some(Awaited::DescribeStatement) => {
+                self.flight.pop();
+                self.show(frame, out);
+            }
+            Some(Awaited::DescribePortal { portal, own }) => {
+                let own = *own;
+                if let Some(portal) = portal {
+                    let plan = mask::plan(&portal.decision, &fields, None)?;
+                    *portal.plan.borrow_mut() = Some(Rc::new(plan));
+                }
+                self.flight.pop();
+                if !own {
+                    self.show(frame, out);
+                }
+            }
+            Some(Awaited::Simple(statements)) => {
+                let running = statements
+                    .front_mut()
+                    .ok_or_else(|| End::desynchronized("a row description came after the last statement"))?;
+                running.plan = Some(Rc::new(mask::plan(&running.decision, &fields, None)?));
+                self.show(frame, out);
+            }
+            _ => return Err(End::desynchronized("a row description came unasked")),
+        }
+        Ok(())
+    }
+
+    fn no_data(&mut self, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+        let own = match self.flight.pop() {
+            Some(Awaited::DescribeStatement) => false,
+            Some(Awaited::DescribePortal { own, .. }) => own,
+            _ => return Err(End::desynchronized("NoData came unasked")),
+        };
+        if !own {
+            self.show(frame, out);
+        }
+        Ok(())
+    }
+
+    fn settled(&mut self, kind: u8, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+        match (kind, self.flight.pop()) {
+            (b'1', Some(Awaited::Parse(proposal)))
+            | (b'2', Some(Awaited::Bind(proposal)))
+            | (b'3', Some(Awaited::Close(proposal))) => self.names.settle(&proposal, true),
+            _ => return Err(End::desynchronized("the server confirms what was not asked next")),
+        }
+        self.show(frame, out);
+        Ok(())
+    }
+
+    /// The running statement came to its end.
+    fn completed(&mut self, tag: &str, rows: u64, outcome: Outcome) -> Result<(), End> {
+        let mut running = match self.flight.pop() {
+            Some(Awaited::Execute(running)) => *running,
+            Some(Awaited::Simple(mut statements)) => {
+                let first = statements.pop_front();
+                self.flight.put_back(Awaited::Simple(statements));
+                first.ok_or_else(|| End::desynchronized("more answers than statements"))?
+            }
+            _ => return Err(End::desynchronized("a statement completed that was not under way")),
+        };
+        if running.copying_in {
+            self.copy_in = CopyIn::None;
+            running.rows = rows;
+        }
+        if running.rows == 0 {
+            running.rows = rows;
+        }
+        self.settle_effects(&running, outcome != Outcome::Failed);
+        self.outcome(&running, outcome, tag, None);
+        Ok(())
+    }
+
+    fn outcome(&mut self, running: &Running, outcome: Outcome, tag: &str, sqlstate: Option<String>) {
+        self.rows += running.rows;
+        self.completed.push(Completed {
+            number: running.number,
+            outcome,
+            tag: tag.to_owned(),
+            rows: running.rows,
+            bytes: running.bytes,
+            duration: u64::try_from(running.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
+            sqlstate,
+        });
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        let sqlstate = backend::sqlstate(&refusal.report);
+        for (number, arrived) in &refusal.numbers {
+            self.denied += 1;
+            self.completed.push(Completed {
+                number: *number,
+                outcome: Outcome::Denied,
+                tag: String::new(),
+                rows: 0,
+                bytes: 0,
+                duration: u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
+                sqlstate: Some(sqlstate.clone()),
+            });
+        }
+    }
+
+    fn abandoned(&mut self, awaited: Awaited) {
+        match awaited {
+            Awaited::Parse(proposal) | Awaited::Bind(proposal) | Awaited::Close(proposal) => {
+                self.names.settle(&proposal, false);
+            }
+            Awaited::Execute(running) => {
+                self.settle_effects(&running, false);
+                self.outcome(&running, Outcome::Abandoned, "", None);
+            }
+            Awaited::Simple(statements) => {
+                for running in statements {
+                    self.settle_effects(&running, false);
+                    self.outcome(&running, Outcome::Abandoned, "", None);
+                }
+            }
+            Awaited::Refused(refusal) | Awaited::SimpleRefused(refusal) => {
+                self.refused(&refusal);
+            }
+            Awaited::DescribeStatement | Awaited::DescribePortal { .. } | Awaited::Sync => {}
+        }
+    }
+
+    fn error(&mut self, body: &[u8], frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+        let report = backend::report(b'E', body)?;
+        let sqlstate = backend::sqlstate(&report);
+        let fatal = report.iter().any(|(code, text)| *code == b'V' && matches!(text.as_str(), "FATAL" | "PANIC"));
+        self.transaction_failed = true;
+        self.frames_out += 1;
+        match self.flight.front() {
+            Some(Awaited::SimpleRefused(refusal)) if !fatal => {
+                backend::put_report(&mut out.bytes, b'E', &refusal.report);
+                let refusal = refusal.clone();
+                self.refused(&refusal);
+                if let Some(Awaited::SimpleRefused(refusal)) = self.flight.front() {
+                    refusal.numbers.clear();
+                }
+                return Ok(());
+            }
+            Some(Awaited::Refused(refusal)) if !fatal => {
+                backend::put_report(&mut out.bytes, b'E', &refusal.report);
+                self.skip_window();
+                return Ok(());
+            }
+            _ => {}
+        }
+        let protected = self.flight.front().is_some_and(|awaited| touches_protected(awaited));
+        if protected || self.protected_window {
+            backend::put_report(&mut out.bytes, b'E', &mask::report(&report));
+        } else {
+            out.bytes.extend_from_slice(frame);
+        }
+        match self.flight.pop() {
+            Some(Awaited::Simple(mut statements)) => {
+                if let Some(running) = statements.pop_front() {
+                    self.failed(&running, sqlstate);
+                }
+                self.abandoned(Awaited::Simple(std::mem::take(&mut statements)));
+                self.flight.put_back(Awaited::Simple(statements));
+            }
+            Some(Awaited::Execute(running)) => {
+                self.failed(&running, sqlstate);
+                self.skip_window();
+            }
+            Some(Awaited::Sync) => {
+                // an error of the implicit transaction's commit comes between the last statement and ReadyForQuery
+                self.flight.put_back(Awaited::Sync);
+            }
+            Some(other) => {
+                self.abandoned(other);
+                self.skip_window();
+            }
+            None => {}
+        }
+        if self.copy_in != CopyIn::None {
+            self.copy_in = CopyIn::None;
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, running: &Running, sqlstate: String) {
+        self.settle_effects(running, false);
+        self.outcome(running, Outcome::Failed, "", Some(sqlstate));
+    }
+
+    /// The server skips what follows up to the next Sync; if that has not come yet, so does the gate.
+    fn skip_window(&mut self) {
+        let skipped = self.flight.skip_to_sync();
+        for awaited in skipped {
+            self.abandoned(awaited);
+        }
+        self.discarding |= self.flight.is_empty();
+    }
+
+    fn notice(&mut self, body: &[u8], frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+        let protected = self.flight.front().is_some_and(|awaited| touches_protected(awaited));
+        if protected || self.protected_window {
+            let report = backend::report(b'N', body)?;
+            backend::put_report(&mut out.bytes, b'N', &mask::report(&report));
+            self.frames_out += 1;
+        } else {
+            self.show(frame, out);
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, transaction: Transaction, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+        match self.flight.pop() {
+            Some(Awaited::Sync) => {}
+            Some(awaited @ (Awaited::Simple(_) | Awaited::SimpleRefused(_))) => self.abandoned(awaited),
+            _ => return Err(End::desynchronized("the server is ready while answers are missing")),
+        }
+        self.transaction = transaction;
+        let committed = !std::mem::take(&mut self.transaction_failed);
+        self.paths.ready(transaction, committed);
+        if transaction == Transaction::Idle {
+            self.protected_window = false;
+        }
+        self.show(frame, out);
+        Ok(())
+    }
+
+    /// Everything still under way ends with the session.
+    pub fn abandon_all(&mut self) -> Vec<Completed> {
+        for awaited in self.flight.drain() {
+            self.abandoned(awaited);
+        }
+        std::mem::take(&mut self.completed)
+    }
+}
+
+fn touches_protected(awaited: &Awaited) -> bool {
+    match awaited {
+        Awaited::Execute(running) => running.decision.touches_protected(),
+        Awaited::Simple(statements) => statements.iter().any(|running| running.decision.touches_protected()),
+        Awaited::DescribePortal { portal, .. } => portal.as_ref().is_some_and(|p: &Rc<Portal>| p.decision.touches_protected()),
+        // what a Parse or Bind may say of its constants and parameters is the client's own, but a planner error can
+        // quote a value: these are scrubbed by the window's mark
+        Awaited::Parse(_) | Awaited::Bind(_) | Awaited::Close(_) | Awaited::DescribeStatement | Awaited::Sync => false,
+        Awaited::Refused(_) | Awaited::SimpleRefused(_) => false,
+    }
+}

@@ -1,0 +1,54 @@
+//! Cancel requests: which session a key belongs to.
+//!
+//! The gate passes PostgreSQL's own key on to the client, so that any node can serve a cancel request, not only the one
+//! that serves the session: it knows its own sessions' keys, and asks every resource about a key that it does not know.
+//! The key lets its holder cancel that one session's statements, as without the gate.
+
+use crate::{
+    resource::Resource,
+    tls::Cancel,
+    upstream::{self, Upstream},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+type Key = (i32, Vec<u8>);
+
+/// The keys of this node's sessions.
+#[derive(Clone, Default)]
+pub struct Cancels(Arc<Mutex<HashMap<Key, Arc<Resource>>>>);
+
+/// A key's place among them; dropping it forgets the key.
+pub struct Registered {
+    cancels: Cancels,
+    key: Key,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.cancels.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Cancels {
+    /// Remembers a session's key until the result is dropped.
+    pub fn register(&self, upstream: &Upstream, resource: &Arc<Resource>) -> Registered {
+        let key = (upstream.backend_pid, upstream.cancel_key.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), resource.clone());
+        Registered { cancels: self.clone(), key }
+    }
+
+    /// Passes a cancel request to the database that the key belongs to. The client is told nothing, as by PostgreSQL.
+    pub async fn forward(&self, cancel: &Cancel, resources: &BTreeMap<String, Arc<Resource>>) {
+        let key = (cancel.backend_pid, cancel.key.clone());
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let targets: Vec<&Arc<Resource>> = known.as_ref().map_or_else(|| resources.values().collect(), |one| vec![one]);
+        for resource in targets {
+            if let Err(error) = upstream::cancel(&resource.database, cancel.backend_pid, &cancel.key).await {
+                tracing::info!(resource = %resource.name, error = %crate::chain(&error), "a cancel request did not reach the database");
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Settings of the gate: the `[proxy]` section and the list of `[[resources]]`.
+//!
+//! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
+//! checked, with nothing optional that must be there.
+
+use crate::{tls, upstream};
+use judge::policy::{self, Rules};
+use serde::Deserialize;
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The `[proxy]` section.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Address and port that agents connect to. _Default:_ `127.0.0.1:6432`.
+    pub listen: SocketAddr,
+    /// Worker threads, each with its own listener. _Default:_ 0, one for each core.
+    pub workers: usize,
+    /// Sessions at once on this node; beyond it new connections are refused with 53300. _Default:_ 1000.
+    pub max_connections: NonZeroUsize,
+    /// Seconds for the whole start of a connection: TLS, startup packet, token. _Default:_ 15.
+    pub startup_timeout_seconds: u64,
+    /// PEM file with the certificate chain; with `key_file` it replaces the self-signed development certificate. _Default:_ none.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM file with the private key. _Default:_ none.
+    pub key_file: Option<PathBuf>,
+    /// Lets clients connect without TLS: the token then crosses the network in clear. For loopback only. _Default:_ false.
+    pub allow_plaintext: bool,
+    /// Compares pg_query's reading of each statement with sqlparser's and flags differences. Costs as much again as the analysis. _Default:_ false.
+    pub tripwire: bool,
+    /// Bytes that each worker's cache of analyzed statements may hold. _Default:_ 33554432.
+    pub statement_cache_bytes: usize,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 6432)),
+            workers: 0,
+            max_connections: NonZeroUsize::new(1000).unwrap_or(NonZeroUsize::MIN),
+            startup_timeout_seconds: 15,
+            certificate_file: None,
+            key_file: None,
+            allow_plaintext: false,
+            tripwire: false,
+            statement_cache_bytes: 32 << 20,
+        }
+    }
+}
+
+/// One entry of `[[resources]]`: a registered database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceFile {
+    /// The name that agents give as their database.
+    pub name: String,
+    /// Host name or address; a folder that begins with `/` holds a Unix socket. _Default:_ `127.0.0.1`.
+    #[serde(default = "default_host")]
+    pub host: String,
+    /// Port. _Default:_ 5432.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// The database's name on its server. _Default:_ the resource's name.
+    pub database: Option<String>,
+    /// The role that the gate logs in as. Give it no more rights than the agents need together.
+    pub user: String,
+    /// File with its password, one line. _Default:_ none, for servers that trust the gate's address or socket.
+    pub password_file: Option<PathBuf>,
+    /// `disable`, `require`, `verify-ca` or `verify-full`. _Default:_ `verify-full`; for this machine `disable`.
+    pub tls: Option<upstream::TlsMode>,
+    /// PEM file with the authorities that vouch for the server. _Default:_ none.
+    pub ca_file: Option<PathBuf>,
+    /// Longest time to open a connection, seconds, 1 to 300. _Default:_ 10.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout_seconds: u64,
+    /// Seconds between refreshes of the catalog snapshot; changes made through the gate are seen at once. _Default:_ 30.
+    #[serde(default = "default_catalog_refresh")]
+    pub catalog_refresh_seconds: u64,
+    /// Groups whose members may connect. _Default:_ none, so that nobody may.
+    #[serde(default)]
+    pub connect_groups: Vec<String>,
+    /// File with 32 bytes, hexadecimal: the key of the methods `hash` and `fake`. _Default:_ none; they redact then.
+    pub masking_key_file: Option<PathBuf>,
+    /// What is hidden, and from whom. _Default:_ nothing.
+    #[serde(default)]
+    pub masking: Vec<policy::Masking>,
+}
+
+fn default_host() -> String {
+    "127.0.0.1".to_owned()
+}
+
+const fn default_port() -> u16 {
+    5432
+}
+
+const fn default_connect_timeout() -> u64 {
+    10
+}
+
+const fn default_catalog_refresh() -> u64 {
+    30
+}
+
+impl ResourceFile {
+    fn check(self) -> Result<ResourceConfig, Vec<String>> {
+        let name = self.name;
+        let named = |problem: String| format!("resource {name:?}: {problem}");
+        let database = upstream::DatabaseFile {
+            host: self.host,
+            port: self.port,
+            database: self.database.unwrap_or_else(|| name.clone()),
+            user: self.user,
+            password_file: self.password_file,
+            password: None,
+            tls: self.tls,
+            ca_file: self.ca_file,
+            connect_timeout_seconds: self.connect_timeout_seconds,
+        };
+        let mut problems = Vec::new();
+        let database = database.check().map_err(|more| problems.extend(more)).ok();
+        let mut rules = Rules::default();
+        rules.connect_groups = self.connect_groups;
+        rules.masking = self.masking;
+        problems.extend(rules.check());
+        match self.masking_key_file.map(|path| (read_key(&path), path)) {
+            Some((Some(key), _)) => rules = rules.with_key(&key),
+            Some((None, path)) => problems.push(format!("{} does not hold 64 hexadecimal digits", path.display())),
+            None if rules.needs_key() => problems.push("hash and fake need masking_key_file".to_owned()),
+            None => {}
+        }
+        match database {
+            Some(database) if problems.is_empty() && !name.is_empty() => Ok(ResourceConfig {
+                database,
+                rules,
+                catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
+                name,
+            }),
+            _ => {
+                if name.is_empty() {
+                    problems.push("the name is empty".to_owned());
+                }
+                Err(problems.into_iter().map(named).collect())
+            }
+        }
+    }
+}
+
+fn read_key(path: &Path) -> Option<[u8; 32]> {
+    let text = std::fs::read_to_string(path).ok()?;
+    schemas::chain::from_hexadecimal(text.trim())
+}
+
+impl File {
+    /// Checks the section and the resources. `keys` is the node's folder of keys, for a development certificate.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn check(self, node: &str, keys: &Path, resources: Vec<ResourceFile>) -> Result<Config, Vec<String>> {
+        let mut problems = Vec::new();
+        let tls = match (self.certificate_file, self.key_file) {
+            (Some(certificate), Some(key)) => Some(tls::Files::Given { certificate, key }),
+            (None, None) => Some(tls::Files::Development { folder: keys.to_owned() }),
+            _ => {
+                problems.push("proxy: certificate_file and key_file belong together".to_owned());
+                None
+            }
+        };
+        let mut names = BTreeSet::new();
+        let mut checked = Vec::new();
+        for resource in resources {
+            if !names.insert(resource.name.clone()) {
+                problems.push(format!("resource {:?} is registered twice", resource.name));
+            }
+            match resource.check() {
+                Ok(resource) => checked.push(resource),
+                Err(more) => problems.extend(more),
+            }
+        }
+        if !(1..=600).contains(&self.startup_timeout_seconds) {
+            problems.push("proxy.startup_timeout_seconds must be 1 to 600".to_owned());
+        }
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        match tls {
+            Some(tls) if problems.is_empty() => Ok(Config {
+                node: node.to_owned(),
+                listen: self.listen,
+                workers: NonZeroUsize::new(self.workers).unwrap_or(cores),
+                max_connections: self.max_connections,
+                startup_timeout: Duration::from_secs(self.startup_timeout_seconds),
+                tls,
+                allow_plaintext: self.allow_plaintext,
+                tripwire: self.tripwire,
+                statement_cache_bytes: self.statement_cache_bytes,
+                resources: checked,
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// What the gate runs with.
+#[derive(Debug)]
+pub struct Config {
+    /// The node's name.
+    pub node: String,
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Worker threads.
+    pub workers: NonZeroUsize,
+    /// Sessions at once.
+    pub max_connections: NonZeroUsize,
+    /// For the whole start of a connection.
+    pub startup_timeout: Duration,
+    /// Certificate and key.
+    pub tls: tls::Files,
+    /// Whether clients may connect without TLS.
+    pub allow_plaintext: bool,
+    /// Whether sqlparser is asked as well.
+    pub tripwire: bool,
+    /// Bytes of each worker's statement cache.
+    pub statement_cache_bytes: usize,
+    /// The registered databases.
+    pub resources: Vec<ResourceConfig>,
+}
+
+/// A registered database.
+#[derive(Debug)]
+pub struct ResourceConfig {
+    /// The name that agents give.
+    pub name: String,
+    /// Where it is.
+    pub database: upstream::Database,
+    /// Who may connect, and what is hidden from whom.
+    pub rules: Rules,
+    /// Between refreshes of the catalog snapshot.
+    pub catalog_refresh: Duration,
+}

@@ -1,0 +1,525 @@
+//! What becomes of a statement: understood by [`judge::sql`], judged by [`judge::policy`], for every meaning that it may
+//! have when the server comes to it.
+//!
+//! A [`Decision`] holds for the text, the possible search paths, the catalog snapshot and the policy version that it was
+//! made under; a prepared statement is decided again whenever one of them changed. A [`Permit`] comes only from here,
+//! and only with a permit do bytes reach the database (AUD-1).
+
+use crate::{
+    names::Window,
+    paths::{MAX_POSSIBLE, Path},
+    record::{self, Record},
+    resource::{Resource, View},
+    statement::{Names, Origin, Portal, Prepared},
+};
+use judge::{
+    mask::{Column, Plan},
+    policy::{self, Judgement},
+    sql::{self, Effect, Facts},
+};
+use schemas::event::{Body, Event, Payload, Protocol, Statement, Verdict, VerdictKind};
+use schemas::{Identity, SessionId, StatementId};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+/// Largest text that a Statement event repeats: the largest that is parsed.
+pub const MAX_EVENT_TEXT: usize = 256 << 10;
+
+/// Proof that a verdict allows what follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Permit {
+    durable_first: bool,
+}
+
+impl Permit {
+    /// For a message that runs nothing by itself.
+    pub(crate) fn plain() -> Self {
+        Self { durable_first: false }
+    }
+
+    /// For a statement that was decided; `changes`: it may change something, so its record must be durable first.
+    pub(crate) fn decided(changes: bool) -> Self {
+        Self { durable_first: changes }
+    }
+
+    /// Whether the record must be durable before the bytes go.
+    pub(crate) fn durable_first(self) -> bool {
+        self.durable_first
+    }
+}
+
+/// Why a statement or message is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// It names what the snapshot of the catalog does not know: refresh it and decide again.
+    CatalogTooOld,
+    /// A rule, the grammar or a limit refuses it.
+    Because {
+        /// For the client.
+        sqlstate: &'static str,
+        /// For the client, the Verdict and the log.
+        reason: String,
+        /// What to do.
+        hint: String,
+        /// The rule.
+        policy: String,
+    },
+}
+
+impl Refused {
+    fn because(sqlstate: &'static str, policy: &str, reason: impl Into<String>, hint: &str) -> Self {
+        Self::Because { sqlstate, reason: reason.into(), hint: hint.to_owned(), policy: policy.to_owned() }
+    }
+
+    /// The refusal that a decision is, if it is one.
+    pub fn of(decision: &Decision) -> Option<Self> {
+        let judgement = &decision.judgement;
+        // a hold without anybody who could answer is a denial
+        matches!(judgement.verdict, VerdictKind::Deny | VerdictKind::Hold).then(|| Self::Because {
+            sqlstate: "42501",
+            reason: judgement.reason.clone(),
+            hint: judgement.hint.clone(),
+            policy: judgement.policies.first().cloned().unwrap_or_default(),
+        })
+    }
+
+    /// A limit was reached.
+    pub fn limit(text: &str) -> Self {
+        Self::because("53400", "builtin:limit", text, "close what is no longer needed")
+    }
+
+    /// A FunctionCall message.
+    pub fn function_call() -> Self {
+        let hint = "call the function in a SELECT statement";
+        Self::because("42501", "builtin:function-call", "the function call message of the protocol is not allowed", hint)
+    }
+
+    /// A name that the gate cannot resolve.
+    pub fn unknown_name(kind: &str, name: &str, what: &str) -> Self {
+        let state = if kind == "portal" { "34000" } else { "26000" };
+        Self::because(state, "builtin:unknown-name", format!("{kind} {name:?} {what}"), "prepare or open it first")
+    }
+
+    fn of_sql(error: &sql::Error) -> Self {
+        let hint = "correct the statement; what PostgreSQL's own grammar does not accept is not forwarded";
+        Self::because(error.sqlstate(), "builtin:grammar", error.to_string(), hint)
+    }
+
+    /// Why, in words.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::CatalogTooOld => "the catalog changed",
+            Self::Because { reason, .. } => reason,
+        }
+    }
+
+    /// The fields of the ErrorResponse that the client is sent.
+    pub fn report(&self, statement: Option<StatementId>) -> Vec<(u8, String)> {
+        let Self::Because { sqlstate, reason, hint, policy } = self else { return Vec::new() };
+        let text = if *sqlstate == "42501" { format!("postern denied this statement: {reason}") } else { reason.clone() };
+        let mut fields = vec![
+            (b'S', "ERROR".to_owned()),
+            (b'V', "ERROR".to_owned()),
+            (b'C', (*sqlstate).to_owned()),
+            (b'M', text),
+        ];
+        let statement = statement.map(|id| format!(", statement {id}")).unwrap_or_default();
+        fields.push((b'D', format!("Decided by policy {policy}{statement}.")));
+        if !hint.is_empty() {
+            fields.push((b'H', hint.clone()));
+        }
+        fields
+    }
+}
+
+/// What was decided of one statement.
+pub struct Decision {
+    /// Every set of facts that it may have.
+    pub facts: Vec<Arc<Facts>>,
+    /// The judgement that holds for all of them.
+    pub judgement: Judgement,
+    /// What it does to the session.
+    pub effects: Vec<Effect>,
+    /// It provably changes nothing.
+    pub read_only: bool,
+    /// The client will stream rows in.
+    pub copies_in: bool,
+    /// Its settings end with the transaction.
+    pub sets_locally: bool,
+    view: Arc<View>,
+    event: RefCell<Event>,
+}
+
+impl Decision {
+    /// Its rows are masked.
+    pub fn masks(&self) -> bool {
+        self.judgement.verdict == VerdictKind::Mask
+    }
+
+    /// An error of it may quote a protected value.
+    pub fn touches_protected(&self) -> bool {
+        self.judgement.protected
+    }
+
+    /// The Verdict event's body.
+    pub fn verdict(&self) -> Verdict {
+        match &self.event.borrow().body {
+            Body::Verdict(verdict) => verdict.clone(),
+            _ => self.view.verdict(&self.judgement, &self.facts),
+        }
+    }
+
+    /// Notes the Verdict event for a run of it.
+    ///
+    /// # Errors
+    /// [`record::Error`].
+    pub fn note(&self, number: u64, record: &mut Record) -> Result<(), record::Error> {
+        let mut event = self.event.borrow_mut();
+        if let Body::Verdict(verdict) = &mut event.body {
+            verdict.number = number;
+        }
+        record.note_again(&mut event)
+    }
+
+    /// What to hide of rows that are described so.
+    ///
+    /// # Errors
+    /// The reason, where the description contradicts the facts.
+    pub fn plan(&self, columns: &[Column]) -> Result<Plan, String> {
+        self.view.plan(&self.judgement, columns)
+    }
+}
+
+/// One statement of a simple message, decided.
+pub struct Simple {
+    /// Its place in the message.
+    pub index: u32,
+    /// Its text.
+    pub text: String,
+    /// What was decided.
+    pub decision: Rc<Decision>,
+}
+
+/// Makes the Statement event of a prepared statement, to be filled for each run.
+pub fn statement_event(text: &str, protocol: Protocol, name: &str) -> Event {
+    let body = Body::Statement(Statement {
+        number: 0,
+        protocol,
+        index: 0,
+        text: Payload::plain(text.as_bytes()),
+        prepared: name.to_owned(),
+        portal: String::new(),
+        parameters: None,
+    });
+    Event { session: SessionId::from_bytes([0; 16]), sequence: 0, time: 0, body }
+}
+
+/// Fills the Statement event of a prepared statement for one run.
+pub fn fill_statement(event: &mut Event, number: u64, portal: &str, parameters: Option<Payload>) {
+    if let Body::Statement(statement) = &mut event.body {
+        statement.number = number;
+        if statement.portal != portal {
+            portal.clone_into(&mut statement.portal);
+        }
+        statement.parameters = parameters;
+    }
+}
+
+/// Decides the statements of one session.
+pub struct Decider {
+    resource: Arc<Resource>,
+    identity: Identity,
+    /// The catalog epoch for which a refresh was already waited for.
+    refreshed: Option<u64>,
+}
+
+impl Decider {
+    /// For a session of this identity on this resource.
+    pub fn new(resource: Arc<Resource>, identity: Identity) -> Self {
+        Self { resource, identity, refreshed: None }
+    }
+
+    /// The resource.
+    pub fn resource(&self) -> &Arc<Resource> {
+        &self.resource
+    }
+
+    /// A refresh was waited for: what is still unknown then does not exist.
+    pub fn refreshed(&mut self) {
+        self.refreshed = Some(self.resource.view().epoch());
+    }
+
+    /// A statement of this session changed the catalog.
+    pub fn catalog_changed(&self) {
+        self.resource.stale();
+    }
+
+    /// Decides a simple message: all of its statements, before any byte of it goes.
+    ///
+    /// # Errors
+    /// [`Refused`] where it is not understood or the catalog must be refreshed first.
+    pub fn simple(&mut self, text: &[u8], paths: &[Path], names: &Names, window: Window) -> Result<Vec<Simple>, Refused> {
+        let hint = "send UTF-8 text without NUL bytes";
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Err(Refused::because("22021", "builtin:grammar", "the statement is not UTF-8", hint));
+        };
+        let view = self.view()?;
+        let readings = self.read(&view, text, paths)?;
+        let count = readings.first().map_or(0, |reading| reading.len());
+        if count == 0 {
+            let decision = self.decide(&view, vec![Arc::new(nothing())], Vec::new())?;
+            return Ok(vec![Simple { index: 0, text: text.to_owned(), decision }]);
+        }
+        let mut statements = Vec::with_capacity(count);
+        let mut earlier: Vec<Effect> = Vec::new();
+        for place in 0..count {
+            let facts: Vec<Arc<Facts>> =
+                readings.iter().filter_map(|reading| reading.get(place)).map(|f| Arc::new(f.clone())).collect();
+            let range = facts.first().map(|f| f.text.clone()).unwrap_or_default();
+            let decision = self.resolve(&view, facts, names, window, &earlier, paths)?;
+            earlier.extend(decision.effects.iter().cloned());
+            statements.push(Simple {
+                index: u32::try_from(place).unwrap_or(u32::MAX),
+                text: text.get(range).unwrap_or(text).to_owned(),
+                decision,
+            });
+        }
+        Ok(statements)
+    }
+
+    /// Decides a prepared statement, again if what it was decided under changed.
+    ///
+    /// # Errors
+    /// As [`Decider::simple`].
+    pub fn prepared(
+        &mut self,
+        prepared: &Rc<Prepared>,
+        paths: &[Path],
+        names: &Names,
+        window: Window,
+    ) -> Result<Rc<Decision>, Refused> {
+        let view = self.view()?;
+        let key = key(&view, paths);
+        if let Some((under, decision)) = &*prepared.decided.borrow()
+            && *under == key
+            && !decision.effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }))
+        {
+            return Ok(decision.clone());
+        }
+        let readings = self.read(&view, &prepared.text, paths)?;
+        let mut facts = Vec::new();
+        for reading in &readings {
+            match (reading.as_slice(), prepared.origin) {
+                ([], _) => facts.push(Arc::new(nothing())),
+                ([one], Origin::Parse) => facts.push(Arc::new(one.clone())),
+                (all, Origin::Prepare) => facts.extend(inner_statements(all)),
+                _ => {
+                    let text = "cannot insert multiple commands into a prepared statement";
+                    return Err(Refused::because("42601", "builtin:grammar", text, "prepare one statement at a time"));
+                }
+            }
+        }
+        let decision = self.resolve(&view, facts, names, window, &[], paths)?;
+        *prepared.decided.borrow_mut() = Some((key, decision.clone()));
+        Ok(decision)
+    }
+
+    /// Decides what a name stands for, where several answers are possible for all of them.
+    ///
+    /// # Errors
+    /// As [`Decider::simple`]; [`Refused::unknown_name`] where it stands for nothing.
+    pub fn candidates(
+        &mut self,
+        candidates: &[Rc<Prepared>],
+        paths: &[Path],
+        names: &Names,
+        window: Window,
+    ) -> Result<Rc<Decision>, Refused> {
+        match candidates {
+            [] => Err(Refused::unknown_name("prepared statement", "", "does not exist")),
+            [one] => self.prepared(one, paths, names, window),
+            more => {
+                let view = self.view()?;
+                let mut facts = Vec::new();
+                for prepared in more {
+                    facts.extend(self.prepared(prepared, paths, names, window)?.facts.iter().cloned());
+                }
+                let effects = facts.iter().flat_map(|f| f.effects.clone()).collect();
+                self.decide(&view, facts, effects)
+            }
+        }
+    }
+
+    /// Decides a portal again at Execute: the policy may have changed since Bind.
+    ///
+    /// # Errors
+    /// As [`Decider::simple`].
+    pub fn portal(&mut self, portal: &Rc<Portal>) -> Result<Rc<Decision>, Refused> {
+        let view = self.view()?;
+        if Arc::ptr_eq(&portal.decision.view, &view) {
+            return Ok(portal.decision.clone());
+        }
+        self.decide(&view, portal.facts.clone(), portal.decision.effects.clone())
+    }
+
+    /// Decides what FETCH from a cursor will return.
+    pub fn cursor(&mut self, inner: &Facts) -> Rc<Decision> {
+        let view = self.resource.view();
+        self.decide_under(&view, vec![Arc::new(inner.clone())], Vec::new())
+    }
+
+    /// The Verdict event of a statement that was not even understood.
+    pub fn verdict_of(&self, number: u64, refused: &Refused) -> Verdict {
+        let policy = match refused {
+            Refused::CatalogTooOld => "builtin:catalog".to_owned(),
+            Refused::Because { policy, .. } => policy.clone(),
+        };
+        Verdict {
+            number,
+            verdict: VerdictKind::Deny,
+            reason: refused.reason().to_owned(),
+            policies: vec![policy],
+            policy_version: self.resource.view().policy_version(),
+            kind: "UNKNOWN".to_owned(),
+            read_only: false,
+            opaque: true,
+            relations: Vec::new(),
+            columns: Vec::new(),
+            functions: Vec::new(),
+            fingerprint: String::new(),
+            flags: Vec::new(),
+        }
+    }
+
+    fn view(&self) -> Result<Arc<View>, Refused> {
+        let view = self.resource.view();
+        if self.resource.is_stale() { Err(Refused::CatalogTooOld) } else { Ok(view) }
+    }
+
+    /// Reads a text under each possible path.
+    fn read(&self, view: &Arc<View>, text: &str, paths: &[Path]) -> Result<Vec<Arc<Vec<Facts>>>, Refused> {
+        if paths.is_empty() || paths.len() > MAX_POSSIBLE {
+            let text = "the search path cannot be known while so many changes of it are under way";
+            return Err(Refused::because("53400", "builtin:limit", text, "wait for the answers to SET before going on"));
+        }
+        let mut readings = Vec::with_capacity(paths.len());
+        for path in paths {
+            let reading = view.analyze(text, path).map_err(|error| Refused::of_sql(&error))?;
+            if self.refreshed != Some(view.epoch()) && reading.iter().any(names_unknown) {
+                return Err(Refused::CatalogTooOld);
+            }
+            readings.push(reading);
+        }
+        Ok(readings)
+    }
+
+    /// Replaces EXECUTE and FETCH by what they run, then decides.
+    fn resolve(
+        &mut self,
+        view: &Arc<View>,
+        facts: Vec<Arc<Facts>>,
+        names: &Names,
+        window: Window,
+        earlier: &[Effect],
+        paths: &[Path],
+    ) -> Result<Rc<Decision>, Refused> {
+        let effects: Vec<Effect> = facts.first().map(|f| f.effects.clone()).unwrap_or_default();
+        let mut all = facts;
+        for effect in &effects {
+            let found = match effect {
+                Effect::Execute { name } => match declared(earlier, name, true) {
+                    Some(facts) => vec![facts],
+                    None => {
+                        let mut found = Vec::new();
+                        for prepared in names.prepared(name, window) {
+                            found.extend(self.prepared(&prepared, paths, names, window)?.facts.iter().cloned());
+                        }
+                        found
+                    }
+                },
+                Effect::Fetch { name } => match declared(earlier, name, false) {
+                    Some(facts) => vec![facts],
+                    None => names.portals(name, window).iter().flat_map(|p| p.facts.iter().cloned()).collect(),
+                },
+                _ => continue,
+            };
+            if found.is_empty() && view.protects() {
+                let (kind, name) = match effect {
+                    Effect::Fetch { name } => ("portal", name),
+                    Effect::Execute { name } => ("prepared statement", name),
+                    _ => continue,
+                };
+                return Err(Refused::unknown_name(kind, name, "was not opened through this gate"));
+            }
+            all.extend(found);
+        }
+        self.decide(view, all, effects)
+    }
+
+    fn decide(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Result<Rc<Decision>, Refused> {
+        if facts.is_empty() {
+            return Err(Refused::unknown_name("statement", "", "has no meaning here"));
+        }
+        Ok(self.decide_under(view, facts, effects))
+    }
+
+    fn decide_under(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Rc<Decision> {
+        let judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.identity)));
+        let verdict = view.verdict(&judgement, &facts);
+        let event = Event { session: SessionId::from_bytes([0; 16]), sequence: 0, time: 0, body: Body::Verdict(verdict) };
+        let runs_another = effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));
+        let read_only = facts.iter().skip(usize::from(runs_another && facts.len() > 1)).all(|f| f.read_only);
+        Rc::new(Decision {
+            read_only,
+            copies_in: facts.iter().any(|f| reads_from_client(f)),
+            sets_locally: effects.iter().any(|e| matches!(e, Effect::Set { local: true, .. })),
+            facts,
+            judgement,
+            effects,
+            view: view.clone(),
+            event: RefCell::new(event),
+        })
+    }
+}
+
+/// A cursor or prepared statement that an earlier statement of the same message makes.
+fn declared(earlier: &[Effect], wanted: &str, prepared: bool) -> Option<Arc<Facts>> {
+    earlier.iter().rev().find_map(|effect| match effect {
+        Effect::Prepare { name, inner } if prepared && name == wanted => Some(Arc::new((**inner).clone())),
+        Effect::Declare { name, inner } if !prepared && name == wanted => Some(Arc::new((**inner).clone())),
+        _ => None,
+    })
+}
+
+fn inner_statements(all: &[Facts]) -> impl Iterator<Item = Arc<Facts>> {
+    all.iter().flat_map(|facts| &facts.effects).filter_map(|effect| match effect {
+        Effect::Prepare { inner, .. } => Some(Arc::new((**inner).clone())),
+        _ => None,
+    })
+}
+
+fn names_unknown(facts: &Facts) -> bool {
+    use sql::Action;
+    let unknown = facts.relations.iter().any(|r| r.id.is_none() && !r.actions.contains(&Action::Create));
+    unknown || facts.effects.iter().any(|effect| match effect {
+        Effect::Prepare { inner, .. } | Effect::Declare { inner, .. } => names_unknown(inner),
+        _ => false,
+    })
+}
+
+fn reads_from_client(facts: &Facts) -> bool {
+    facts.relations.iter().any(|r| r.actions.contains(&sql::Action::CopyIn)) && !facts.copies_server_side
+}
+
+/// What decisions depend on besides the text.
+fn key(view: &View, paths: &[Path]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (view.epoch(), view.version()).hash(&mut hasher);
+    paths.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The facts of an empty statement.
+fn nothing() -> Facts {
+    Facts { kind: "EMPTY".to_owned(), read_only: true, ..Facts::default() }
+}

@@ -1,0 +1,295 @@
+//! Moves the bytes of one session, in one task: reads both sides, lets [`Conversation`] work on what came, waits where the
+//! record must be durable first, and writes.
+//!
+//! Every direction has a bounded buffer: while the client does not take its answers, the server is not read; while the
+//! server does not take statements, the client is not read. Both directions can always move on their own, so that a
+//! client that sends a long pipeline before it reads cannot lock itself up.
+
+use crate::{
+    conversation::{Conversation, End, Outbox},
+    forward::Flow,
+    frames::Reader,
+    startup::Stream,
+    upstream,
+};
+use event_log::Log;
+use schemas::event::CloseReason;
+use std::{
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that may wait for a side before the other is not read.
+const HIGH_WATER: usize = 256 << 10;
+
+/// What ends a session from outside.
+pub trait Watch {
+    /// Ready when the session must end: expiry, revocation, shutdown.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End>;
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Result<(), event_log::Error>> + Send>>;
+
+/// One direction's way out: bytes that may go when their record allows it.
+struct Way {
+    out: Outbox,
+    sent: usize,
+    waiting: Option<Waiting>,
+    unflushed: bool,
+    closed: bool,
+}
+
+impl Way {
+    fn new() -> Self {
+        Self { out: Outbox::default(), sent: 0, waiting: None, unflushed: false, closed: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.out.bytes.is_empty()
+    }
+
+    /// Writes what may go. Ready(true) if something moved.
+    fn poll_write<W: AsyncWrite + Unpin>(&mut self, to: &mut W, log: &Log, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut moved = false;
+        while self.sent < self.out.bytes.len() {
+            if let Some(receipt) = self.out.gate {
+                if !log.is_durable(receipt.position()) {
+                    let waiting = self.waiting.get_or_insert_with(|| {
+                        let log = log.clone();
+                        Box::pin(async move { log.durable(receipt.position()).await })
+                    });
+                    match waiting.as_mut().poll(context) {
+                        Poll::Pending => return Ok(moved),
+                        Poll::Ready(done) => {
+                            self.waiting = None;
+                            done.map_err(io::Error::other)?;
+                            continue;
+                        }
+                    }
+                }
+                self.out.gate = None;
+            }
+            let rest = self.out.bytes.get(self.sent..).unwrap_or_default();
+            match Pin::new(&mut *to).poll_write(context, rest) {
+                Poll::Pending => return Ok(moved),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => {
+                    self.sent += count;
+                    self.unflushed = true;
+                    moved = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        if self.sent > 0 {
+            self.out.bytes.clear();
+            self.sent = 0;
+            if self.out.bytes.capacity() > HIGH_WATER {
+                self.out.bytes = Vec::new();
+            }
+        }
+        if self.unflushed {
+            match Pin::new(to).poll_flush(context) {
+                Poll::Ready(done) => {
+                    done?;
+                    self.unflushed = false;
+                }
+                Poll::Pending => {}
+            }
+        }
+        Ok(moved)
+    }
+}
+
+/// One side's socket and read buffer.
+struct Side<S> {
+    stream: S,
+    input: Reader,
+    ended: bool,
+}
+
+impl<S: AsyncRead + Unpin> Side<S> {
+    /// Reads once. Ready(true) if something came.
+    fn poll_read(&mut self, wanted: usize, context: &mut Context<'_>) -> io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        let room = self.input.room(wanted);
+        let mut buffer = ReadBuf::new(room);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            Poll::Pending => {
+                self.input.rest();
+                Ok(false)
+            }
+            Poll::Ready(Ok(())) => {
+                let count = buffer.filled().len();
+                self.ended = count == 0;
+                self.input.filled(count);
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+}
+
+/// The exchange of one session.
+pub struct Exchange<W> {
+    client: Side<Stream>,
+    server: Side<upstream::Stream>,
+    to_client: Way,
+    to_server: Way,
+    conversation: Conversation,
+    watch: W,
+    terminated: bool,
+    blocked: bool,
+    log: Log,
+}
+
+/// What must be done outside of the exchange before it goes on.
+enum Turn {
+    RefreshCatalog,
+    End(End),
+}
+
+impl<W: Watch> Exchange<W> {
+    /// Begins after the startup phase; `early` are bytes that the server's handshake read too much.
+    pub fn new(client: Stream, server: upstream::Stream, early: &[u8], conversation: Conversation, watch: W, log: Log) -> Self {
+        let mut input = Reader::default();
+        if !early.is_empty() {
+            input.preload(early);
+        }
+        Self {
+            client: Side { stream: client, input: Reader::default(), ended: false },
+            server: Side { stream: server, input, ended: false },
+            to_client: Way::new(),
+            to_server: Way::new(),
+            conversation,
+            watch,
+            terminated: false,
+            blocked: false,
+            log,
+        }
+    }
+
+    /// Bytes that the client must get first, such as the end of the startup phase; they are recorded by the caller.
+    pub fn greet(&mut self, bytes: &[u8]) {
+        self.to_client.out.bytes.extend_from_slice(bytes);
+    }
+
+    /// Runs the session to its end, and says why it ended.
+    pub async fn run(&mut self) -> End {
+        loop {
+            let turn = {
+                let mut this = pin!(&mut *self);
+                std::future::poll_fn(move |context| this.poll(context)).await
+            };
+            match turn {
+                Turn::End(end) => return end,
+                Turn::RefreshCatalog => {
+                    let resource = self.conversation.decider.resource().clone();
+                    if let Err(reason) = resource.refresh().await {
+                        let text = format!("the catalog of the database cannot be read: {reason}");
+                        return End::new(CloseReason::UpstreamGone, "08006", text);
+                    }
+                    self.conversation.decider.refreshed();
+                    self.blocked = false;
+                }
+            }
+        }
+    }
+
+    /// The session's state, to close it.
+    pub fn conversation(&mut self) -> &mut Conversation {
+        &mut self.conversation
+    }
+
+    /// Gives the client's stream back, with what was not sent yet and may be sent: for a last word.
+    pub fn into_client(self) -> Stream {
+        self.client.stream
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
+        if let Poll::Ready(end) = self.watch.poll_end(context) {
+            return Poll::Ready(Turn::End(end));
+        }
+        loop {
+            match self.step(context) {
+                Ok(None) => return Poll::Pending,
+                Ok(Some(true)) => {}
+                Ok(Some(false)) => return Poll::Ready(Turn::RefreshCatalog),
+                Err(end) => return Poll::Ready(Turn::End(end)),
+            }
+        }
+    }
+
+    /// Moves what can move. `Some(true)`: something did; `Some(false)`: the catalog must be refreshed; `None`: nothing can.
+    fn step(&mut self, context: &mut Context<'_>) -> Result<Option<bool>, End> {
+        let gone = |error: io::Error| failed(&error, CloseReason::ClientGone);
+        let lost = |error: io::Error| failed(&error, CloseReason::UpstreamGone);
+        let mut moved = self.to_client.poll_write(&mut self.client.stream, &self.log, context).map_err(gone)?;
+        if self.server.ended && self.to_client.is_empty() {
+            return Err(self.server_ended());
+        }
+        if self.to_client.out.bytes.len() < HIGH_WATER {
+            let wanted = self.conversation.wanted_from_server();
+            if self.server.poll_read(wanted, context).map_err(lost)? {
+                moved = true;
+                self.conversation.server(&mut self.server.input, &mut self.to_client.out)?;
+                // an answer may be what the client's next message waited for
+                self.blocked = false;
+                self.to_client.poll_write(&mut self.client.stream, &self.log, context).map_err(gone)?;
+            }
+        }
+        let unread = !self.client.input.unread().is_empty();
+        if !self.terminated && self.to_server.out.bytes.len() < HIGH_WATER && !self.conversation.client_waits() {
+            let mut fresh = unread && !self.blocked;
+            if !fresh || self.conversation.wanted_from_client() > 0 {
+                let wanted = self.conversation.wanted_from_client();
+                if self.client.poll_read(wanted, context).map_err(gone)? {
+                    moved = true;
+                    fresh = true;
+                }
+            }
+            if fresh && !self.client.input.unread().is_empty() {
+                match self.conversation.client(&mut self.client.input, &mut self.to_server.out)? {
+                    Flow::More | Flow::Wait => self.blocked = true,
+                    Flow::RefreshCatalog => return Ok(Some(false)),
+                    Flow::Terminate => self.terminated = true,
+                }
+            }
+        }
+        moved |= self.to_server.poll_write(&mut self.server.stream, &self.log, context).map_err(lost)?;
+        if (self.client.ended || self.terminated) && self.to_server.is_empty() && !self.to_server.closed {
+            // half-close: the server finishes what it was sent, and its answers still go to the client
+            match Pin::new(&mut self.server.stream).poll_shutdown(context) {
+                Poll::Ready(_) => {
+                    self.to_server.closed = true;
+                    moved = true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        Ok(moved.then_some(true))
+    }
+
+    fn server_ended(&self) -> End {
+        if self.terminated {
+            End::silent(CloseReason::ClientTerminated)
+        } else if self.client.ended {
+            End::silent(CloseReason::ClientGone)
+        } else {
+            End::silent(CloseReason::UpstreamGone)
+        }
+    }
+}
+
+fn failed(error: &io::Error, reason: CloseReason) -> End {
+    if let Some(log) = error.get_ref().and_then(|inner| inner.downcast_ref::<event_log::Error>()) {
+        let text = format!("the audit log cannot take the record of this session: {log}; nothing goes on unrecorded");
+        return End::new(CloseReason::LogUnavailable, "53100", text);
+    }
+    End { reason, farewell: None, detail: error.kind().to_string() }
+}

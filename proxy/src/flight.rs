@@ -1,0 +1,144 @@
+//! What the server still owes an answer to, in order: how an answer finds its statement.
+
+use crate::{
+    decide::Decision,
+    names::Ticket,
+    statement::{Portal, Proposal},
+};
+use judge::mask::Plan;
+use std::{collections::VecDeque, rc::Rc, time::Instant};
+
+/// Messages that may be under way at once in one session; beyond it the client is not read until answers came.
+pub const MAX_IN_FLIGHT: usize = 4096;
+
+/// A statement that runs.
+pub struct Running {
+    /// Its number in the session.
+    pub number: u64,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// What was decided of it.
+    pub decision: Rc<Decision>,
+    /// What to hide of its rows, once known.
+    pub plan: Option<Rc<Plan>>,
+    /// The portal that it runs, in the extended protocol.
+    pub portal: Option<Rc<Portal>>,
+    /// What its success will mean.
+    pub effects: Effects,
+    /// Rows that went to the client.
+    pub rows: u64,
+    /// Bytes of those rows.
+    pub bytes: u64,
+    /// The client streams rows in (COPY FROM STDIN).
+    pub copying_in: bool,
+}
+
+/// What a statement's success will mean for the session.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For prepared statements and portals.
+    pub names: Vec<Proposal>,
+    /// For the search path.
+    pub paths: Vec<Ticket>,
+}
+
+/// A message that was refused: the server was sent one that must fail in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Fields of the ErrorResponse for the client.
+    pub report: Vec<(u8, String)>,
+    /// The statements that it refuses, with when they arrived.
+    pub numbers: Vec<(u64, Instant)>,
+}
+
+/// One message of the client that the server owes an answer to.
+pub enum Awaited {
+    /// Parse.
+    Parse(Proposal),
+    /// Bind.
+    Bind(Proposal),
+    /// Close.
+    Close(Proposal),
+    /// Describe of a statement.
+    DescribeStatement,
+    /// Describe of a portal; the gate's own ones are not shown to the client.
+    DescribePortal {
+        /// The portal, where the gate knows it.
+        portal: Option<Rc<Portal>>,
+        /// The gate asked, not the client.
+        own: bool,
+    },
+    /// Execute.
+    Execute(Box<Running>),
+    /// A simple message, with its statements in order.
+    Simple(VecDeque<Running>),
+    /// A message of the extended protocol that was refused.
+    Refused(Refusal),
+    /// A simple message that was refused.
+    SimpleRefused(Refusal),
+    /// Sync.
+    Sync,
+}
+
+/// Everything that is under way.
+#[derive(Default)]
+pub struct Flight {
+    queue: VecDeque<Awaited>,
+}
+
+impl Flight {
+    /// A message was sent.
+    pub fn push(&mut self, awaited: Awaited) {
+        self.queue.push_back(awaited);
+    }
+
+    /// The message that the server answers now.
+    pub fn front(&mut self) -> Option<&mut Awaited> {
+        self.queue.front_mut()
+    }
+
+    /// The message that the server answers now is answered.
+    pub fn pop(&mut self) -> Option<Awaited> {
+        self.queue.pop_front()
+    }
+
+    /// Puts back what [`Flight::pop`] took, changed.
+    pub fn put_back(&mut self, awaited: Awaited) {
+        self.queue.push_front(awaited);
+    }
+
+    /// The statement whose rows come now.
+    pub fn running(&mut self) -> Option<&mut Running> {
+        match self.queue.front_mut()? {
+            Awaited::Execute(running) => Some(running),
+            Awaited::Simple(statements) => statements.front_mut(),
+            _ => None,
+        }
+    }
+
+    /// Takes everything up to the next Sync, which stays: the server skips it after an error.
+    pub fn skip_to_sync(&mut self) -> Vec<Awaited> {
+        let end = self.queue.iter().position(|a| matches!(a, Awaited::Sync)).unwrap_or(self.queue.len());
+        self.queue.drain(..end).collect()
+    }
+
+    /// Takes everything: the session ends.
+    pub fn drain(&mut self) -> Vec<Awaited> {
+        self.queue.drain(..).collect()
+    }
+
+    /// Nothing is under way.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The client must wait.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= MAX_IN_FLIGHT
+    }
+
+    /// No message but those of a window that was answered or closed by Sync is under way.
+    pub fn window_is_open(&self) -> bool {
+        !matches!(self.queue.back(), None | Some(Awaited::Sync | Awaited::Simple(_) | Awaited::SimpleRefused(_)))
+    }
+}

@@ -1,0 +1,424 @@
+//! From the client to the database: each message is understood, decided and recorded before a byte of it goes on.
+//!
+//! Sans IO: reads frames from a [`Reader`], appends what may go to an [`Outbox`] whose gate says how durable the record
+//! must be first. A refused message is replaced by one that must fail, so that the transaction ends up in the state
+//! PostgreSQL would leave it in; its error is replaced by ours on the way back ([`crate::answer`]), and in the extended
+//! protocol everything up to the next Sync is dropped, as PostgreSQL drops it.
+
+use crate::{
+    conversation::{Conversation, CopyIn, End, Outbox},
+    decide::{self, Decision, Permit, Refused},
+    flight::{Awaited, Running},
+    frames::{self, Head, Reader, Violation, frontend, frontend::{Message, Target}},
+    statement::{Origin, Portal, Prepared},
+};
+use schemas::event::{Direction, Payload, Protocol};
+use std::{cell::RefCell, rc::Rc, time::Instant};
+
+/// SQL that cannot be parsed: what the server is sent in the place of a refused statement, so that it fails there.
+const MUST_FAIL: &str = "/* postern refused the statement that stood here */ )";
+
+/// Largest Bind parameters that a Statement event repeats; the Frames have all of them.
+const MAX_EVENT_PARAMETERS: usize = 64 << 10;
+
+/// What the exchange must do before the next client frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Read more.
+    More,
+    /// Wait for answers: too much is under way, or a COPY is about to begin.
+    Wait,
+    /// The statement names what the catalog snapshot does not know: refresh it, then call again.
+    RefreshCatalog,
+    /// The client said goodbye.
+    Terminate,
+}
+
+impl Conversation {
+    /// Deals with every whole frame that the client has sent.
+    ///
+    /// # Errors
+    /// [`End`]: the session ends for that reason.
+    pub fn client(&mut self, input: &mut Reader, out: &mut Outbox) -> Result<Flow, End> {
+        let mut begun = 0u32;
+        let mut consumed = 0;
+        let flow = loop {
+            let unread = input.unread().get(consumed..).unwrap_or_default();
+            if self.passing_in > 0 {
+                let count = self.passing_in.min(unread.len());
+                self.pass_copy_data(unread.get(..count).unwrap_or_default(), out);
+                self.passing_in -= count;
+                consumed += count;
+                if self.passing_in > 0 {
+                    break Flow::More;
+                }
+                continue;
+            }
+            if self.flight.is_full() || self.must_wait() {
+                break Flow::Wait;
+            }
+            let Some(head) = frames::head(unread)? else { break Flow::More };
+            let limit = frontend::limit(head.kind)?;
+            if head.total > limit {
+                return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit }.into());
+            }
+            if head.kind == b'd' {
+                begun += 1;
+                self.passing_in = head.total;
+                self.dropping_in = !matches!(self.copy_in, CopyIn::Streaming { .. });
+                continue;
+            }
+            let Some(frame) = unread.get(..head.total) else {
+                self.wanted_in = head.total;
+                break Flow::More;
+            };
+            let frame = Frame { head, bytes: frame };
+            match self.one(frame, out) {
+                Ok(Flow::RefreshCatalog) => break Flow::RefreshCatalog,
+                Ok(flow) => {
+                    begun += 1;
+                    consumed += head.total;
+                    if flow == Flow::Terminate {
+                        break flow;
+                    }
+                }
+                Err(end) => {
+                    self.record_client_run(input, consumed + head.total, begun + 1)?;
+                    return Err(end);
+                }
+            }
+        };
+        self.record_client_run(input, consumed, begun)?;
+        self.commit(out)?;
+        Ok(flow)
+    }
+
+    /// The run as received stands in the record; statements and verdicts were noted on the way.
+    fn record_client_run(&mut self, input: &mut Reader, consumed: usize, begun: u32) -> Result<(), End> {
+        if consumed > 0 {
+            let run = input.unread().get(..consumed).unwrap_or_default();
+            self.record.note_run(Direction::Client, run, begun)?;
+            input.consume(consumed);
+            self.wanted_in = 0;
+        }
+        Ok(())
+    }
+
+    fn pass_copy_data(&mut self, bytes: &[u8], out: &mut Outbox) {
+        if !self.dropping_in {
+            out.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// A COPY FROM STDIN was sent and the server has not said yet whether it begins: what follows depends on it.
+    fn must_wait(&self) -> bool {
+        self.copy_in == CopyIn::Asked
+    }
+
+    fn one(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
+        let body = frame.bytes.get(frames::HEAD..).unwrap_or_default();
+        let message = frontend::parse(frame.head.kind, body)?;
+        if let CopyIn::Streaming { extended } = self.copy_in {
+            return self.while_copying(&message, frame, extended, out);
+        }
+        if self.discarding && !matches!(message, Message::Sync | Message::Terminate) {
+            return Ok(Flow::More);
+        }
+        match message {
+            Message::Query(text) => self.query(text, frame, out),
+            Message::Parse { name, text } => self.parse(name, text, frame, out),
+            Message::Bind { portal, statement, parameters, formats } => {
+                self.bind(portal, statement, parameters, &formats.codes(), frame, out)
+            }
+            Message::Describe(target) => self.describe(target, frame, out),
+            Message::Execute { portal, .. } => self.execute(portal, frame, out),
+            Message::Close(target) => self.close_name(target, frame, out),
+            Message::Sync => {
+                self.flight.push(Awaited::Sync);
+                self.discarding = false;
+                self.window += 1;
+                out.pass(Permit::plain(), frame.bytes);
+                Ok(Flow::More)
+            }
+            Message::Flush => {
+                out.pass(Permit::plain(), frame.bytes);
+                Ok(Flow::More)
+            }
+            Message::FunctionCall => self.refuse_function_call(out),
+            // PostgreSQL ignores these outside of a COPY: a client may still be sending when a COPY failed
+            Message::CopyData | Message::CopyDone | Message::CopyFail => Ok(Flow::More),
+            Message::Terminate => {
+                out.pass(Permit::plain(), frame.bytes);
+                Ok(Flow::Terminate)
+            }
+        }
+    }
+
+    fn while_copying(&mut self, message: &Message<'_>, frame: Frame<'_>, extended: bool, out: &mut Outbox) -> Result<Flow, End> {
+        match message {
+            // a server that reads COPY data ignores both
+            Message::Sync | Message::Flush => {}
+            Message::CopyDone | Message::CopyFail => {
+                self.copy_in = CopyIn::None;
+                // in the extended protocol a failed COPY is skipped up to the next Sync like any other error
+                let _ = extended;
+                out.pass(Permit::plain(), frame.bytes);
+            }
+            Message::Terminate => {
+                out.pass(Permit::plain(), frame.bytes);
+                return Ok(Flow::Terminate);
+            }
+            _ => {
+                let kind = char::from(frame.head.kind);
+                return Err(Violation::OutOfPlace { kind, when: "during COPY FROM STDIN" }.into());
+            }
+        }
+        Ok(Flow::More)
+    }
+
+    fn query(&mut self, text: &[u8], frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
+        let arrived = Instant::now();
+        self.window += 1;
+        let decided = match self.decide_simple(text) {
+            Ok(decided) => decided,
+            Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
+            Err(refused) => {
+                let number = self.next_number();
+                self.note_unparsed(number, text, Protocol::Simple, "", &refused)?;
+                return self.refuse_simple(refused, vec![(number, arrived)], out);
+            }
+        };
+        if let Some(denied) = decided.iter().find_map(|d| Refused::of(&d.decision)) {
+            let mut numbers = Vec::new();
+            for statement in &decided {
+                let number = self.next_number();
+                numbers.push((number, arrived));
+                let verdict = Refused::of(&statement.decision).is_none().then_some(&denied);
+                self.note_statement(number, statement, verdict)?;
+            }
+            return self.refuse_simple(denied, numbers, out);
+        }
+        let mut running = std::collections::VecDeque::new();
+        let mut durable = false;
+        for statement in &decided {
+            let number = self.next_number();
+            self.note_statement(number, statement, None)?;
+            durable |= !statement.decision.read_only;
+            let effects = self.propose_effects(&statement.decision, &statement.text)?;
+            let copying_in = statement.decision.copies_in;
+            if copying_in {
+                self.copy_in = CopyIn::Asked;
+            }
+            running.push_back(Running {
+                number,
+                arrived,
+                decision: statement.decision.clone(),
+                plan: None,
+                portal: None,
+                effects,
+                rows: 0,
+                bytes: 0,
+                copying_in,
+            });
+        }
+        self.flight.push(Awaited::Simple(running));
+        out.pass(Permit::decided(durable), frame.bytes);
+        Ok(Flow::More)
+    }
+
+    fn parse(&mut self, name: &str, text: &[u8], frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
+        let arrived = Instant::now();
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Err(Violation::Malformed { kind: 'P', what: "the statement is not UTF-8" }.into());
+        };
+        let prepared = Rc::new(Prepared::new(text, Origin::Parse, name));
+        match self.decide_prepared(&prepared) {
+            Ok(decision) => {
+                if let Some(refused) = Refused::of(&decision) {
+                    let number = self.next_number();
+                    self.note_run_of(number, &prepared, &decision, "", None)?;
+                    return self.refuse_extended(refused, number, arrived, out);
+                }
+            }
+            Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
+            Err(refused) => {
+                let number = self.next_number();
+                self.note_unparsed(number, text.as_bytes(), Protocol::Extended, name, &refused)?;
+                return self.refuse_extended(refused, number, arrived, out);
+            }
+        }
+        match self.names.propose_prepared(name, Some(prepared), self.window) {
+            Ok(proposal) => self.flight.push(Awaited::Parse(proposal)),
+            Err(full) => return self.refuse_without_statement(Refused::limit(&full.to_string()), out),
+        }
+        out.pass(Permit::plain(), frame.bytes);
+        Ok(Flow::More)
+    }
+
+    fn bind(
+        &mut self,
+        portal: &str,
+        statement: &str,
+        parameters: &[u8],
+        formats: &[i16],
+        frame: Frame<'_>,
+        out: &mut Outbox,
+    ) -> Result<Flow, End> {
+        let candidates = self.names.prepared(statement, self.window);
+        let decision = match self.decide_candidates(&candidates) {
+            Ok(decision) => decision,
+            Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
+            Err(refused) => return self.refuse_without_statement(refused, out),
+        };
+        let masked = decision.masks();
+        let opened = Rc::new(Portal {
+            facts: decision.facts.clone(),
+            prepared: candidates.into_iter().next_back(),
+            decision,
+            formats: formats.to_vec(),
+            parameters: (parameters.len() <= MAX_EVENT_PARAMETERS).then(|| parameters.to_vec()),
+            plan: RefCell::new(None),
+        });
+        match self.names.propose_portal(portal, Some(opened.clone()), self.window) {
+            Ok(proposal) => self.flight.push(Awaited::Bind(proposal)),
+            Err(full) => return self.refuse_without_statement(Refused::limit(&full.to_string()), out),
+        }
+        out.pass(Permit::plain(), frame.bytes);
+        if masked {
+            // without RowDescription nobody knows the types of the columns to mask: ask for it, whatever the client does
+            let mut body = vec![b'P'];
+            body.extend_from_slice(portal.as_bytes());
+            body.push(0);
+            frames::put(&mut out.bytes, b'D', &body);
+            self.flight.push(Awaited::DescribePortal { portal: Some(opened), own: true });
+        }
+        Ok(Flow::More)
+    }
+
+    fn describe(&mut self, target: Target<'_>, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
+        match target {
+            Target::Statement(_) => self.flight.push(Awaited::DescribeStatement),
+            Target::Portal(name) => {
+                let portal = self.names.portals(name, self.window).into_iter().next_back();
+                self.flight.push(Awaited::DescribePortal { portal, own: false });
+            }
+        }
+        out.pass(Permit::plain(), frame.bytes);
+        Ok(Flow::More)
+    }
+
+    fn execute(&mut self, name: &str, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
+        let arrived = Instant::now();
+        let candidates = self.names.portals(name, self.window);
+        let [portal] = candidates.as_slice() else {
+            let text = if candidates.is_empty() { "is not open" } else { "may stand for several statements; send Sync first" };
+            return self.refuse_without_statement(Refused::unknown_name("portal", name, text), out);
+        };
+        let decision = match self.decide_again(portal) {
+            Ok(decision) => decision,
+            Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
+            Err(refused) => return self.refuse_without_statement(refused, out),
+        };
+        let number = self.next_number();
+        let prepared = portal.prepared.clone();
+        match &prepared {
+            Some(prepared) => self.note_run_of(number, prepared, &decision, name, portal.parameters.as_deref())?,
+            None => self.note_cursor_run(number, name, &decision)?,
+        }
+        if let Some(refused) = Refused::of(&decision) {
+            return self.refuse_extended(refused, number, arrived, out);
+        }
+        let text = prepared.as_ref().map_or_else(|| Rc::from(""), |prepared| prepared.text.clone());
+        let effects = self.propose_effects(&decision, &text)?;
+        let copying_in = decision.copies_in;
+        if copying_in {
+            self.copy_in = CopyIn::Asked;
+        }
+        let durable = !decision.read_only;
+        self.flight.push(Awaited::Execute(Box::new(Running {
+            number,
+            arrived,
+            decision,
+            plan: portal.plan.borrow().clone(),
+            portal: Some(portal.clone()),
+            effects,
+            rows: 0,
+            bytes: 0,
+            copying_in,
+        })));
+        out.pass(Permit::decided(durable), frame.bytes);
+        Ok(Flow::More)
+    }
+
+    fn close_name(&mut self, target: Target<'_>, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
+        let proposal = match target {
+            Target::Statement(name) => self.names.propose_prepared(name, None, self.window),
+            Target::Portal(name) => self.names.propose_portal(name, None, self.window),
+        };
+        if let Ok(proposal) = proposal {
+            self.flight.push(Awaited::Close(proposal));
+        }
+        out.pass(Permit::plain(), frame.bytes);
+        Ok(Flow::More)
+    }
+
+    fn refuse_simple(&mut self, refused: Refused, numbers: Vec<(u64, Instant)>, out: &mut Outbox) -> Result<Flow, End> {
+        let refusal = self.refusal(&refused, numbers);
+        self.flight.push(Awaited::SimpleRefused(refusal));
+        let mut body = MUST_FAIL.as_bytes().to_vec();
+        body.push(0);
+        frames::put(&mut out.bytes, b'Q', &body);
+        Ok(Flow::More)
+    }
+
+    fn refuse_extended(&mut self, refused: Refused, number: u64, arrived: Instant, out: &mut Outbox) -> Result<Flow, End> {
+        let refusal = self.refusal(&refused, vec![(number, arrived)]);
+        self.fail_pipeline(refusal, out)
+    }
+
+    fn refuse_without_statement(&mut self, refused: Refused, out: &mut Outbox) -> Result<Flow, End> {
+        let refusal = self.refusal(&refused, Vec::new());
+        self.fail_pipeline(refusal, out)
+    }
+
+    fn fail_pipeline(&mut self, refusal: crate::flight::Refusal, out: &mut Outbox) -> Result<Flow, End> {
+        self.flight.push(Awaited::Refused(refusal));
+        self.discarding = true;
+        let mut body = vec![0];
+        body.extend_from_slice(MUST_FAIL.as_bytes());
+        body.extend_from_slice(&[0, 0, 0]);
+        frames::put(&mut out.bytes, b'P', &body);
+        Ok(Flow::More)
+    }
+
+    fn refuse_function_call(&mut self, out: &mut Outbox) -> Result<Flow, End> {
+        let number = self.next_number();
+        let refused = Refused::function_call();
+        self.note_unparsed(number, b"", Protocol::FunctionCall, "", &refused)?;
+        self.refuse_simple(refused, vec![(number, Instant::now())], out)
+    }
+
+    /// Notes the Statement and Verdict of one run of a prepared statement.
+    fn note_run_of(
+        &mut self,
+        number: u64,
+        prepared: &Prepared,
+        decision: &Decision,
+        portal: &str,
+        parameters: Option<&[u8]>,
+    ) -> Result<(), End> {
+        let mut event = prepared.event.borrow_mut();
+        decide::fill_statement(&mut event, number, portal, parameters.map(Payload::plain));
+        self.record.note_again(&mut event)?;
+        self.note_verdict(number, decision)
+    }
+}
+
+/// One whole frame of the client.
+#[derive(Clone, Copy)]
+pub struct Frame<'a> {
+    /// Its head.
+    pub head: Head,
+    /// All of it.
+    pub bytes: &'a [u8],
+}

@@ -1,0 +1,153 @@
+//! Makes the record of one session: events in order, with a dense sequence (AUD-3), into the durable log.
+//!
+//! Before: every stage notes what it saw or decided. After: [`crate::exchange`] lets bytes go only with a [`Receipt`]:
+//! frames to the database when the statement's record is durable (or, for what provably changes nothing, under way),
+//! bytes to the client when their own record is written and their statement's is durable (AUD-5).
+
+use event_log::{Log, Position, Priority};
+use schemas::event::{Body, Direction, Event, FramesEventRef, FramesRef, SessionClosed};
+use schemas::{SessionId, Shard, codec};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The record cannot be made: nothing goes on (fail closed).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An event does not fit its schema or its cap.
+    #[error("cannot encode an event of the session")]
+    Encode(#[source] codec::Error),
+    /// The log refuses: full, or its disk failed.
+    #[error("cannot write the record of the session")]
+    Log(#[source] event_log::Error),
+}
+
+/// Proof that everything noted so far was handed to the log, up to this position. Only [`Record`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt(Position);
+
+impl Receipt {
+    /// The log's position that must be written or durable.
+    pub fn position(self) -> Position {
+        self.0
+    }
+}
+
+/// Microseconds since 1970-01-01 UTC, by the wall clock.
+#[allow(clippy::disallowed_methods, reason = "the one place of the gate that reads the wall clock for events")]
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The record of one session.
+pub struct Record {
+    log: Log,
+    shard: Shard,
+    session: SessionId,
+    sequence: u64,
+    offsets: [u64; 2],
+    /// Datums noted and not yet handed to the log, one after the other, and where each ends.
+    datums: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Record {
+    /// Begins the record of a session; nothing is written yet.
+    pub fn new(log: Log, session: SessionId) -> Self {
+        let shard = log.assign();
+        Self { log, shard, session, sequence: 0, offsets: [0, 0], datums: Vec::new(), ends: Vec::new() }
+    }
+
+    /// The session's id.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Bytes recorded so far: from the client, to the client.
+    pub fn totals(&self) -> (u64, u64) {
+        let [client, server] = self.offsets;
+        (client, server)
+    }
+
+    /// Notes an event that is used again for each run of a statement: its session, sequence and time are set here.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; the session ends.
+    pub fn note_again(&mut self, event: &mut Event) -> Result<(), Error> {
+        event.session = self.session;
+        event.sequence = self.sequence;
+        event.time = now();
+        codec::encode(event, &mut self.datums).map_err(Error::Encode)?;
+        self.noted();
+        Ok(())
+    }
+
+    /// Notes an event.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; the session ends.
+    pub fn note(&mut self, body: Body) -> Result<(), Error> {
+        self.note_again(&mut Event { session: self.session, sequence: 0, time: 0, body })
+    }
+
+    /// Notes a run of protocol bytes, in pieces that fit an event.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; the session ends.
+    pub fn note_run(&mut self, direction: Direction, bytes: &[u8], frames: u32) -> Result<(), Error> {
+        let lane = usize::from(direction == Direction::Server);
+        let mut frames = frames;
+        for piece in bytes.chunks(codec::MAX_RUN_BYTES) {
+            let Some(offset) = self.offsets.get_mut(lane) else { continue };
+            let body = FramesRef { direction, offset: *offset, frames, payload: piece };
+            *offset += piece.len() as u64;
+            frames = 0;
+            let event = FramesEventRef { session: self.session, sequence: self.sequence, time: now(), body };
+            codec::encode_frames(&event, &mut self.datums).map_err(Error::Encode)?;
+            self.noted();
+        }
+        Ok(())
+    }
+
+    fn noted(&mut self) {
+        self.sequence += 1;
+        self.ends.push(self.datums.len());
+    }
+
+    /// Hands what was noted to the log; `None` if nothing was.
+    ///
+    /// # Errors
+    /// [`Error::Log`]; the session ends, since what follows could not be recorded.
+    pub fn commit(&mut self, priority: Priority) -> Result<Option<Receipt>, Error> {
+        if self.ends.is_empty() {
+            return Ok(None);
+        }
+        let mut begin = 0;
+        let mut pieces: Vec<&[u8]> = Vec::with_capacity(self.ends.len());
+        for end in &self.ends {
+            pieces.push(self.datums.get(begin..*end).unwrap_or_default());
+            begin = *end;
+        }
+        let position = self.log.append(self.shard, &pieces, priority).map_err(Error::Log)?;
+        self.datums.clear();
+        self.ends.clear();
+        Ok(Some(Receipt(position)))
+    }
+
+    /// Ends the record. Uses the reserve that the log keeps back for this (AUD-4).
+    ///
+    /// # Errors
+    /// [`Error`]; the log's recovery then closes the session.
+    pub fn close(&mut self, closed: SessionClosed) -> Result<(), Error> {
+        self.note(Body::SessionClosed(closed))?;
+        if let Some(receipt) = self.commit(Priority::Closing)? {
+            self.log.written(receipt.0).map_err(Error::Log)?;
+            self.log.want_durable(receipt.0);
+        }
+        Ok(())
+    }
+
+    /// The log, to wait for.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+}

@@ -1,0 +1,315 @@
+//! A registered database: where it is, who may connect, and the current view of its catalog under the current rules.
+//!
+//! A [`View`] is immutable; sessions take the current one for each statement. One thread of the node refreshes the
+//! catalogs: at the configured interval, and whenever a session asks because it meets a name that the view does not know
+//! or because a statement changed the catalog. A view whose rows did not change stays the same, so that decisions made
+//! under it stay good.
+
+use crate::{
+    ask, chain,
+    config::ResourceConfig,
+    paths::Path,
+    upstream::{self, Database},
+};
+use judge::{
+    mask::{self, Column, Plan},
+    policy::{self, Bound, Denial, Judgement, Rules},
+    sql::{self, Cache, Catalog, Facts, Limits, catalog::QUERIES},
+};
+use kit::Shutdown;
+use schemas::{Identity, event::Verdict};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    future::Future,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+
+/// A refresh that a session waits for may take this long.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// After a failed refresh the next attempt waits this long, unless a session asks.
+const RETRY: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static CACHE: RefCell<Option<Cache>> = const { RefCell::new(None) };
+}
+
+/// A catalog snapshot under a version of the rules.
+pub struct View {
+    catalog: Catalog,
+    bound: Bound,
+    epoch: u64,
+    resource: u64,
+    cache_bytes: usize,
+    tripwire: bool,
+}
+
+impl View {
+    /// Changes whenever the catalog's rows did.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Changes whenever the rules did.
+    pub fn version(&self) -> &str {
+        self.bound.version()
+    }
+
+    /// The version of the rules, as events name it.
+    pub fn policy_version(&self) -> String {
+        self.bound.version().to_owned()
+    }
+
+    /// There is something to protect.
+    pub fn protects(&self) -> bool {
+        self.bound.protects()
+    }
+
+    /// What each statement of a text touches. Answered from the worker's cache where the text was seen before.
+    ///
+    /// # Errors
+    /// [`sql::Error`].
+    pub fn analyze(&self, text: &str, path: &Path) -> Result<Arc<Vec<Facts>>, sql::Error> {
+        let key = sql::cache::Key { text, search_path: path, epoch: self.epoch, extra: self.resource };
+        CACHE.with_borrow_mut(|cache| {
+            let cache = cache.get_or_insert_with(|| Cache::new(self.cache_bytes));
+            if let Some(facts) = cache.get(&key) {
+                return Ok(facts);
+            }
+            let context = sql::Context {
+                catalog: &self.catalog,
+                search_path: path,
+                limits: Limits::default(),
+                tripwire: self.tripwire,
+            };
+            let facts = Arc::new(sql::analyze(text, &context)?);
+            cache.insert(&key, facts.clone());
+            Ok(facts)
+        })
+    }
+
+    /// What becomes of a statement with these facts.
+    pub fn judge(&self, facts: &Facts, identity: &Identity) -> Judgement {
+        policy::decide(facts, &self.bound, &identity.groups)
+    }
+
+    /// The body of the Verdict event.
+    pub fn verdict(&self, judgement: &Judgement, facts: &[Arc<Facts>]) -> Verdict {
+        let first = facts.first();
+        let mut functions: Vec<String> = facts.iter().flat_map(|f| f.functions.iter().cloned()).collect();
+        functions.sort();
+        functions.dedup();
+        let mut flags: Vec<String> = facts.iter().flat_map(|f| f.flags.iter().cloned()).collect();
+        flags.sort();
+        flags.dedup();
+        Verdict {
+            number: 0,
+            verdict: judgement.verdict,
+            reason: judgement.reason.clone(),
+            policies: judgement.policies.clone(),
+            policy_version: self.policy_version(),
+            kind: first.map(|f| f.kind.clone()).unwrap_or_default(),
+            read_only: facts.iter().all(|f| f.read_only),
+            opaque: facts.iter().any(|f| f.opaque.is_some()),
+            relations: judgement.relations.clone(),
+            columns: judgement.columns.clone(),
+            functions,
+            fingerprint: first.map(|f| f.fingerprint.clone()).unwrap_or_default(),
+            flags,
+        }
+    }
+
+    /// What to hide of rows that are described so.
+    ///
+    /// # Errors
+    /// The reason, where the description contradicts the facts.
+    pub fn plan(&self, judgement: &Judgement, columns: &[Column]) -> Result<Plan, String> {
+        mask::plan(judgement, &self.bound, columns).map_err(|error| error.to_string())
+    }
+}
+
+/// A registered database.
+pub struct Resource {
+    /// The name that agents give.
+    pub name: String,
+    /// Where it is.
+    pub database: Database,
+    rules: Rules,
+    number: u64,
+    cache_bytes: usize,
+    tripwire: bool,
+    interval: Duration,
+    view: RwLock<Option<Arc<View>>>,
+    empty: Arc<View>,
+    /// How often the catalog changed as far as the gate knows, and up to which change the view was read.
+    changes: AtomicU64,
+    read: AtomicU64,
+    asked: AtomicU64,
+    wake: Notify,
+    /// The number of the last question that a refresh answered, and how it ended.
+    answered: watch::Sender<(u64, Result<(), String>)>,
+}
+
+impl Resource {
+    /// Not read yet: see [`refresh_all`].
+    pub fn new(config: &ResourceConfig, cache_bytes: usize, tripwire: bool) -> Self {
+        let mut hasher = DefaultHasher::new();
+        config.name.hash(&mut hasher);
+        let number = hasher.finish();
+        let catalog = Catalog::default();
+        let bound = config.rules.bind(&catalog);
+        let empty = Arc::new(View { catalog, bound, epoch: 0, resource: number, cache_bytes, tripwire });
+        Self {
+            name: config.name.clone(),
+            database: config.database.clone(),
+            rules: config.rules.clone(),
+            number,
+            cache_bytes,
+            tripwire,
+            interval: config.catalog_refresh,
+            view: RwLock::new(None),
+            empty,
+            changes: AtomicU64::new(1),
+            read: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            wake: Notify::new(),
+            answered: watch::Sender::new((0, Err("it was not read yet".to_owned()))),
+        }
+    }
+
+    /// Whether an identity may connect at all.
+    ///
+    /// # Errors
+    /// [`Denial`] with the reason.
+    pub fn may_connect(&self, identity: &Identity) -> Result<(), Denial> {
+        self.rules.may_connect(&identity.groups)
+    }
+
+    /// The current view. Before the first refresh, one of an empty catalog, which is stale.
+    pub fn view(&self) -> Arc<View> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.as_ref().unwrap_or(&self.empty).clone()
+    }
+
+    /// A statement changed the catalog: nothing is decided under the old view any more.
+    pub fn stale(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the view must be refreshed before the next decision.
+    pub fn is_stale(&self) -> bool {
+        self.read.load(Ordering::Acquire) < self.changes.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is a view.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    pub async fn ready(&self) -> Result<(), String> {
+        if self.is_stale() { self.refresh().await } else { Ok(()) }
+    }
+
+    /// Waits for a refresh that begins after this call. Many may wait for the same one.
+    ///
+    /// # Errors
+    /// The reason why it failed, safe to tell.
+    pub async fn refresh(&self) -> Result<(), String> {
+        let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut answered = self.answered.subscribe();
+        self.wake.notify_one();
+        let answer = tokio::time::timeout(REFRESH_TIMEOUT, answered.wait_for(|(number, _)| *number >= mine)).await;
+        match answer {
+            Ok(Ok(answer)) => answer.1.clone(),
+            Ok(Err(_)) => Err("the gate is shutting down".to_owned()),
+            Err(_) => Err("reading it took too long".to_owned()),
+        }
+    }
+
+    /// Refreshes for ever: at the interval, and when asked.
+    async fn keep_fresh(&self) {
+        let mut wait = Duration::ZERO;
+        loop {
+            // the timeout is the interval: running out is the ordinary case
+            if tokio::time::timeout(wait, self.wake.notified()).await.is_err() {
+                tracing::trace!(resource = %self.name, "catalog refresh is due");
+            }
+            let asked = self.asked.load(Ordering::Acquire);
+            let changes = self.changes.load(Ordering::Acquire);
+            let outcome = self.read_catalog().await;
+            wait = if outcome.is_ok() { self.interval } else { RETRY };
+            match &outcome {
+                Ok(()) => self.read.store(changes, Ordering::Release),
+                Err(reason) => tracing::warn!(resource = %self.name, %reason, "cannot read the catalog"),
+            }
+            drop(self.answered.send_replace((asked, outcome)));
+        }
+    }
+
+    async fn read_catalog(&self) -> Result<(), String> {
+        let mut upstream = upstream::connect(&self.database, &gate_parameters()).await.map_err(|e| e.to_client())?;
+        let mut sql = "BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ;".to_owned();
+        for (_, query) in QUERIES {
+            sql.push_str(query);
+            sql.push(';');
+        }
+        sql.push_str("COMMIT");
+        let rows = ask::ask(&mut upstream, &sql).await.map_err(|error| chain(&error))?;
+        let mut hasher = DefaultHasher::new();
+        rows.hash(&mut hasher);
+        // 0 stands for the empty catalog
+        let epoch = hasher.finish().max(1);
+        if self.view().epoch == epoch {
+            return Ok(());
+        }
+        let catalog = Catalog::build(epoch, &rows).map_err(|error| chain(&error))?;
+        let bound = self.rules.bind(&catalog);
+        for unknown in bound.unknown() {
+            tracing::warn!(resource = %self.name, column = %unknown, "a masking rule names a column that does not exist");
+        }
+        let view = View { catalog, bound, epoch, resource: self.number, cache_bytes: self.cache_bytes, tripwire: self.tripwire };
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
+        tracing::info!(resource = %self.name, epoch, "catalog read");
+        Ok(())
+    }
+}
+
+fn gate_parameters() -> BTreeMap<String, String> {
+    BTreeMap::from([("application_name".to_owned(), "postern catalog".to_owned())])
+}
+
+/// Keeps every resource's view fresh until shutdown: the work of one thread of the node.
+///
+/// # Errors
+/// The runtime's.
+pub fn refresh_all(resources: &BTreeMap<String, Arc<Resource>>, shutdown: &Shutdown) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let all: Vec<_> = resources.values().map(|resource| Box::pin(resource.keep_fresh())).collect();
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = every(all) => {}
+        }
+    });
+    Ok(())
+}
+
+/// Runs futures that never end, side by side.
+async fn every(mut all: Vec<std::pin::Pin<Box<impl Future<Output = ()>>>>) {
+    std::future::poll_fn(|context| {
+        for one in &mut all {
+            if one.as_mut().poll(context).is_ready() {
+                return std::task::Poll::Ready(());
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,220 @@
+//! One connection, from accept to close. This file is the path; the stages are elsewhere.
+//!
+//! ```text
+//! negotiate (TLS, startup packet) -> authenticate (token) -> scope (resource, role) -> upstream (login) -> open (record)
+//!   -> exchange (statements and answers) -> close (record)
+//! ```
+//!
+//! On every way out there is an event: SessionRefused before the session opened, SessionClosed after (AUD-4).
+
+use crate::{
+    Gate,
+    conversation::{Conversation, End},
+    decide::Decider,
+    exchange::{Exchange, Watch},
+    frames,
+    paths::Paths,
+    record::Record,
+    refuse::{self, Refusal},
+    resource::Resource,
+    startup::{self, Started},
+    tls::{self, Negotiated},
+    upstream::{self, Upstream},
+};
+use identity::Verified;
+use schemas::event::{Body, CloseReason, Direction, SessionClosed, SessionOpened};
+use schemas::SessionId;
+use std::{
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Sleep};
+use tracing::Instrument;
+
+/// A last word to the client may take this long.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves one connection; `permit` is none where the node is full.
+pub async fn serve(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permit: Option<OwnedSemaphorePermit>) {
+    let deadline = gate.config.startup_timeout;
+    let negotiated = tokio::time::timeout(deadline, tls::negotiate(socket, &gate.acceptor)).await;
+    let mut started = match negotiated {
+        Ok(Ok(Negotiated::Started(started))) => started,
+        Ok(Ok(Negotiated::Cancel(cancel))) => return gate.cancels.forward(&cancel, &gate.resources).await,
+        Ok(Err(error)) => return refuse::before_startup(&gate, peer, &error),
+        Err(_) => return refuse::too_slow(&gate, peer),
+    };
+    let opened = tokio::time::timeout(deadline, open(&mut started, peer, &gate, permit.is_some())).await;
+    let (opening, upstream) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(refusal)) => return refuse::connection(&gate, peer, started, refusal).await,
+        Err(_) => return refuse::connection(&gate, peer, started, Refusal::timeout()).await,
+    };
+    let span = tracing::info_span!("session", session = %opening.record.session(), resource = %opening.resource.name);
+    converse(started, opening, upstream, &gate).instrument(span).await;
+    drop(permit);
+}
+
+/// What is known of a session when it opens.
+struct Opening {
+    record: Record,
+    resource: Arc<Resource>,
+    verified: Verified,
+}
+
+/// From startup packet to a database that is ready and a record that says so.
+async fn open(started: &mut Started, peer: SocketAddr, gate: &Gate, room: bool) -> Result<(Opening, Upstream), Refusal> {
+    if !room {
+        return Err(Refusal::full(gate.config.max_connections.get()));
+    }
+    let verified = authenticate(started, gate).await?;
+    let resource = gate.resource(&started.database).ok_or_else(|| Refusal::unknown_resource(started, &verified))?;
+    resource.may_connect(&verified.identity).map_err(|denial| Refusal::denied(&denial, &verified))?;
+    resource.ready().await.map_err(|reason| Refusal::catalog(&reason, &verified))?;
+    let upstream = upstream::connect(&resource.database, &started.parameters)
+        .await
+        .map_err(|error| Refusal::upstream(&error, &verified))?;
+    let mut record = Record::new(gate.log.clone(), SessionId::generate());
+    record
+        .note(Body::SessionOpened(SessionOpened {
+            identity: verified.identity.clone(),
+            resource: resource.name.clone(),
+            database: resource.database.database.clone(),
+            role: resource.database.user.clone(),
+            node: gate.config.node.clone(),
+            peer: peer.to_string(),
+            tls: started.tls.clone(),
+            parameters: started.parameters.clone(),
+            server_version: upstream.parameter("server_version").unwrap_or_default().to_owned(),
+            backend_pid: upstream.backend_pid,
+        }))
+        .map_err(|error| Refusal::log(&error, &verified))?;
+    // SessionOpened is durable before the client is told that it may begin
+    let receipt = record.commit(event_log::Priority::Normal).map_err(|error| Refusal::log(&error, &verified))?;
+    if let Some(receipt) = receipt {
+        let durable = gate.log.durable(receipt.position()).await;
+        durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
+    }
+    Ok((Opening { record, resource, verified }, upstream))
+}
+
+/// Asks for the token and checks it.
+async fn authenticate(started: &mut Started, gate: &Gate) -> Result<Verified, Refusal> {
+    let token = startup::read_token(&mut started.stream).await.map_err(|error| Refusal::startup(&error))?;
+    gate.verifier.verify(token.expose()).await.map_err(|rejection| Refusal::token(&rejection))
+}
+
+/// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
+async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
+    let Opening { mut record, resource, verified } = opening;
+    gate.metrics.opened();
+    let paths = Paths::new(&upstream.search_path, &resource.database.user);
+    let (secret, shown) = greeting(&upstream);
+    if let Err(error) = record.note_run(Direction::Server, &shown, 0) {
+        tracing::error!(error = %crate::chain(&error), "cannot record the greeting");
+    }
+    let registered = gate.cancels.register(&upstream, &resource);
+    let conversation = Conversation::new(record, Decider::new(resource.clone(), verified.identity.clone()), paths);
+    let watch = Ending::new(&verified, gate);
+    let mut exchange =
+        Exchange::new(started.stream, upstream.stream, &upstream.early, conversation, watch, gate.log.clone());
+    exchange.greet(&secret);
+    exchange.greet(&shown);
+    let end = exchange.run().await;
+    drop(registered);
+    close(exchange, end, gate).await;
+}
+
+/// The end of the startup phase as the client sees it: what is never recorded, and what is.
+fn greeting(upstream: &Upstream) -> (Vec<u8>, Vec<u8>) {
+    let (mut secret, mut shown) = (Vec::new(), Vec::new());
+    frames::put(&mut secret, b'R', &[0, 0, 0, 0]);
+    let mut key = upstream.backend_pid.to_be_bytes().to_vec();
+    key.extend_from_slice(&upstream.cancel_key);
+    frames::put(&mut secret, b'K', &key);
+    for (name, value) in &upstream.parameters {
+        let body = [name.as_bytes(), &[0], value.as_bytes(), &[0]].concat();
+        frames::put(&mut shown, b'S', &body);
+    }
+    frames::put(&mut shown, b'Z', b"I");
+    (secret, shown)
+}
+
+/// Tells the client why, and closes the record: exactly one SessionClosed (AUD-4).
+async fn close(mut exchange: Exchange<Ending>, end: End, gate: &Gate) {
+    let conversation = exchange.conversation();
+    let (bytes_in, bytes_out) = conversation.record.totals();
+    let abandoned = conversation.abandon_all();
+    for completed in abandoned {
+        if let Err(error) = conversation.record.note(Body::Completed(completed)) {
+            tracing::error!(error = %crate::chain(&error), "cannot record an outcome");
+        }
+    }
+    let (statements, denied, rows) = (conversation.statements, conversation.denied, conversation.rows);
+    let mut last_word = Vec::new();
+    if let Some((sqlstate, text)) = &end.farewell {
+        frames::backend::put_report(&mut last_word, b'E', &refuse::fatal(sqlstate, text, ""));
+        if let Err(error) = conversation.record.note_run(Direction::Server, &last_word, 1) {
+            tracing::error!(error = %crate::chain(&error), "cannot record the last word");
+        }
+    }
+    let closed = SessionClosed {
+        reason: end.reason,
+        detail: end.detail.clone(),
+        statements,
+        denied,
+        rows,
+        bytes_in,
+        bytes_out: bytes_out + last_word.len() as u64,
+    };
+    if let Err(error) = conversation.record.close(closed) {
+        tracing::error!(error = %crate::chain(&error), "cannot close the session's record; recovery will");
+    }
+    gate.metrics.closed(end.reason, statements, denied, rows);
+    tracing::info!(reason = ?end.reason, detail = %end.detail, statements, denied, rows, "session closed");
+    let mut stream = exchange.into_client();
+    let farewell = async {
+        use tokio::io::AsyncWriteExt;
+        stream.write_all(&last_word).await?;
+        stream.shutdown().await
+    };
+    match tokio::time::timeout(FAREWELL, farewell).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the client was gone before its last word"),
+        Err(_) => tracing::debug!("the client did not take its last word"),
+    }
+}
+
+/// What ends a session from outside: the token's end, shutdown.
+struct Ending {
+    expiry: Pin<Box<Sleep>>,
+    shutdown: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Ending {
+    fn new(verified: &Verified, gate: &Gate) -> Self {
+        let shutdown = gate.shutdown.clone();
+        Self {
+            expiry: Box::pin(tokio::time::sleep(verified.remaining())),
+            shutdown: Box::pin(async move { shutdown.wait().await }),
+        }
+    }
+}
+
+impl Watch for Ending {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if self.shutdown.as_mut().poll(context).is_ready() {
+            let text = "the gate is shutting down; connect again";
+            return Poll::Ready(End::new(CloseReason::Shutdown, "57P01", text));
+        }
+        if self.expiry.as_mut().poll(context).is_ready() {
+            let text = "the token of this session has expired; connect again with a fresh one";
+            return Poll::Ready(End::new(CloseReason::Expired, "28000", text));
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,89 @@
+//! What the gate counts: all names, units and labels of its metrics, in one place.
+//!
+//! Labels are closed sets: never SQL text, an identity or the name of a table.
+
+use kit::metrics::{
+    Registry,
+    prometheus_client::{
+        encoding::EncodeLabelSet,
+        metrics::{counter::Counter, family::Family, gauge::Gauge},
+    },
+};
+use schemas::event::CloseReason;
+
+/// Why a connection was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Refusal {
+    /// The SQLSTATE that the client was told.
+    pub sqlstate: String,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Closing {
+    /// The reason, as in the event.
+    pub reason: String,
+}
+
+/// The gate's metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    sessions: Gauge,
+    opened: Counter,
+    refused: Family<Refusal, Counter>,
+    closed: Family<Closing, Counter>,
+    statements: Counter,
+    denied: Counter,
+    rows: Counter,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            sessions: registry.register(
+                "postern_proxy_sessions",
+                "Sessions that are open now; compare with proxy.max_connections.",
+                Gauge::default(),
+            ),
+            opened: registry.register("postern_proxy_sessions_opened", "Sessions that were opened.", Counter::default()),
+            refused: registry.register(
+                "postern_proxy_connections_refused",
+                "Connections that were refused before they became a session, by SQLSTATE; a rise of 28000 is a misconfigured or probing agent.",
+                Family::default(),
+            ),
+            closed: registry.register(
+                "postern_proxy_sessions_closed",
+                "Sessions that ended, by reason; log_unavailable means that the audit log refuses records: look at the spool's disk.",
+                Family::default(),
+            ),
+            statements: registry.register("postern_proxy_statements", "Statements of sessions that ended.", Counter::default()),
+            denied: registry.register(
+                "postern_proxy_statements_denied",
+                "Statements of sessions that ended which were denied.",
+                Counter::default(),
+            ),
+            rows: registry.register("postern_proxy_rows", "Rows that clients of sessions that ended received.", Counter::default()),
+        }
+    }
+
+    /// A connection was refused.
+    pub fn refused(&self, sqlstate: &str) {
+        self.refused.get_or_create(&Refusal { sqlstate: sqlstate.to_owned() }).inc();
+    }
+
+    /// A session opened.
+    pub fn opened(&self) {
+        self.sessions.inc();
+        self.opened.inc();
+    }
+
+    /// A session ended.
+    pub fn closed(&self, reason: CloseReason, statements: u64, denied: u64, rows: u64) {
+        self.sessions.dec();
+        self.closed.get_or_create(&Closing { reason: format!("{reason:?}").to_lowercase() }).inc();
+        self.statements.inc_by(statements);
+        self.denied.inc_by(denied);
+        self.rows.inc_by(rows);
+    }
+}

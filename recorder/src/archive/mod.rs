@@ -1,0 +1,91 @@
+//! The archive in an object store: what lies where, how it is committed, how it is read.
+//!
+//! ```text
+//! data/<partition>/<first>-<last>.avro   an Avro Object Container File: one file block is one batch's block, as shipped
+//! manifest/<partition>/<first>.json      the commit: what lies in the data object, and where the next recorder goes on
+//! quarantine/<partition>/<offset>.bin    a batch that cannot stand in the archive, byte for byte
+//! ```
+//!
+//! Any Avro library reads the data objects; the manifests add what a proof needs (headers, salts, hashes). A data
+//! object without a manifest was never committed: nobody reads it ([`orphans`] lists such).
+//!
+//! [`layout`] names the objects, [`manifest`] says what a commit holds, [`writer`] makes one, [`Reader`] reads,
+//! [`audit`] proves.
+
+pub mod audit;
+pub mod layout;
+pub mod manifest;
+pub mod reader;
+pub mod writer;
+
+pub use audit::{Range, Report};
+pub use manifest::Manifest;
+pub use reader::{Archived, Filter, Reader};
+pub use writer::orphans;
+
+/// The archive could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store refused.
+    #[error("cannot {doing} {object}")]
+    Store {
+        /// `read`, `write`, `list`.
+        doing: &'static str,
+        /// The object or prefix.
+        object: String,
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A manifest is not JSON of the expected form.
+    #[error("manifest {object} cannot be read")]
+    Manifest {
+        /// The object.
+        object: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A manifest was written by a later version.
+    #[error("manifest {object} is of version {version}, this reader knows up to {known}; upgrade it")]
+    Version {
+        /// The object.
+        object: String,
+        /// Its version.
+        version: u32,
+        /// The latest known here.
+        known: u32,
+    },
+    /// A data object does not hold what its manifest says.
+    #[error("{object} does not hold what its manifest says: {reason}")]
+    Object {
+        /// The object.
+        object: String,
+        /// What differs.
+        reason: String,
+    },
+    /// A batch cannot be read.
+    #[error("batch at partition {partition}, offset {offset} cannot be read")]
+    Batch {
+        /// The partition.
+        partition: u32,
+        /// The offset.
+        offset: u64,
+        /// Why.
+        #[source]
+        source: schemas::batch::Fault,
+    },
+    /// A batch cannot be encoded.
+    #[error("cannot encode a batch")]
+    Encode(#[source] schemas::codec::Error),
+    /// Nothing is recorded under this id.
+    #[error("no session {0} in the archive")]
+    UnknownSession(schemas::SessionId),
+}
+
+impl Error {
+    pub(crate) fn store(doing: &'static str, object: impl ToString) -> impl FnOnce(object_store::Error) -> Self {
+        let object = object.to_string();
+        move |source| Self::Store { doing, object, source }
+    }
+}

@@ -1,0 +1,304 @@
+//! Reads the archive: sessions, events, batches. Needs the object store alone; a recorder may write meanwhile.
+//!
+//! Manifests are read once and kept; each question first lists what is new. Kept in memory are the manifests without
+//! their proofs' blocks: some hundred bytes for a batch and for a session.
+
+use super::manifest::{BatchEntry, Manifest, Place};
+use super::{Error, layout, writer};
+use crate::config::{self, Config};
+use crate::sessions::{SessionSummary, Sessions, Status};
+use crate::verify;
+use bytes::Bytes;
+use event_log::{Offset, Partition};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use object_store::{ObjectStore, path::Path};
+use schemas::{BatchHeader, Event, EventBatch, SessionId, batch};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Manifests that are fetched at once.
+const FETCHES: usize = 16;
+
+/// Which sessions. The default is all of them, the latest 100.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// The identity's subject or name.
+    pub identity: Option<String>,
+    /// The resource.
+    pub resource: Option<String>,
+    /// That ended, or were last heard of, at or after this time (microseconds since 1970-01-01 UTC).
+    pub since: Option<i64>,
+    /// That began before this time, likewise.
+    pub until: Option<i64>,
+    /// `Some(true)`: that still run; `Some(false)`: that ended or were refused.
+    pub open: Option<bool>,
+    /// At most so many, the latest first.
+    pub limit: usize,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { identity: None, resource: None, since: None, until: None, open: None, limit: 100 }
+    }
+}
+
+impl Filter {
+    /// Whether a session is meant.
+    pub fn admits(&self, session: &SessionSummary) -> bool {
+        let identity = session.identity.as_ref();
+        self.identity.as_ref().is_none_or(|wanted| identity.is_some_and(|i| i.subject == *wanted || i.name == *wanted))
+            && self.resource.as_ref().is_none_or(|wanted| session.resource.as_ref() == Some(wanted))
+            && self.since.is_none_or(|since| session.last_time >= since)
+            && self.until.is_none_or(|until| session.opened < until)
+            && self.open.is_none_or(|open| open == (session.status == Status::Open))
+    }
+}
+
+/// A batch as it was shipped, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: Offset,
+    /// The batch.
+    pub batch: EventBatch,
+}
+
+/// A reader of one archive. Clones share what they have read.
+#[derive(Clone)]
+pub struct Reader {
+    store: Arc<dyn ObjectStore>,
+    cache: Arc<Mutex<Cache>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Reader").field(&self.store.to_string()).finish()
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    partitions: BTreeMap<Partition, BTreeMap<Offset, Arc<Manifest>>>,
+    sessions: Sessions,
+    holding: HashMap<SessionId, Vec<(Partition, Offset)>>,
+}
+
+impl Cache {
+    fn add(&mut self, manifest: Manifest) {
+        self.sessions.add(&manifest);
+        for note in &manifest.sessions {
+            self.holding.entry(note.session).or_default().push((manifest.partition, manifest.first));
+        }
+        self.partitions.entry(manifest.partition).or_default().insert(manifest.first, Arc::new(manifest));
+    }
+}
+
+impl Reader {
+    /// Reads from a store.
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, cache: Arc::default() }
+    }
+
+    /// Reads from the store that the settings name.
+    ///
+    /// # Errors
+    /// [`config::Error`] if it cannot be opened.
+    pub fn open(config: &Config) -> Result<Self, config::Error> {
+        config.store().map(Self::new)
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// Reads the manifests that are new. Every question does so first.
+    ///
+    /// # Errors
+    /// [`Error`]; what was read before is kept.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        self.refreshed().await.map(drop)
+    }
+
+    async fn refreshed(&self) -> Result<tokio::sync::MutexGuard<'_, Cache>, Error> {
+        let mut cache = self.cache.lock().await;
+        let root = layout::manifests();
+        let folders = self.store.list_with_delimiter(Some(&root)).await.map_err(Error::store("list", &root))?;
+        for folder in folders.common_prefixes {
+            let Some(partition) = layout::parse_partition(&folder) else { continue };
+            let known = cache.partitions.get(&partition).and_then(|m| m.last_key_value()).map(|(first, _)| *first);
+            let listed = match known {
+                Some(first) => self.store.list_with_offset(Some(&folder), &layout::manifest(partition, first)),
+                None => self.store.list(Some(&folder)),
+            };
+            let listed: Vec<_> = listed.try_collect().await.map_err(Error::store("list", &folder))?;
+            let mut paths: Vec<Path> = listed.into_iter().map(|meta| meta.location).collect();
+            paths.retain(|path| layout::parse_manifest(path).is_some());
+            paths.sort_unstable();
+            // Collected before any is added: a failure leaves no hole.
+            // Each future owns its path, so that the whole is Send: servers box it.
+            let fetch = |path: Path| {
+                let store = self.store.clone();
+                async move { writer::manifest(&*store, &path).await }
+            };
+            let read = stream::iter(paths).map(fetch).buffered(FETCHES);
+            let manifests: Vec<Manifest> = read.try_collect().await?;
+            manifests.into_iter().for_each(|manifest| cache.add(manifest));
+        }
+        Ok(cache)
+    }
+
+    /// The sessions that are meant, the latest first. Reads manifests only.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read.
+    pub async fn sessions(&self, filter: Filter) -> Result<Vec<SessionSummary>, Error> {
+        let cache = self.refreshed().await?;
+        Ok(cache.sessions.latest_first().filter(|s| filter.admits(s)).take(filter.limit).cloned().collect())
+    }
+
+    /// One session without its content. Reads manifests only.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSession`], and [`Error`] if the store cannot be read.
+    pub async fn summary(&self, session: SessionId) -> Result<SessionSummary, Error> {
+        let cache = self.refreshed().await?;
+        cache.sessions.get(&session).cloned().ok_or(Error::UnknownSession(session))
+    }
+
+    /// The events of one session, in the order of their sequence. Reads only the batches that hold them.
+    ///
+    /// The events of a batch whose Merkle root does not hold are given all the same: the summary's and the manifest's
+    /// faults say so. An event that was archived twice is given once.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSession`]; [`Error::Batch`] if a block cannot be read; [`Error`] if the store cannot.
+    pub async fn events(&self, session: SessionId) -> Result<Vec<Event>, Error> {
+        let manifests: Vec<Arc<Manifest>> = {
+            let cache = self.refreshed().await?;
+            let held = cache.holding.get(&session).ok_or(Error::UnknownSession(session))?;
+            held.iter().filter_map(|(p, first)| cache.partitions.get(p)?.get(first)).cloned().collect()
+        };
+        let mut events = Vec::new();
+        for manifest in manifests {
+            let holds = |header: &BatchHeader| header.sessions.iter().any(|range| range.session == session);
+            for archived in self.load(&manifest, holds).await? {
+                let read = verify::read(&archived.batch);
+                let (partition, offset) = (archived.partition, archived.offset);
+                let failed = |source| Error::Batch { partition, offset, source };
+                let held = match (read.events, read.fault) {
+                    (Some(events), _) => events,
+                    (None, fault) => return Err(failed(fault.unwrap_or(batch::Fault::Header))),
+                };
+                events.extend(held.into_iter().filter(|event| event.session == session));
+            }
+        }
+        events.sort_by_key(|event| event.sequence);
+        events.dedup_by_key(|event| event.sequence);
+        Ok(events)
+    }
+
+    /// The partitions, in order.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read.
+    pub async fn partitions(&self) -> Result<Vec<Partition>, Error> {
+        Ok(self.refreshed().await?.partitions.keys().copied().collect())
+    }
+
+    /// The offset after the last archived one of a partition; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read.
+    pub async fn end(&self, partition: Partition) -> Result<Offset, Error> {
+        Ok(self.manifests(partition, 0).await?.last().map_or(0, |manifest| manifest.last + 1))
+    }
+
+    /// The manifests of a partition that cover an offset or come after it, in order.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read.
+    pub async fn manifests(&self, partition: Partition, from: Offset) -> Result<Vec<Arc<Manifest>>, Error> {
+        let cache = self.refreshed().await?;
+        let manifests = cache.partitions.get(&partition).into_iter().flat_map(BTreeMap::values);
+        Ok(manifests.filter(|manifest| manifest.last >= from).cloned().collect())
+    }
+
+    /// The batches of a partition from an offset on, in order, as they were shipped. Ends where the archive ended when
+    /// it was called. One data object is held in memory at a time.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be listed; the stream gives the errors of its reads, and ends after one.
+    pub async fn batches(
+        &self,
+        partition: Partition,
+        from: Offset,
+    ) -> Result<BoxStream<'static, Result<Archived, Error>>, Error> {
+        let manifests = self.manifests(partition, from).await?;
+        let reader = self.clone();
+        let loaded = stream::iter(manifests).then(move |manifest| {
+            let reader = reader.clone();
+            async move { reader.load(&manifest, |_| true).await }
+        });
+        let batches = loaded.map_ok(|batches| stream::iter(batches.into_iter().map(Ok))).try_flatten();
+        Ok(batches.try_filter(move |archived| std::future::ready(archived.offset >= from)).boxed())
+    }
+
+    /// Reads the wanted batches of a manifest, by byte ranges unless all are wanted.
+    pub(crate) async fn load(
+        &self,
+        manifest: &Manifest,
+        wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Vec<Archived>, Error> {
+        let entries: Vec<&BatchEntry> = manifest.batches.iter().filter(|entry| wanted(&entry.header)).collect();
+        let places: Vec<(u64, u64)> = entries.iter().filter_map(|entry| spliced(entry)).collect();
+        let mut blocks = match &manifest.object {
+            Some(object) if !places.is_empty() => self.blocks(&object.name, &places).await?,
+            _ => Vec::new(),
+        }
+        .into_iter();
+        let mut batches = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let batch = match &entry.place {
+                Place::Spliced { .. } => {
+                    let reason = "a batch is said to be in it, but there is none".to_owned();
+                    let missing = || Error::Object { object: manifest.path().to_string(), reason };
+                    let block = blocks.next().ok_or_else(missing)?.to_vec();
+                    EventBatch { header: entry.header.clone(), salt: entry.salt, block }
+                }
+                Place::Quarantined { object } => {
+                    let bytes = writer::fetch(&*self.store, &Path::from(object.as_str())).await?;
+                    EventBatch::decode(&bytes)
+                        .map_err(|error| Error::Object { object: object.clone(), reason: error.to_string() })?
+                }
+            };
+            batches.push(Archived { partition: manifest.partition, offset: entry.offset, batch });
+        }
+        Ok(batches)
+    }
+
+    async fn blocks(&self, object: &str, places: &[(u64, u64)]) -> Result<Vec<Bytes>, Error> {
+        let path = Path::from(object);
+        let ends = places.iter().map(|(at, bytes)| at.checked_add(*bytes));
+        let ranges: Option<Vec<_>> = places.iter().zip(ends).map(|((at, _), end)| Some(*at..end?)).collect();
+        let reason = || "its manifest has a place beyond all numbers".to_owned();
+        let ranges = ranges.ok_or_else(|| Error::Object { object: object.to_owned(), reason: reason() })?;
+        let blocks = self.store.get_ranges(&path, &ranges).await.map_err(Error::store("read", object))?;
+        if blocks.iter().zip(places).any(|(block, (_, bytes))| block.len() as u64 != *bytes) {
+            return Err(Error::Object { object: object.to_owned(), reason: "it is cut short".to_owned() });
+        }
+        Ok(blocks)
+    }
+}
+
+fn spliced(entry: &BatchEntry) -> Option<(u64, u64)> {
+    match entry.place {
+        Place::Spliced { at, bytes } => Some((at, bytes)),
+        Place::Quarantined { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+//! One commit in the making: blocks are spliced into a container file as they come, then data object and manifest are
+//! put, in this order.
+//!
+//! The data object is deterministic: the same batches make the same bytes (the sync marker follows from the first
+//! header's hash), so that a commit that is made again after a crash overwrites its own orphan with the same content.
+//! Format: Avro specification 1.12, "Object Container Files".
+
+use super::manifest::{BatchEntry, DataObject, Fault, Manifest, Place, VERSION};
+use super::{Error, layout};
+use crate::sessions::Notes;
+use crate::verify::State;
+use bytes::Bytes;
+use event_log::{Offset, Partition, fault};
+use futures_util::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+use ring::digest::{SHA256, digest};
+use schemas::chain::Digest;
+use schemas::{EventBatch, codec, event::Event};
+use std::collections::BTreeSet;
+
+/// Appends Avro's long: zigzag, seven bits a byte, lowest first.
+fn long(value: u64, out: &mut Vec<u8>) {
+    let mut rest = value << 1;
+    loop {
+        let low = u8::try_from(rest & 0x7f).unwrap_or_default();
+        rest >>= 7;
+        if rest == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// A container file of events with zstandard blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct Container {
+    bytes: Vec<u8>,
+    sync: [u8; 16],
+    header: usize,
+}
+
+impl Container {
+    /// Begins a file whose sync marker follows from a hash.
+    pub(crate) fn new(seed: &Digest) -> Self {
+        let mut sync = [0; 16];
+        sync.copy_from_slice(seed.first_chunk::<16>().expect("a digest has 32 bytes"));
+        let mut bytes = b"Obj\x01".to_vec();
+        long(2, &mut bytes);
+        for (key, value) in [("avro.codec", "zstandard"), ("avro.schema", codec::EVENT_SCHEMA_JSON.as_str())] {
+            for text in [key, value] {
+                long(text.len() as u64, &mut bytes);
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+        long(0, &mut bytes);
+        bytes.extend_from_slice(&sync);
+        Self { header: bytes.len(), bytes, sync }
+    }
+
+    /// The bytes of its blocks.
+    fn blocks(&self) -> usize {
+        self.bytes.len().saturating_sub(self.header)
+    }
+
+    /// Appends a block of `count` events; gives the place of its first byte.
+    pub(crate) fn splice(&mut self, count: u32, block: &[u8]) -> u64 {
+        long(u64::from(count), &mut self.bytes);
+        long(block.len() as u64, &mut self.bytes);
+        let at = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(block);
+        self.bytes.extend_from_slice(&self.sync);
+        at
+    }
+
+    /// The file so far: a whole file after every block.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+/// What came since the last commit.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    first: Offset,
+    last: Offset,
+    container: Option<Container>,
+    entries: Vec<BatchEntry>,
+    notes: Notes,
+    faults: Vec<Fault>,
+    quarantine: Vec<(Path, Bytes)>,
+    duplicates: u64,
+    partition: Partition,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// It stands. Bytes of its data object.
+    Done(u64),
+    /// Another recorder's stands in its place.
+    Taken,
+}
+
+impl Pending {
+    /// Begins a commit at the offset after the last one's end.
+    pub(crate) fn new(partition: Partition, first: Offset) -> Self {
+        Self {
+            first,
+            last: first,
+            container: None,
+            entries: Vec::new(),
+            notes: Notes::default(),
+            faults: Vec::new(),
+            quarantine: Vec::new(),
+            duplicates: 0,
+            partition,
+        }
+    }
+
+    /// The bytes of batches that it holds in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let aside: usize = self.quarantine.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.container.as_ref().map_or(0, Container::blocks) + aside
+    }
+
+    /// Takes a batch that is archived already.
+    pub(crate) fn skip(&mut self, offset: Offset) {
+        self.last = offset;
+        self.duplicates += 1;
+    }
+
+    /// Takes a batch that cannot be archived: its bytes are kept aside.
+    pub(crate) fn set_aside(&mut self, offset: Offset, bytes: Bytes, mut fault: Fault) {
+        self.last = offset;
+        fault.quarantine = Some(self.put_aside(offset, bytes));
+        self.faults.push(fault);
+    }
+
+    fn put_aside(&mut self, offset: Offset, bytes: Bytes) -> String {
+        let path = layout::quarantine(self.partition, offset);
+        let name = path.to_string();
+        self.quarantine.push((path, bytes));
+        name
+    }
+
+    /// Takes a batch into the archive. `events` are `None` where its block cannot be read: it then keeps an object of
+    /// its own, `encoded`.
+    pub(crate) fn splice(
+        &mut self,
+        offset: Offset,
+        batch: EventBatch,
+        encoded: &Bytes,
+        events: Option<&[Event]>,
+    ) -> Result<(), Error> {
+        let hash = batch.header.hash().map_err(Error::Encode)?;
+        let place = match events {
+            Some(events) => {
+                events.iter().for_each(|event| self.notes.add(event));
+                let container = self.container.get_or_insert_with(|| Container::new(&hash));
+                Place::Spliced {
+                    at: container.splice(batch.header.count, &batch.block),
+                    bytes: batch.block.len() as u64,
+                }
+            }
+            None => Place::Quarantined { object: self.put_aside(offset, encoded.clone()) },
+        };
+        self.last = offset;
+        self.entries.push(BatchEntry { offset, header: batch.header, hash, salt: batch.salt, place });
+        Ok(())
+    }
+
+    /// Adds what verification found.
+    pub(crate) fn fault(&mut self, faults: Vec<Fault>) {
+        self.faults.extend(faults);
+    }
+
+    /// Puts the objects, then the manifest: with it, and not before, the batches are archived.
+    ///
+    /// After an error it can be tried again: nothing was committed, or the commit stands and the next try finds it
+    /// taken.
+    pub(crate) async fn commit(
+        &self,
+        store: &dyn ObjectStore,
+        state: &State,
+        created: i64,
+    ) -> Result<Committed, Error> {
+        for (path, bytes) in &self.quarantine {
+            store.put(path, bytes.clone().into()).await.map_err(Error::store("write", path))?;
+        }
+        let object = match &self.container {
+            None => None,
+            Some(container) => Some(self.put_data(store, container).await?),
+        };
+        fault::point("recorder.data_put");
+        let written = object.as_ref().map_or(0, |o| o.bytes);
+        let manifest = Manifest {
+            version: VERSION,
+            partition: self.partition,
+            first: self.first,
+            last: self.last,
+            created,
+            object,
+            batches: self.entries.clone(),
+            sessions: self.notes.finish(),
+            duplicates: self.duplicates,
+            faults: self.faults.clone(),
+            state: state.clone(),
+        };
+        let path = manifest.path();
+        let options = PutOptions::from(PutMode::Create);
+        match store.put_opts(&path, manifest.encode()?.into(), options).await {
+            Ok(_) => {
+                fault::point("recorder.manifest_put");
+                Ok(Committed::Done(written))
+            }
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(Committed::Taken),
+            Err(source) => Err(Error::store("write", &path)(source)),
+        }
+    }
+
+    async fn put_data(&self, store: &dyn ObjectStore, container: &Container) -> Result<DataObject, Error> {
+        let path = layout::data_object(self.partition, self.first, self.last);
+        let bytes = Bytes::copy_from_slice(container.as_bytes());
+        let object = DataObject { name: path.to_string(), bytes: bytes.len() as u64, sha256: sha256(&bytes) };
+        store.put(&path, bytes.into()).await.map_err(Error::store("write", &path))?;
+        Ok(object)
+    }
+}
+
+/// The first offsets of a partition's manifests, in order.
+pub(crate) async fn firsts(store: &dyn ObjectStore, partition: Partition) -> Result<Vec<Offset>, Error> {
+    let folder = layout::partition_manifests(partition);
+    let listed: Vec<_> = store.list(Some(&folder)).try_collect().await.map_err(Error::store("list", &folder))?;
+    let mut firsts: Vec<Offset> =
+        listed.iter().filter_map(|meta| layout::parse_manifest(&meta.location)).map(|(_, first)| first).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// Reads one manifest.
+pub(crate) async fn manifest(store: &dyn ObjectStore, path: &Path) -> Result<Manifest, Error> {
+    let bytes = fetch(store, path).await?;
+    Manifest::decode(path, &bytes)
+}
+
+/// Reads a whole object.
+pub(crate) async fn fetch(store: &dyn ObjectStore, path: &Path) -> Result<Bytes, Error> {
+    let result = store.get(path).await.map_err(Error::store("read", path))?;
+    result.bytes().await.map_err(Error::store("read", path))
+}
+
+/// The last commit of a partition.
+pub(crate) async fn tip(store: &dyn ObjectStore, partition: Partition) -> Result<Option<Manifest>, Error> {
+    match firsts(store, partition).await?.last() {
+        Some(first) => manifest(store, &layout::manifest(partition, *first)).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The hash under which a batch is archived, read from the latest manifests backwards.
+pub(crate) async fn find(
+    store: &dyn ObjectStore,
+    partition: Partition,
+    header: &schemas::BatchHeader,
+) -> Result<Option<Digest>, Error> {
+    for first in firsts(store, partition).await?.into_iter().rev() {
+        let manifest = manifest(store, &layout::manifest(partition, first)).await?;
+        let of_chain = |e: &&BatchEntry| e.header.node == header.node && e.header.shard == header.shard;
+        let mut chain = manifest.batches.iter().filter(of_chain).peekable();
+        if chain.peek().is_some()
+            && let Some(found) = chain.find(|entry| entry.header.sequence == header.sequence)
+        {
+            return Ok(Some(found.hash));
+        }
+    }
+    Ok(None)
+}
+
+/// The data objects that no manifest names and none ever will: left by a recorder that died, or that lost a race.
+/// Nobody reads them; they may be deleted. Objects that may be about to be committed are not among them.
+///
+/// # Errors
+/// [`Error`] if the store cannot be read.
+pub async fn orphans(store: &dyn ObjectStore) -> Result<Vec<Path>, Error> {
+    let folder = layout::data();
+    let listed: Vec<_> = store.list(Some(&folder)).try_collect().await.map_err(Error::store("list", &folder))?;
+    let objects: Vec<_> = listed.into_iter().filter_map(|m| Some((layout::parse_data_object(&m.location)?, m.location))).collect();
+    let partitions: BTreeSet<Partition> = objects.iter().map(|((partition, _, _), _)| *partition).collect();
+    let mut orphans = Vec::new();
+    for partition in partitions {
+        let (mut named, mut end) = (BTreeSet::new(), 0);
+        for first in firsts(store, partition).await? {
+            let manifest = manifest(store, &layout::manifest(partition, first)).await?;
+            end = end.max(manifest.last + 1);
+            named.extend(manifest.object.map(|object| object.name));
+        }
+        let gone = objects.iter().filter(|((p, first, _), path)| {
+            *p == partition && *first < end && !named.contains(path.as_ref())
+        });
+        orphans.extend(gone.map(|(_, path)| path.clone()));
+    }
+    Ok(orphans)
+}

@@ -1,0 +1,332 @@
+//! Takes batches from the bus into the archive: each once, in order, whatever dies in between.
+//!
+//! **Partition.** The bus is divided into partitions; each is one recorder's at a time, as far as the bus knows. A
+//! partition has its own manifests, chains and open sessions, and no two partitions share anything.
+//!
+//! **Position.** The offset after the last one that the partition's manifests cover. It stands nowhere else: when a
+//! partition is assigned, its latest manifest is read, and the bus is told to begin there. What the bus itself
+//! remembers (a group's committed offset) is for showing lag.
+//!
+//! **Checkpoint.** Publication and checkpoint are one act: the manifest. It names the data object that was put before
+//! it, covers its offsets without a hole, and carries the state of verification at their end. It is created only where
+//! no object has its name, and its name is the position.
+//!
+//! ```text
+//! died before the data object     nothing happened: the bus delivers again from the position
+//! died before the manifest        an orphan; the same batches make it again, or another range leaves it unread
+//! died after the manifest         archived; the next start begins after it
+//! two recorders, one partition    the second to create the manifest finds it taken, forgets what it holds, and
+//!                                 begins again after it
+//! ```
+//!
+//! Batches are held in memory until [`crate::Config::object_bytes`] or [`crate::Config::flush_interval`]. While the
+//! store fails, the same commit is tried again and nothing more is taken from the bus: memory stays bounded, and
+//! nothing is dropped. This module decides when; [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
+
+use crate::archive::manifest::{BatchName, Fault, FaultKind};
+use crate::archive::{self, writer};
+use crate::archive::writer::{Committed, Pending};
+use crate::config::{self, Config};
+use crate::telemetry::Telemetry;
+use crate::verify::{self, Standing, State, chain_of};
+use event_log::{Consume, Delivery, Offset, Partition, Step};
+use kit::{Clock, Shutdown};
+use object_store::ObjectStore;
+use schemas::chain::hexadecimal;
+use schemas::{EventBatch, codec};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The pause after a failure of the store or the bus: doubled from the first to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// The recorder cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The archive's store cannot be opened.
+    #[error("opening the archive")]
+    Open(#[source] config::Error),
+    /// The archive cannot be read or written. It is tried again.
+    #[error("recording a batch")]
+    Archive(#[source] archive::Error),
+    /// The bus refused. It is tried again.
+    #[error("reading the bus")]
+    Bus(#[source] event_log::Error),
+}
+
+/// Records until the shutdown; then commits what it holds and returns.
+///
+/// # Errors
+/// [`Error::Open`]. Later failures are logged, counted and tried again.
+pub async fn run(config: Config, consumer: impl Consume, shutdown: Shutdown) -> Result<(), Error> {
+    run_with(config, consumer, Telemetry::default(), shutdown).await
+}
+
+/// As [`run`], with registered metrics.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    mut consumer: impl Consume,
+    telemetry: Telemetry,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let store = config.store().map_err(Error::Open)?;
+    tracing::info!(archive = %config.directory.display(), "recorder started");
+    Recorder::new(store, &config, telemetry, Clock::system()).drive(&mut consumer, &shutdown).await;
+    Ok(())
+}
+
+/// A partition while it is this recorder's.
+#[derive(Debug)]
+struct Lane {
+    /// The offset after the last one that was taken.
+    next: Offset,
+    state: State,
+    pending: Option<(Pending, Instant)>,
+}
+
+/// Takes steps of the bus, one after the other. Every method can be called again after its error.
+pub(crate) struct Recorder {
+    store: Arc<dyn ObjectStore>,
+    flush_interval: Duration,
+    object_bytes: usize,
+    telemetry: Telemetry,
+    clock: Clock,
+    lanes: BTreeMap<Partition, Lane>,
+}
+
+impl Recorder {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, config: &Config, telemetry: Telemetry, clock: Clock) -> Self {
+        let Config { flush_interval, object_bytes, .. } = *config;
+        Self { store, flush_interval, object_bytes, telemetry, clock, lanes: BTreeMap::new() }
+    }
+
+    async fn drive(&mut self, consumer: &mut impl Consume, shutdown: &Shutdown) {
+        let mut pause = PAUSES.0;
+        while !shutdown.is_triggered() {
+            let step = tokio::select! {
+                () = shutdown.wait() => break,
+                step = consumer.next() => step,
+            };
+            match step {
+                Ok(step) => self.until_done(&step, consumer, shutdown).await,
+                Err(error) => {
+                    self.trouble(&Error::Bus(error));
+                    rest(&mut pause, shutdown).await;
+                    continue;
+                }
+            }
+            pause = PAUSES.0;
+        }
+        for partition in self.held() {
+            if let Err(error) = self.flush(partition, consumer).await {
+                // It is still on the bus: the next start takes it from there.
+                self.trouble(&error);
+            }
+        }
+        tracing::info!("recorder stopped");
+    }
+
+    async fn until_done(&mut self, step: &Step, consumer: &mut impl Consume, shutdown: &Shutdown) {
+        let mut pause = PAUSES.0;
+        while let Err(error) = self.step(step, consumer).await {
+            self.trouble(&error);
+            rest(&mut pause, shutdown).await;
+            if shutdown.is_triggered() {
+                return;
+            }
+        }
+    }
+
+    fn trouble(&self, error: &Error) {
+        self.telemetry.retries.inc();
+        tracing::error!(error = chain_of(error), "cannot record, will try again");
+    }
+
+    /// Takes one step, then commits what is due.
+    pub(crate) async fn step(&mut self, step: &Step, consumer: &mut impl Consume) -> Result<(), Error> {
+        match step {
+            Step::Assigned(partitions) => {
+                for partition in partitions {
+                    self.resume(*partition, consumer).await?;
+                }
+            }
+            Step::Revoked(partitions) => {
+                for partition in partitions {
+                    self.lanes.remove(partition);
+                }
+            }
+            Step::Batch(delivery) => self.take(delivery).await?,
+            Step::Idle => {}
+        }
+        for partition in self.held() {
+            let due = self.lanes.get(&partition).and_then(|lane| lane.pending.as_ref()).is_some_and(|(pending, since)| {
+                pending.bytes() >= self.object_bytes || since.elapsed() >= self.flush_interval
+            });
+            if due {
+                self.flush(partition, consumer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> Vec<Partition> {
+        self.lanes.iter().filter(|(_, lane)| lane.pending.is_some()).map(|(partition, _)| *partition).collect()
+    }
+
+    /// Begins a partition where its manifests end, and forgets what was held of it.
+    async fn resume(&mut self, partition: Partition, consumer: &mut impl Consume) -> Result<(), Error> {
+        self.lanes.remove(&partition);
+        let tip = writer::tip(&*self.store, partition).await.map_err(Error::Archive)?;
+        let (next, state) = match tip {
+            None => (0, State::default()),
+            Some(manifest) => {
+                let mut state = manifest.state;
+                for entry in &manifest.batches {
+                    state.remember(&entry.header, &entry.hash);
+                }
+                (manifest.last + 1, state)
+            }
+        };
+        consumer.start(partition, next).map_err(Error::Bus)?;
+        tracing::info!(partition, offset = next, "partition begun");
+        self.lanes.insert(partition, Lane { next, state, pending: None });
+        Ok(())
+    }
+
+    async fn take(&mut self, delivery: &Delivery) -> Result<(), Error> {
+        let Delivery { partition, offset, batch: encoded } = delivery;
+        let Some(lane) = self.lanes.get_mut(partition) else {
+            tracing::warn!(partition, offset, "batch of a partition that is not this recorder's");
+            return Ok(());
+        };
+        if *offset < lane.next {
+            return Ok(()); // delivered again after a retry or a restart of the partition
+        }
+        let judged = judge(&*self.store, lane, delivery).await?;
+        let (pending, _) =
+            lane.pending.get_or_insert_with(|| (Pending::new(*partition, lane.next), Instant::now()));
+        let mut faults = Vec::new();
+        match judged {
+            Judged::Skip => {
+                self.telemetry.duplicates.inc();
+                pending.skip(*offset);
+            }
+            Judged::SetAside(fault) => {
+                faults.push(fault.clone());
+                pending.set_aside(*offset, encoded.clone(), fault);
+            }
+            Judged::Take(batch) => {
+                let read = verify::read(&batch);
+                let hash = batch.header.hash().map_err(encoding)?;
+                faults = lane.state.accept(*offset, &batch.header, &hash, &read);
+                self.telemetry.batches.inc();
+                self.telemetry.events.inc_by(u64::from(batch.header.count));
+                pending.splice(*offset, *batch, encoded, read.events.as_deref()).map_err(Error::Archive)?;
+                pending.fault(faults.clone());
+            }
+        }
+        lane.next = offset + 1;
+        for fault in &faults {
+            self.telemetry.faults.inc();
+            report(*partition, fault);
+        }
+        self.count_pending();
+        Ok(())
+    }
+
+    fn count_pending(&self) {
+        let held = self.lanes.values().filter_map(|lane| lane.pending.as_ref()).map(|(p, _)| p.bytes()).sum::<usize>();
+        self.telemetry.pending.set(i64::try_from(held).unwrap_or(i64::MAX));
+    }
+
+    async fn flush(&mut self, partition: Partition, consumer: &mut impl Consume) -> Result<(), Error> {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(()) };
+        let Some((pending, _)) = &lane.pending else { return Ok(()) };
+        let created = self.clock.now_micros();
+        match pending.commit(&*self.store, &lane.state, created).await.map_err(Error::Archive)? {
+            Committed::Done(bytes) => {
+                lane.pending = None;
+                self.telemetry.manifests.inc();
+                self.telemetry.bytes.inc_by(bytes);
+                if let Err(error) = consumer.committed(partition, lane.next) {
+                    // The manifest decides; the bus only keeps more than it needs for a while.
+                    tracing::warn!(partition, error = chain_of(&error), "cannot tell the bus what is committed");
+                }
+            }
+            Committed::Taken => {
+                self.telemetry.conflicts.inc();
+                tracing::warn!(partition, "another recorder committed this range, beginning again after it");
+                self.resume(partition, consumer).await?;
+            }
+        }
+        self.count_pending();
+        Ok(())
+    }
+}
+
+/// What is to be done with a delivery.
+enum Judged {
+    /// It is archived already.
+    Skip,
+    /// It cannot be archived.
+    SetAside(Fault),
+    /// It is to be archived.
+    Take(Box<EventBatch>),
+}
+
+async fn judge(store: &dyn ObjectStore, lane: &Lane, delivery: &Delivery) -> Result<Judged, Error> {
+    let aside = |kind, detail, batch| {
+        let offset = delivery.offset;
+        Ok(Judged::SetAside(Fault { offset, kind, detail, batch, session: None, sequence: None, quarantine: None }))
+    };
+    let batch = match EventBatch::decode(&delivery.batch) {
+        Ok(batch) => Box::new(batch),
+        Err(error) => return aside(FaultKind::Undecodable, chain_of(&error), None),
+    };
+    let header = &batch.header;
+    let hash = header.hash().map_err(encoding)?;
+    let standing = match lane.state.standing(header, &hash) {
+        Standing::Older => {
+            let archived = writer::find(store, delivery.partition, header).await.map_err(Error::Archive)?;
+            match archived {
+                Some(archived) if archived == hash => Standing::Same,
+                Some(_) => Standing::Forked,
+                None => Standing::New, // never archived: it is late, and still evidence
+            }
+        }
+        standing => standing,
+    };
+    match standing {
+        Standing::Same => Ok(Judged::Skip),
+        Standing::New | Standing::Older => Ok(Judged::Take(batch)),
+        Standing::Forked => {
+            let detail = format!("its hash is {}; another batch is archived in its place", hexadecimal(&hash));
+            aside(FaultKind::Forked, detail, Some(BatchName::from(header)))
+        }
+    }
+}
+
+fn encoding(source: codec::Error) -> Error {
+    Error::Archive(archive::Error::Encode(source))
+}
+
+fn report(partition: Partition, fault: &Fault) {
+    let Fault { offset, kind, detail, batch, session, .. } = fault;
+    let session = session.map(|s| s.to_string());
+    tracing::error!(partition, offset, ?kind, ?batch, session, detail, "the record does not hold");
+}
+
+async fn rest(pause: &mut Duration, shutdown: &Shutdown) {
+    tokio::select! {
+        () = shutdown.wait() => {}
+        () = tokio::time::sleep(*pause) => *pause = (*pause * 2).min(PAUSES.1),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,52 @@
+//! What the recorder counts, and what an operator does about it.
+
+use kit::metrics::Registry;
+use kit::metrics::prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+
+/// The recorder's metrics. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry {
+    /// Batches archived.
+    pub batches: Counter,
+    /// Events archived.
+    pub events: Counter,
+    /// Bytes of data objects written.
+    pub bytes: Counter,
+    /// Manifests committed.
+    pub manifests: Counter,
+    /// Batches skipped because they are archived already.
+    pub duplicates: Counter,
+    /// Faults of the record.
+    pub faults: Counter,
+    /// Attempts to write that failed and were made again.
+    pub retries: Counter,
+    /// Commits that another recorder had made.
+    pub conflicts: Counter,
+    /// Bytes that wait in memory for a commit.
+    pub pending: Gauge,
+}
+
+impl Telemetry {
+    /// Registers the metrics under their names.
+    pub fn register(registry: &Registry) -> Self {
+        let counter = |name: &str, help: &str| registry.register(name, help, Counter::default());
+        Self {
+            batches: counter("recorder_batches", "batches archived; if it stands still under load, look at retries"),
+            events: counter("recorder_events", "events archived"),
+            bytes: counter("recorder_object_bytes", "bytes of data objects written to the archive"),
+            manifests: counter("recorder_manifests", "commits: manifests written"),
+            duplicates: counter("recorder_duplicate_batches", "batches archived before and skipped; expected after restarts"),
+            faults: counter(
+                "recorder_faults",
+                "faults of the record: broken chain, wrong root, missing events; each must be explained, see the log",
+            ),
+            retries: counter("recorder_retries", "failed reads or writes that are made again; check the object store"),
+            conflicts: counter("recorder_conflicts", "commits that another recorder had made; expected at rebalances only"),
+            pending: registry.register(
+                "recorder_pending_bytes",
+                "bytes that wait in memory for a commit; they are still on the bus",
+                Gauge::default(),
+            ),
+        }
+    }
+}

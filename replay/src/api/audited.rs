@@ -1,0 +1,197 @@
+//! What every request for the record passes: limits, who asks, the answer, and the record of the access.
+//!
+//! The answer is made, then the access is recorded with its status, and only when that record is durable the answer is
+//! sent. Without a record there is no answer: 503.
+
+use super::Api;
+use crate::listener::Peer;
+use crate::problem::Problem;
+use crate::sources::{Refused, Unavailable};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use kit::Secret;
+use schemas::event::Access;
+use schemas::{Body, Event, Identity, SessionId};
+use std::time::Instant;
+
+/// No path of the API is longer.
+const MAX_PATH_BYTES: usize = 512;
+/// No issuer's token is longer; a token with hundreds of groups has a few KiB.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+
+pub(super) async fn audited(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let telemetry = &api.0.telemetry;
+    telemetry.running.inc();
+    let running = Running(&telemetry.running);
+    let response = answer(&api, request, next).await.unwrap_or_else(IntoResponse::into_response);
+    drop(running);
+    telemetry.answered(response.status().as_u16());
+    telemetry.duration.observe(started.elapsed().as_secs_f64());
+    response
+}
+
+/// Counts down also when the client leaves and the request is dropped half way.
+struct Running<'a>(&'a prometheus_client::metrics::gauge::Gauge);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Problem> {
+    let _permit = api.0.running.try_acquire().map_err(|_| busy())?;
+    let (parts, body) = request.into_parts();
+    within_limits(api, &parts)?;
+    let peer = peer(&parts);
+    let identity = authenticate(api, &parts.headers, &peer).await?;
+    let mut access = Access {
+        identity,
+        node: api.0.config.node.clone(),
+        peer,
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        status: 0,
+    };
+    let response = match permitted(api, &access.identity) {
+        Ok(()) => {
+            let answered = tokio::time::timeout(api.0.config.limits.timeout, next.run(Request::from_parts(parts, body)));
+            answered.await.unwrap_or_else(|_| too_slow().into_response())
+        }
+        Err(problem) => {
+            tracing::warn!(subject = access.identity.subject, peer = access.peer, "access refused, group is missing");
+            problem.into_response()
+        }
+    };
+    access.status = response.status().as_u16();
+    recorded(api, access).await?;
+    Ok(response)
+}
+
+fn within_limits(api: &Api, parts: &Parts) -> Result<(), Problem> {
+    let limit = api.0.config.limits.query_bytes;
+    let query = parts.uri.query().map_or(0, str::len);
+    if query > limit || parts.uri.path().len() > MAX_PATH_BYTES {
+        return Err(Problem::new(
+            StatusCode::URI_TOO_LONG,
+            "The request is too long",
+            format!("The query string has {query} bytes of at most {limit}, or the path more than {MAX_PATH_BYTES}."),
+            "Ask a shorter question.",
+        ));
+    }
+    let length = parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if length || parts.headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The request has a body",
+            "No path of this API takes a body.",
+            "Put what you ask into the query string.",
+        ));
+    }
+    Ok(())
+}
+
+fn peer(parts: &Parts) -> String {
+    let info = parts.extensions.get::<ConnectInfo<Peer>>();
+    info.map_or_else(|| "unknown".to_owned(), |ConnectInfo(Peer(address))| address.to_string())
+}
+
+async fn authenticate(api: &Api, headers: &HeaderMap, peer: &str) -> Result<Identity, Problem> {
+    let refuse = |detail: &str, given| {
+        tracing::warn!(peer, reason = detail, "authentication failed");
+        Problem::unauthenticated(detail, given)
+    };
+    let token = match bearer(headers) {
+        Ok(Some(token)) => token,
+        Ok(None) => return Err(refuse("The request carries no token.", false)),
+        Err(detail) => return Err(refuse(detail, true)),
+    };
+    let asked = tokio::time::timeout(api.0.config.limits.timeout, api.0.parts.authenticate.identity(token));
+    match asked.await {
+        Ok(Ok(identity)) => Ok(identity),
+        Ok(Err(Refused::Token { reason })) => Err(refuse(&reason, true)),
+        Ok(Err(Refused::Issuer { reason })) => {
+            tracing::error!(peer, reason, "a token could not be checked");
+            Err(no_issuer(&reason))
+        }
+        Err(_) => Err(no_issuer("Its keys did not arrive in time.")),
+    }
+}
+
+/// The token of the only Authorization header; `None` if there is no such header.
+fn bearer(headers: &HeaderMap) -> Result<Option<Secret<String>>, &'static str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err("The request carries more than one Authorization header.");
+    }
+    let text = value.to_str().map_err(|_| "The Authorization header is not ASCII.")?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => match token.trim().len() {
+            1..=MAX_TOKEN_BYTES => Ok(Some(Secret::new(token.trim().to_owned()))),
+            _ => Err("The token is empty or too long."),
+        },
+        _ => Err("The Authorization header is not of the form `Bearer <token>`."),
+    }
+}
+
+fn permitted(api: &Api, identity: &Identity) -> Result<(), Problem> {
+    let group = &api.0.config.auditor_group;
+    if identity.groups.contains(group) { Ok(()) } else { Err(Problem::forbidden(&identity.name, group)) }
+}
+
+/// Records the access, as a session of one event, and waits until that is durable.
+async fn recorded(api: &Api, access: Access) -> Result<(), Problem> {
+    let event = Event {
+        session: SessionId::generate(),
+        sequence: 0,
+        time: api.0.clock.now_micros(),
+        body: Body::Access(access),
+    };
+    let written = tokio::time::timeout(api.0.config.limits.timeout, api.0.parts.record.record(event)).await;
+    let error = match written {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(elapsed) => Unavailable::failed("recording an access", elapsed),
+    };
+    api.0.telemetry.unrecorded(&error);
+    Err(Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Your access cannot be recorded",
+        "Nobody reads the record unrecorded, so that the answer is withheld.",
+        "Try again. If it stays so, the log of this node has the cause: most likely its disk is full.",
+    ))
+}
+
+fn busy() -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "Too many requests at once",
+        "The limit of running requests (api.concurrent_requests) is reached.",
+        "Try again in a moment.",
+    )
+    .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The answer took too long",
+        "It was not ready within api.timeout_ms.",
+        "Ask for less: a shorter span of time, fewer rows, a smaller page.",
+    )
+}
+
+fn no_issuer(reason: &str) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Your token cannot be checked now",
+        format!("The issuer's keys are not at hand: {reason}"),
+        "Try again. If it stays so, see whether this node reaches the issuer.",
+    )
+}

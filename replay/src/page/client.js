@@ -1,0 +1,36 @@
+// Speaks with the API. The token lives in this tab's sessionStorage alone and leaves it only in the Authorization header.
+
+const KEY = "postern.token";
+
+export const token = {
+  held: () => sessionStorage.getItem(KEY) !== null,
+  keep: (text) => sessionStorage.setItem(KEY, text),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+/** What the API refused, with its words. */
+export class Problem extends Error {
+  constructor(status, { title, detail, action }) {
+    super(title);
+    Object.assign(this, { status, title, detail, action });
+  }
+}
+
+/** Fetches a path with these fields; those that are empty are left out. */
+export async function fetchJson(path, fields = {}, signal = undefined) {
+  const query = new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== undefined && value !== ""));
+  const address = query.size ? `${path}?${query}` : path;
+  let response;
+  try {
+    response = await fetch(address, {
+      headers: { authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}`, accept: "application/json" },
+      cache: "no-store", credentials: "omit", redirect: "error", signal,
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, { title: "No answer", detail: "The server cannot be reached.", action: "See whether it runs, then try again." });
+  }
+  if (response.ok) return response.json();
+  const said = await response.json().catch(() => ({ title: `Status ${response.status}`, detail: "", action: "" }));
+  throw new Problem(response.status, said);
+}

@@ -1,0 +1,212 @@
+//! Shipping: one thread that sends batches to Kafka in the order of their shard, and moves the cursor on when the
+//! broker has acknowledged them.
+//!
+//! The spool is the truth: a failure of any kind is answered by beginning again at the cursor. What is sent twice by
+//! that is the same bytes, and consumers tell it by (node, epoch, batch sequence).
+
+use super::{client, create_topic, unavailable};
+use crate::config::{KafkaConfig, MESSAGE_BYTES};
+use crate::spool::index::At;
+use crate::spool::{Shared, lock};
+use crate::{Error, KAFKA_SUBSCRIBER, fault};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use schemas::Shard;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Shipper {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// Most batches that are sent and not acknowledged.
+const MAX_IN_FLIGHT: u64 = 1_000;
+/// Most bytes of them.
+const MAX_IN_FLIGHT_KBYTES: &str = "65536";
+/// How long one look for acknowledgements takes when there is nothing to send.
+const POLL: Duration = Duration::from_millis(5);
+/// Pause before a new producer is made.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a stop waits for acknowledgements.
+const FLUSH: Duration = Duration::from_secs(5);
+
+impl Shipper {
+    pub(crate) fn start(shared: Arc<Shared>, config: KafkaConfig) -> Result<Self, Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (signal, owner) = (stop.clone(), shared.clone());
+        let thread = std::thread::Builder::new().name("log-shipper".to_owned()).spawn(move || {
+            while !signal.load(Ordering::Acquire) {
+                if let Err(error) = ship(&shared, &config, &signal) {
+                    shared.counters.ship_errors.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(%error, "shipping to kafka begins again");
+                    pause(&signal);
+                }
+            }
+        });
+        Ok(Self { stop, thread: thread.map_err(|error| owner.fail("start a thread", &error))? })
+    }
+
+    /// Waits for acknowledgements for a while, then ends the thread.
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        if self.thread.join().is_err() {
+            tracing::error!("the shipping thread ended in a panic");
+        }
+    }
+}
+
+fn pause(stop: &AtomicBool) {
+    let until = Instant::now() + RETRY;
+    while Instant::now() < until && !stop.load(Ordering::Acquire) {
+        std::thread::park_timeout(POLL);
+    }
+}
+
+/// Acknowledgements, by shard.
+struct Acknowledged {
+    shared: Arc<Shared>,
+    lanes: Mutex<BTreeMap<Shard, Lane>>,
+    failed: Mutex<Option<KafkaError>>,
+}
+
+#[derive(Default)]
+struct Lane {
+    /// The first batch that is not acknowledged.
+    next: u64,
+    /// Acknowledged ahead of it.
+    ahead: BTreeMap<u64, u64>,
+}
+
+impl ClientContext for Acknowledged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        super::note(level, facility, text);
+    }
+}
+
+impl ProducerContext for Acknowledged {
+    /// Shard, batch, and the one after it.
+    type DeliveryOpaque = Box<(Shard, u64)>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, place: Self::DeliveryOpaque) {
+        let (shard, batch) = *place;
+        if let Err((error, _)) = result {
+            lock(&self.failed).get_or_insert_with(|| error.clone());
+            return;
+        }
+        self.shared.counters.shipped.fetch_add(1, Ordering::Relaxed);
+        let mut lanes = lock(&self.lanes);
+        let Some(lane) = lanes.get_mut(&shard) else { return };
+        lane.ahead.insert(batch, batch + 1);
+        while let Some(next) = lane.ahead.remove(&lane.next) {
+            lane.next = next;
+        }
+        fault::point("ship.acknowledged");
+        lock(&self.shared.cursors).advance(KAFKA_SUBSCRIBER, shard, lane.next);
+        self.shared.keep.wake();
+    }
+}
+
+/// Ships until it is time to stop, or until something goes wrong that only a new producer can mend.
+fn ship(shared: &Arc<Shared>, config: &KafkaConfig, stop: &AtomicBool) -> Result<(), Error> {
+    create_topic(config)?;
+    let topic = config.events_topic();
+    let mut next = BTreeMap::new();
+    {
+        let (index, cursors) = (lock(&shared.index), lock(&shared.cursors));
+        let kafka = cursors.subscribers.get(KAFKA_SUBSCRIBER);
+        for shard in index.shards() {
+            let cursor = kafka.and_then(|shards| shards.get(&shard)).copied().unwrap_or(0);
+            next.insert(shard, cursor.max(index.bounds(shard).0));
+        }
+    }
+    let lanes = next.iter().map(|(shard, next)| (*shard, Lane { next: *next, ..Lane::default() })).collect();
+    let context = Acknowledged { shared: shared.clone(), lanes: Mutex::new(lanes), failed: Mutex::default() };
+    let producer: BaseProducer<Acknowledged> = client(config)
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        // the default of five minutes drops messages even with idempotence on
+        .set("message.timeout.ms", "0")
+        .set("compression.type", "none")
+        .set("message.max.bytes", MESSAGE_BYTES.to_string())
+        .set("queue.buffering.max.messages", MAX_IN_FLIGHT.to_string())
+        .set("queue.buffering.max.kbytes", MAX_IN_FLIGHT_KBYTES)
+        .set("linger.ms", "1")
+        .set("partitioner", "murmur2_random")
+        .create_with_context(context)
+        .map_err(|error| unavailable("make a producer", &error))?;
+    let result = send_all(shared, &producer, &topic, &mut next, stop);
+    if result.is_ok() {
+        // whatever is not acknowledged by then is sent again after the next start
+        if let Err(error) = producer.flush(FLUSH) {
+            tracing::warn!(%error, "kafka has not acknowledged everything, the rest is kept in the spool");
+        }
+    }
+    result
+}
+
+fn send_all(
+    shared: &Shared,
+    producer: &BaseProducer<Acknowledged>,
+    topic: &str,
+    next: &mut BTreeMap<Shard, u64>,
+    stop: &AtomicBool,
+) -> Result<(), Error> {
+    loop {
+        let mut idle = true;
+        for (shard, batch) in next.iter_mut() {
+            idle &= !send_next(shared, producer, topic, *shard, batch)?;
+        }
+        producer.poll(if idle { POLL } else { Duration::ZERO });
+        let failed = lock(&producer.context().failed).take();
+        if let Some(error) = failed.or_else(|| producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code))) {
+            return Err(unavailable("ship a batch", &error));
+        }
+        if idle && stop.load(Ordering::Acquire) {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends one batch of a shard; false if there is none, or no room for it in flight.
+fn send_next(
+    shared: &Shared,
+    producer: &BaseProducer<Acknowledged>,
+    topic: &str,
+    shard: Shard,
+    batch: &mut u64,
+) -> Result<bool, Error> {
+    let found = lock(&shared.index).find(shard, *batch);
+    let position = match found {
+        At::Position(position) => position,
+        At::NotYet => return Ok(false),
+        At::Deleted(after) | At::Lost(after) => {
+            let mut lanes = lock(&producer.context().lanes);
+            if let Some(lane) = lanes.get_mut(&shard) {
+                lane.ahead.insert(*batch, after);
+            }
+            *batch = after;
+            return Ok(true);
+        }
+    };
+    let bytes = shared.batch_at(position)?;
+    let key = schemas::topic::key(&shared.node, shard);
+    fault::point("ship.send");
+    let record = BaseRecord::with_opaque_to(topic, Box::new((shard, *batch))).key(&key).payload(&bytes);
+    match producer.send(record) {
+        Ok(()) => {
+            *batch += 1;
+            Ok(true)
+        }
+        Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
+        Err((error, _)) => Err(unavailable("send a batch", &error)),
+    }
+}
