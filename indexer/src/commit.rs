@@ -139,6 +139,7 @@ impl Committer {
         };
         let options = IndexWriterOptions::builder().num_worker_threads(1).memory_budget_per_thread(memory_bytes);
         let writer = index.writer_with_options(options.build()).map_err(failed)?;
+        pass_first_stamp(&writer, &fields);
         let joiner = restore(&index, &fields)?;
         Ok(Self { fields, index, writer, joiner, current: committed.clone(), committed, unwritten: false })
     }
@@ -261,6 +262,7 @@ impl Committer {
     pub fn forget(&mut self) -> Result<(), Error> {
         if self.unwritten {
             self.writer.rollback().map_err(Error::Commit)?;
+            pass_first_stamp(&self.writer, &self.fields);
             self.unwritten = false;
         }
         self.current = self.committed.clone();
@@ -274,6 +276,16 @@ impl Committer {
     /// [`Error::Commit`].
     pub fn close(self) -> Result<(), Error> {
         self.writer.wait_merging_threads().map_err(Error::Commit)
+    }
+}
+
+/// Uses up the first operation stamp of a writer with a deletion that matches nothing. A new or rolled back writer gives
+/// its first operation the stamp of the last commit, and a merge of two segments takes a deletion with that stamp as
+/// applied to a segment that was last changed by that commit, though it was not: the old document would stay beside the
+/// new one.
+fn pass_first_stamp(writer: &IndexWriter<TantivyDocument>, fields: &Fields) {
+    if let Some(nothing) = fields.id_term("") {
+        writer.delete_term(nothing);
     }
 }
 

@@ -154,7 +154,7 @@ impl<C: Consume> Indexer<C> {
             }
             Step::Revoked(partitions) => {
                 tracing::info!(?partitions, "partitions revoked");
-                partitions.iter().for_each(|partition| drop(self.assigned.remove(partition)));
+                self.assigned.retain(|partition, _| !partitions.contains(partition));
                 // batches of all partitions stand in one index: all go back to the last commit, and what is still
                 // ours begins there again
                 self.committer.forget().map_err(Error::Index)?;

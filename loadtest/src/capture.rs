@@ -98,7 +98,9 @@ impl Stream {
     fn frames(&self) -> Result<Vec<(Frame, u64)>, Error> {
         let first = self.runs.first().map_or(0, |run| run.1);
         let (mut start, mut frames) = (0, Vec::new());
-        while let Some((frame, size)) = wire::take(self.bytes.get(start..).unwrap_or_default()).map_err(Error::Capture)? {
+        while let Some((frame, size)) =
+            wire::take(self.bytes.get(start..).unwrap_or_default()).map_err(Error::Capture)?
+        {
             let run = self.runs.partition_point(|(begin, _)| *begin <= start).saturating_sub(1);
             let time = self.runs.get(run).map_or(first, |run| run.1);
             frames.push((frame, u64::try_from(time - first).unwrap_or(0)));
@@ -120,7 +122,9 @@ fn answers(frames: Vec<(Frame, u64)>) -> Vec<Vec<Frame>> {
             answers.push(Vec::new());
         }
     }
-    let greeting = answers.first().is_some_and(|a| a.last().is_some_and(|f| f.kind == b'Z') && a.iter().all(|f| b"SZNK".contains(&f.kind)));
+    let greeting = answers
+        .first()
+        .is_some_and(|a| a.last().is_some_and(|f| f.kind == b'Z') && a.iter().all(|f| b"SZNK".contains(&f.kind)));
     if greeting {
         answers.remove(0);
     }

@@ -17,7 +17,8 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 const SCRAM: &str = "SCRAM-SHA-256";
 
 /// Startup parameters of the recorded session that are sent again.
-const PARAMETERS: &[&str] = &["application_name", "client_encoding", "options", "DateStyle", "TimeZone", "extra_float_digits"];
+const PARAMETERS: &[&str] =
+    &["application_name", "client_encoding", "options", "DateStyle", "TimeZone", "extra_float_digits"];
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -108,7 +109,8 @@ async fn authenticate(session: &mut Session, options: &Options) -> Result<(), Er
         let frame = session.reader.next().await?;
         match frame.kind {
             b'R' => {
-                let (code, rest) = frame.body.split_first_chunk::<4>().ok_or(Error::Protocol("an authentication message"))?;
+                let (code, rest) =
+                    frame.body.split_first_chunk::<4>().ok_or(Error::Protocol("an authentication message"))?;
                 let answer = match i32::from_be_bytes(*code) {
                     0 => continue,
                     3 => [options.password.as_bytes(), &[0]].concat(),

@@ -88,10 +88,18 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<40} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9}", "shape", "count", "errors", "p50 us", "p90", "p99", "p99.9", "max")?;
+        writeln!(
+            f,
+            "{:<40} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "shape", "count", "errors", "p50 us", "p90", "p99", "p99.9", "max"
+        )?;
         let total = Shape { shape: "all".to_owned(), latency: self.total.clone() };
         for Shape { shape, latency: l } in self.shapes.iter().chain([&total]) {
-            writeln!(f, "{shape:<40} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9}", l.count, l.errors, l.p50, l.p90, l.p99, l.p999, l.max)?;
+            writeln!(
+                f,
+                "{shape:<40} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9} {:>9}",
+                l.count, l.errors, l.p50, l.p90, l.p99, l.p999, l.max
+            )?;
         }
         writeln!(
             f,

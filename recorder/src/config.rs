@@ -87,7 +87,9 @@ fn directory(url: &str) -> Result<PathBuf, String> {
         None if url.is_empty() => Err("archive.url: must not be empty".to_owned()),
         None => Ok(PathBuf::from(url)),
         Some(("file", path)) if path.starts_with('/') => Ok(PathBuf::from(path)),
-        Some(("file", _)) => Err("archive.url: a file URL has three slashes, as in file:///var/lib/postern/archive".to_owned()),
+        Some(("file", _)) => {
+            Err("archive.url: a file URL has three slashes, as in file:///var/lib/postern/archive".to_owned())
+        }
         Some((scheme, _)) => Err(format!("archive.url: {scheme}:// is not supported; use a folder or file:///...")),
     }
 }

@@ -24,8 +24,8 @@
 //! nothing is dropped. This module decides when; [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
 
 use crate::archive::manifest::{BatchName, Fault, FaultKind};
-use crate::archive::{self, writer};
 use crate::archive::writer::{Committed, Pending};
+use crate::archive::{self, writer};
 use crate::config::{self, Config};
 use crate::telemetry::Telemetry;
 use crate::verify::{self, Standing, State, chain_of};
@@ -51,15 +51,15 @@ pub enum Error {
     /// The archive cannot be read or written. It is tried again.
     #[error("recording a batch")]
     Archive(#[source] archive::Error),
-    /// The bus refused. It is tried again.
+    /// The bus refused. It is tried again, unless the log has failed for good.
     #[error("reading the bus")]
     Bus(#[source] event_log::Error),
 }
 
-/// Records until the shutdown; then commits what it holds and returns.
+/// Records until the shutdown, or until the bus is closed; then commits what it holds and returns.
 ///
 /// # Errors
-/// [`Error::Open`]. Later failures are logged, counted and tried again.
+/// [`Error::Open`]; [`Error::Bus`] if the log has failed for good. Other failures are logged, counted and tried again.
 pub async fn run(config: Config, consumer: impl Consume, shutdown: Shutdown) -> Result<(), Error> {
     run_with(config, consumer, Telemetry::default(), shutdown).await
 }
@@ -76,8 +76,7 @@ pub async fn run_with(
 ) -> Result<(), Error> {
     let store = config.store().map_err(Error::Open)?;
     tracing::info!(archive = %config.directory.display(), "recorder started");
-    Recorder::new(store, &config, telemetry, Clock::system()).drive(&mut consumer, &shutdown).await;
-    Ok(())
+    Recorder::new(store, &config, telemetry, Clock::system()).drive(&mut consumer, &shutdown).await
 }
 
 /// A partition while it is this recorder's.
@@ -105,8 +104,9 @@ impl Recorder {
         Self { store, flush_interval, object_bytes, telemetry, clock, lanes: BTreeMap::new() }
     }
 
-    async fn drive(&mut self, consumer: &mut impl Consume, shutdown: &Shutdown) {
+    async fn drive(&mut self, consumer: &mut impl Consume, shutdown: &Shutdown) -> Result<(), Error> {
         let mut pause = PAUSES.0;
+        let mut ended = Ok(());
         while !shutdown.is_triggered() {
             let step = tokio::select! {
                 () = shutdown.wait() => break,
@@ -114,6 +114,11 @@ impl Recorder {
             };
             match step {
                 Ok(step) => self.until_done(&step, consumer, shutdown).await,
+                Err(event_log::Error::Closed) => break,
+                Err(error @ event_log::Error::Failed { .. }) => {
+                    ended = Err(Error::Bus(error));
+                    break;
+                }
                 Err(error) => {
                     self.trouble(&Error::Bus(error));
                     rest(&mut pause, shutdown).await;
@@ -129,6 +134,7 @@ impl Recorder {
             }
         }
         tracing::info!("recorder stopped");
+        ended
     }
 
     async fn until_done(&mut self, step: &Step, consumer: &mut impl Consume, shutdown: &Shutdown) {
@@ -164,9 +170,10 @@ impl Recorder {
             Step::Idle => {}
         }
         for partition in self.held() {
-            let due = self.lanes.get(&partition).and_then(|lane| lane.pending.as_ref()).is_some_and(|(pending, since)| {
-                pending.bytes() >= self.object_bytes || since.elapsed() >= self.flush_interval
-            });
+            let due =
+                self.lanes.get(&partition).and_then(|lane| lane.pending.as_ref()).is_some_and(|(pending, since)| {
+                    pending.bytes() >= self.object_bytes || since.elapsed() >= self.flush_interval
+                });
             if due {
                 self.flush(partition, consumer).await?;
             }
@@ -208,8 +215,7 @@ impl Recorder {
             return Ok(()); // delivered again after a retry or a restart of the partition
         }
         let judged = judge(&*self.store, lane, delivery).await?;
-        let (pending, _) =
-            lane.pending.get_or_insert_with(|| (Pending::new(*partition, lane.next), Instant::now()));
+        let (pending, _) = lane.pending.get_or_insert_with(|| (Pending::new(*partition, lane.next), Instant::now()));
         let mut faults = Vec::new();
         match judged {
             Judged::Skip => {

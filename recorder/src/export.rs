@@ -94,8 +94,22 @@ fn avro(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
 }
 
 const COLUMNS: [&str; 16] = [
-    "session", "number", "time", "identity", "resource", "verdict", "reason", "relations", "masked_columns", "outcome",
-    "tag", "rows", "duration_us", "sqlstate", "text", "parameters",
+    "session",
+    "number",
+    "time",
+    "identity",
+    "resource",
+    "verdict",
+    "reason",
+    "relations",
+    "masked_columns",
+    "outcome",
+    "tag",
+    "rows",
+    "duration_us",
+    "sqlstate",
+    "text",
+    "parameters",
 ];
 
 fn csv(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
@@ -146,8 +160,10 @@ fn named(value: &Option<impl serde::Serialize>) -> Result<String, Error> {
 
 /// RFC 3339 in UTC, with microseconds.
 pub fn timestamp(micros: i64) -> Result<String, Error> {
-    let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).map_err(|_| Error::Time(micros))?;
-    let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    let time =
+        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).map_err(|_| Error::Time(micros))?;
+    let format =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
     time.format(format).map_err(|_| Error::Time(micros))
 }
 

@@ -176,7 +176,7 @@ impl<'a> Cursor<'a> {
 
     /// A count of items of at least `size` bytes each: never more than the bytes that are there can hold.
     fn count(&mut self, size: usize) -> Result<usize, Error> {
-        let count = usize::try_from(self.i16()?.cast_unsigned()).map_err(|_| self.bad())?;
+        let count = usize::from(self.i16()?.cast_unsigned());
         if count.saturating_mul(size) > self.rest.len() { Err(self.bad()) } else { Ok(count) }
     }
 

@@ -172,9 +172,10 @@ impl Telling {
     fn statement(&mut self, statement: &Statement) -> Told {
         let plain = statement.parameters.as_ref().filter(|p| p.codec == schemas::event::PayloadCodec::Plain);
         let bound = plain.and_then(|p| frames::bound(&p.bytes).ok());
-        let parameters = bound.iter().flat_map(|bound| &bound.values).map(|(binary, value)| {
-            value.as_ref().map(|bytes| cut(&frames::shown(bytes, 0, *binary)))
-        });
+        let parameters = bound
+            .iter()
+            .flat_map(|bound| &bound.values)
+            .map(|(binary, value)| value.as_ref().map(|bytes| cut(&frames::shown(bytes, 0, *binary))));
         let parameters = parameters.collect();
         if let Some(bound) = bound {
             self.binds.insert(statement.number, bound);

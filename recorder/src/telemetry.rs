@@ -35,13 +35,19 @@ impl Telemetry {
             events: counter("recorder_events", "events archived"),
             bytes: counter("recorder_object_bytes", "bytes of data objects written to the archive"),
             manifests: counter("recorder_manifests", "commits: manifests written"),
-            duplicates: counter("recorder_duplicate_batches", "batches archived before and skipped; expected after restarts"),
+            duplicates: counter(
+                "recorder_duplicate_batches",
+                "batches archived before and skipped; expected after restarts",
+            ),
             faults: counter(
                 "recorder_faults",
                 "faults of the record: broken chain, wrong root, missing events; each must be explained, see the log",
             ),
             retries: counter("recorder_retries", "failed reads or writes that are made again; check the object store"),
-            conflicts: counter("recorder_conflicts", "commits that another recorder had made; expected at rebalances only"),
+            conflicts: counter(
+                "recorder_conflicts",
+                "commits that another recorder had made; expected at rebalances only",
+            ),
             pending: registry.register(
                 "recorder_pending_bytes",
                 "bytes that wait in memory for a commit; they are still on the bus",

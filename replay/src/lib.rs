@@ -10,7 +10,7 @@
 //! [`run`] binds, then serves until the shutdown; [`router`] is the same without a socket. Read [`sources`] first: it is
 //! all that the routes know of the rest of the system.
 
-mod adapters;
+pub mod adapters;
 pub mod api;
 pub mod config;
 mod listener;

@@ -72,7 +72,8 @@ impl Archive for Shelf {
 
     fn events(&self, id: SessionId, from: u64, limit: usize) -> Later<'_, Result<Option<Events>, Unavailable>> {
         ready(Ok(self.find(id).map(|kept| {
-            let mut events: Vec<_> = kept.events.iter().filter(|e| e.sequence >= from).take(limit + 1).cloned().collect();
+            let mut events: Vec<_> =
+                kept.events.iter().filter(|e| e.sequence >= from).take(limit + 1).cloned().collect();
             let more = events.len() > limit;
             events.truncate(limit);
             Events { events, more }

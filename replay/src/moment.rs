@@ -52,7 +52,7 @@ mod tests {
         for micros in [0, 1_795_228_800_123_456, -1] {
             assert_eq!(parse(&text(micros)), Some(micros), "{}", text(micros));
         }
-        assert_eq!(text(1_795_228_800_123_456), "2026-11-21T00:00:00.123456Z".to_owned().replace("00:00:00", &text(1_795_228_800_123_456)[11..19]));
+        assert_eq!(text(1_795_228_800_123_456), "2026-11-21T02:40:00.123456Z");
         assert_eq!(parse("1970-01-02"), Some(86_400_000_000));
         assert_eq!(parse("1970-01-01T01:00:00+01:00"), Some(0));
         assert_eq!(parse("yesterday"), None);

@@ -12,7 +12,7 @@ pub struct Problem {
     title: &'static str,
     detail: String,
     action: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 #[derive(Serialize)]
@@ -26,12 +26,7 @@ struct Body<'a> {
 
 impl Problem {
     /// A problem: its title in a few words, what is wrong here, and what the reader can do.
-    pub fn new(
-        status: StatusCode,
-        title: &'static str,
-        detail: impl Into<String>,
-        action: impl Into<String>,
-    ) -> Self {
+    pub fn new(status: StatusCode, title: &'static str, detail: impl Into<String>, action: impl Into<String>) -> Self {
         Self { status, title, detail: detail.into(), action: action.into(), header: None }
     }
 
@@ -43,7 +38,8 @@ impl Problem {
     /// 401, with the challenge that RFC 6750 asks for.
     pub fn unauthenticated(detail: impl Into<String>, token_given: bool) -> Self {
         let action = "Send a valid token of a configured issuer: `Authorization: Bearer <token>`.";
-        let challenge = if token_given { r#"Bearer realm="postern", error="invalid_token""# } else { r#"Bearer realm="postern""# };
+        let challenge =
+            if token_given { r#"Bearer realm="postern", error="invalid_token""# } else { r#"Bearer realm="postern""# };
         let problem = Self::new(StatusCode::UNAUTHORIZED, "You are not known here", detail, action);
         problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
@@ -71,7 +67,7 @@ impl Problem {
     /// Adds a header to the answer.
     #[must_use]
     pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
+        Self { header: Some(Box::new((name, value))), ..self }
     }
 }
 
@@ -129,7 +125,7 @@ impl IntoResponse for Problem {
         let text = serde_json::to_string(&body).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (self.status, [(header::CONTENT_TYPE, kind)], text).into_response();
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
         response

@@ -164,10 +164,10 @@ pub enum Loadtest {
         /// Where to: host:port, a gate or PostgreSQL itself
         #[arg(long)]
         target: String,
-        /// Speed: 1 as recorded, 10 ten times as fast, max without pauses
-        #[arg(long, default_value = "1")]
-        speed: String,
-        /// User name at the target
+        /// 1 as recorded, 10 ten times as fast, 0 without pauses
+        #[arg(long, default_value_t = 1.0)]
+        speed: f64,
+        /// User name at the target; without it the recorded one
         #[arg(long)]
         user: Option<String>,
         /// Database at the target; without it the recorded one
@@ -176,6 +176,12 @@ pub enum Loadtest {
         /// File with the password, or the token
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        /// The target is PostgreSQL itself: denied statements are skipped, masked rows may differ
+        #[arg(long)]
+        direct: bool,
+        /// Authorities that vouch for the target; without it this node's development certificate
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
         /// Connect without TLS
         #[arg(long)]
         plaintext: bool,

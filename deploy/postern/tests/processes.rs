@@ -25,7 +25,7 @@ fn site() -> Site {
     let back = Postern::configure(folder.path(), "back", &postgres, &broker);
     // one development issuer for all: its key is in the data folder of each
     let keys = folder.path().join("gate-1/keys");
-    gates[0].run(&["token", "mint", "--subject", "first", "--groups", "agents"]);
+    gates[0].run(&["token", "mint", "--subject", "first", "--group", "agents"]);
     for other in ["gate-2", "back"] {
         let status = std::process::Command::new("cp").arg("-a").arg(&keys).arg({
             let target = folder.path().join(other);

@@ -211,10 +211,13 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Error> {
         let after = rest.get(first.len_utf8()..).unwrap_or_default();
         // a minus excludes only where a term begins
         match first {
-            '(' => (pieces.push(Piece::Open), rest = after).1,
-            ')' => (pieces.push(Piece::Close), rest = after).1,
+            '(' | ')' => {
+                pieces.push(if first == '(' { Piece::Open } else { Piece::Close });
+                rest = after;
+            }
             '-' if !matches!(pieces.last(), Some(Piece::Field(_))) && after.starts_with(|c: char| !c.is_whitespace()) => {
-                (pieces.push(Piece::Minus), rest = after).1;
+                pieces.push(Piece::Minus);
+                rest = after;
             }
             '"' => {
                 let (inside, after) = after.split_once('"').ok_or(Error::Unbalanced('"'))?;

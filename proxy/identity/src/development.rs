@@ -206,7 +206,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys");
         let opened: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| Issuer::open_or_create(&keys).unwrap().key_id)).collect();
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| Issuer::open_or_create(&keys).unwrap().key_id)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(opened.iter().all(|id| *id == opened[0]), "{opened:?}");

@@ -60,8 +60,7 @@ enum Step {
 impl Jwks {
     /// Begins the first fetch, so that the first login finds keys.
     pub(crate) fn new(fetcher: Fetcher, clock: Clock) -> Self {
-        let shared =
-            Arc::new(Shared { fetcher, clock, state: Mutex::default(), ended: watch::Sender::new(0) });
+        let shared = Arc::new(Shared { fetcher, clock, state: Mutex::default(), ended: watch::Sender::new(0) });
         want(&shared, &mut shared.lock());
         Self { shared }
     }
@@ -114,9 +113,7 @@ impl Jwks {
         let mut state = shared.lock();
         let Some((keys, fetched)) = state.keys.clone() else {
             return match &state.failed {
-                Some(reason) if waited > 0 || just_failed(&state) => {
-                    Step::Refuse(unavailable(reason))
-                }
+                Some(reason) if waited > 0 || just_failed(&state) => Step::Refuse(unavailable(reason)),
                 _ => Step::Wait(want_or_join(shared, &mut state)),
             };
         };

@@ -110,7 +110,10 @@ impl Claims {
             Some(_) => return Err(not_usable(path)),
         };
         if list.len() > MAX_GROUPS {
-            return Err(Rejection::new(Kind::Claims, format!("the token's `{path}` has more than {MAX_GROUPS} entries")));
+            return Err(Rejection::new(
+                Kind::Claims,
+                format!("the token's `{path}` has more than {MAX_GROUPS} entries"),
+            ));
         }
         list.into_iter().map(|text| usable(text, path).map(str::to_owned)).collect()
     }
@@ -210,7 +213,8 @@ mod tests {
         let ours = ["x".to_owned(), "y".to_owned()];
         assert!(claims(json!({"aud": "y"})).is_for(&ours));
         assert!(claims(json!({"aud": ["z", "x"]})).is_for(&ours));
-        for other in [json!({}), json!({"aud": "xy"}), json!({"aud": []}), json!({"aud": {"x": 1}}), json!({"aud": [["x"]]})]
+        for other in
+            [json!({}), json!({"aud": "xy"}), json!({"aud": []}), json!({"aud": {"x": 1}}), json!({"aud": [["x"]]})]
         {
             assert!(!claims(other).is_for(&ours));
         }

@@ -206,11 +206,7 @@ fn unknown_key() -> Rejection {
 }
 
 /// What the token says, once it is known to be its issuer's. The second part is when this holds, by our clock.
-fn check_claims(
-    settings: &config::Issuer,
-    claims: &Claims,
-    now: i64,
-) -> Result<(Verified, (i64, i64)), Rejection> {
+fn check_claims(settings: &config::Issuer, claims: &Claims, now: i64) -> Result<(Verified, (i64, i64)), Rejection> {
     let skew = settings.clock_skew;
     let expires = claims
         .seconds("exp")?
@@ -233,10 +229,8 @@ fn check_claims(
         let text = format!("the token is meant for another audience; accepted here: {list}");
         return Err(Rejection::new(Kind::Audience, text));
     }
-    let subject = claims
-        .text("sub")?
-        .ok_or_else(|| Rejection::new(Kind::Claims, "the token has no subject (`sub`)"))?
-        .to_owned();
+    let subject =
+        claims.text("sub")?.ok_or_else(|| Rejection::new(Kind::Claims, "the token has no subject (`sub`)"))?.to_owned();
     let stated = match &settings.kind_claim {
         Some(path) => claims.text(path)?.and_then(config::kind),
         None => None,

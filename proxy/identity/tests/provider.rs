@@ -2,6 +2,8 @@
 //!
 //! The provider is npm's `oidc-provider`, started by `deploy/services/oidc`; it needs Node.js and, once, the npm registry.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the helpers of a test fail as the test does")]
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use identity::{
     Kind, Rejection, Verified, Verifier,
@@ -188,8 +190,13 @@ fn attack_tokens_are_refused_with_a_reason_and_without_the_token() {
         ("foreign key, known id", foreign(&key("ES256")["kid"]), Kind::Signature, "28P01", "signature"),
         ("foreign key, unknown id", foreign(&json!("mine")), Kind::UnknownKey, "28P01", "publishes"),
         ("signature cut off", message.to_owned() + ".", Kind::Signature, "28P01", "signature"),
-        ("signature of another", format!("{}.{signature}", none("RS256").replace(payload, &part(&provider.claims()))),
-            Kind::Signature, "28P01", "signature"),
+        (
+            "signature of another",
+            format!("{}.{signature}", none("RS256").replace(payload, &part(&provider.claims()))),
+            Kind::Signature,
+            "28P01",
+            "signature",
+        ),
         ("a password", "hunter2".to_owned(), Kind::Malformed, "28P01", "JSON Web Token"),
         ("nothing", String::new(), Kind::Malformed, "28P01", "no token"),
         ("17 KiB", format!("{message}.{}", "A".repeat(17 << 10)), Kind::Malformed, "28P01", "larger"),
@@ -309,7 +316,8 @@ fn an_issuer_that_misbehaves_is_not_believed() {
         assert!(rejection.to_string().contains(text), "{mode}: {rejection}");
     }
     provider.post("/_break?mode=ok", &json!({}));
-    let verifier = provider.verifier(&Clock::system(), |issuer| issuer.jwks_url = Some(format!("{}/jwks", provider.url)));
+    let verifier =
+        provider.verifier(&Clock::system(), |issuer| issuer.jwks_url = Some(format!("{}/jwks", provider.url)));
     assert!(verify(&verifier, &token).is_ok());
     let verifier = provider.verifier(&Clock::system(), |issuer| issuer.algorithms = vec!["EdDSA".to_owned()]);
     assert_eq!(verify(&verifier, &token).unwrap_err().kind(), Kind::Algorithm);

@@ -116,11 +116,9 @@ impl Error {
         match self {
             Self::Connection(_) | Self::Gone => "08006",
             Self::NoToken => "28P01",
-            Self::Length
-            | Self::Malformed(_)
-            | Self::NotAPassword(_)
-            | Self::Password(_)
-            | Self::PasswordTooLarge => "08P01",
+            Self::Length | Self::Malformed(_) | Self::NotAPassword(_) | Self::Password(_) | Self::PasswordTooLarge => {
+                "08P01"
+            }
             Self::Version(..) | Self::Parameter { .. } => "0A000",
             Self::NoUser => "28000",
         }
@@ -272,7 +270,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut body = Vec::new();
-    let fields = [(b'S', Some("FATAL")), (b'V', Some("FATAL")), (b'C', Some(sqlstate)), (b'M', Some(text)), (b'H', hint)];
+    let fields =
+        [(b'S', Some("FATAL")), (b'V', Some("FATAL")), (b'C', Some(sqlstate)), (b'M', Some(text)), (b'H', hint)];
     for (field, value) in fields {
         let Some(value) = value else { continue };
         body.push(field);

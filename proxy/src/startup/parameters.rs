@@ -55,10 +55,10 @@ pub(super) fn read(bytes: &[u8], version: Version) -> Result<Read, Error> {
             unknown_options.push(printable(name)?.to_owned());
             continue;
         }
-        if let Some(name) = accept(printable(name)?, value)? {
-            if parameters.insert(name.to_owned(), value.to_owned()).is_some() {
-                return Err(refused(name, "it is given twice"));
-            }
+        if let Some(name) = accept(printable(name)?, value)?
+            && parameters.insert(name.to_owned(), value.to_owned()).is_some()
+        {
+            return Err(refused(name, "it is given twice"));
         }
     }
     if !rest.is_empty() {
@@ -81,7 +81,9 @@ fn accept(name: &str, value: &str) -> Result<Option<&'static str>, Error> {
         "database" => return Ok(Some("database")),
         "replication" => return Err(refused(name, "this gate does not carry the replication protocol")),
         "options" if value.trim().is_empty() => return Ok(None),
-        "options" => return Err(refused(name, "command-line options cannot be checked; give each parameter by itself")),
+        "options" => {
+            return Err(refused(name, "command-line options cannot be checked; give each parameter by itself"));
+        }
         _ => {}
     }
     let Some(known) = ACCEPTED.iter().find(|known| known.eq_ignore_ascii_case(name)) else {

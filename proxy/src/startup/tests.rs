@@ -47,8 +47,17 @@ fn run<F: Future>(future: F) -> F::Output {
 fn what_drivers_send_is_accepted() {
     let cases: [(&str, &[(&str, &str)]); 5] = [
         ("psql", &[("user", "a"), ("database", "d"), ("application_name", "psql"), ("client_encoding", "UTF8")]),
-        ("pgjdbc", &[("user", "a"), ("database", "d"), ("client_encoding", "UTF8"), ("DateStyle", "ISO"),
-            ("TimeZone", "Europe/Berlin"), ("extra_float_digits", "3")]),
+        (
+            "pgjdbc",
+            &[
+                ("user", "a"),
+                ("database", "d"),
+                ("client_encoding", "UTF8"),
+                ("DateStyle", "ISO"),
+                ("TimeZone", "Europe/Berlin"),
+                ("extra_float_digits", "3"),
+            ],
+        ),
         ("asyncpg", &[("client_encoding", "'utf-8'"), ("user", "a"), ("database", "d"), ("jit", "off")]),
         ("node-postgres", &[("user", "a"), ("database", "d"), ("statement_timeout", "5000"), ("options", "")]),
         ("by hand", &[("user", "a"), ("SEARCH_PATH", "hr, public"), ("timezone", "UTC")]),
@@ -121,7 +130,10 @@ fn attack_malformed_packets_are_refused() {
     }
     let long = "x".repeat(9970);
     let at_the_limit = packet(V3_0, &[("user", "a"), ("search_path", &long)]);
-    assert!(matches!(start(&at_the_limit).0, Err(Error::Parameter { .. })), "the packet is read, the value is too long");
+    assert!(
+        matches!(start(&at_the_limit).0, Err(Error::Parameter { .. })),
+        "the packet is read, the value is too long"
+    );
 }
 
 #[test]

@@ -117,9 +117,9 @@ fn development(folder: &Path) -> Result<PathBuf, Error> {
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
         let made = rcgen::generate_simple_self_signed(names).map_err(Error::Development)?;
         let both = format!("{}{}", made.signing_key.serialize_pem(), made.cert.pem());
-        fs::create_dir_all(folder).and_then(|()| place(&path, both.as_bytes(), 0o600, true)).map_err(|source| {
-            Error::Write { path: path.clone(), source }
-        })?;
+        fs::create_dir_all(folder)
+            .and_then(|()| place(&path, both.as_bytes(), 0o600, true))
+            .map_err(|source| Error::Write { path: path.clone(), source })?;
         tracing::warn!(path = %path.display(), "made a self-signed certificate for development; give a real one in production");
     }
     let public = folder.join("gate-development.crt");

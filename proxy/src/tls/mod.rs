@@ -110,7 +110,9 @@ impl Error {
     const fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Plaintext => Some("connect with sslmode=require, or better verify-full"),
-            Self::Startup(startup::Error::Parameter { .. }) => Some("leave the parameter out, or SET it in the session"),
+            Self::Startup(startup::Error::Parameter { .. }) => {
+                Some("leave the parameter out, or SET it in the session")
+            }
             _ => None,
         }
     }
@@ -198,7 +200,8 @@ async fn handshake(
     acceptor: &Acceptor,
     direct: bool,
 ) -> Result<(Stream, Option<Tls>, Opening), Error> {
-    let encrypted = tokio_rustls::TlsAcceptor::from(acceptor.current()).accept(socket).await.map_err(Error::Handshake)?;
+    let encrypted =
+        tokio_rustls::TlsAcceptor::from(acceptor.current()).accept(socket).await.map_err(Error::Handshake)?;
     let (_, connection) = encrypted.get_ref();
     let tls = describe(connection);
     let named = connection.alpn_protocol() == Some(certificate::PROTOCOL);

@@ -44,9 +44,8 @@ fn plain(allow_plaintext: bool, bytes: &[u8]) -> (Result<Negotiated, Error>, Vec
             client.read_to_end(&mut answer).await.map(|_| answer)
         };
         let gate = async { negotiate(gate, &acceptor).await };
-        let (outcome, answer) = tokio::join!(gate, async {
-            tokio::time::timeout(Duration::from_secs(2), client).await
-        });
+        let (outcome, answer) =
+            tokio::join!(gate, async { tokio::time::timeout(Duration::from_secs(2), client).await });
         (outcome, answer.map(Result::unwrap).unwrap_or_default())
     })
 }
@@ -279,7 +278,9 @@ fn psql_gets_as_far_as_its_password() {
         let (token, stderr) = run(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
-            let text = format!("host=localhost hostaddr=127.0.0.1 port={port} user=a dbname=d sslmode={mode} password=the-token");
+            let text = format!(
+                "host=localhost hostaddr=127.0.0.1 port={port} user=a dbname=d sslmode={mode} password=the-token"
+            );
             let root = root.clone();
             let psql = tokio::task::spawn_blocking(move || {
                 std::process::Command::new("psql")

@@ -83,7 +83,11 @@ pub struct Database {
 impl Database {
     /// Host and port, for logs.
     pub fn address(&self) -> String {
-        if self.is_unix() { format!("{}/.s.PGSQL.{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.is_unix() {
+            format!("{}/.s.PGSQL.{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     pub(super) fn is_unix(&self) -> bool {

@@ -30,7 +30,11 @@ pub(super) async fn open(database: &Database) -> Result<Opened, Error> {
     }
 }
 
-async fn encrypt(mut stream: TcpStream, config: Arc<rustls::ClientConfig>, database: &Database) -> Result<Opened, Error> {
+async fn encrypt(
+    mut stream: TcpStream,
+    config: Arc<rustls::ClientConfig>,
+    database: &Database,
+) -> Result<Opened, Error> {
     let failed = |source| Error::Handshake { address: database.address(), source };
     stream.write_all(&SSL_REQUEST).await.map_err(Error::Connection)?;
     // Exactly one byte: whatever else somebody put on the line goes into the handshake and breaks it (CVE-2021-23222).

@@ -43,7 +43,8 @@ const PINNED: [(&str, &str); 2] = [("client_encoding", "UTF8"), ("standard_confo
 
 /// The agent's parameters, with the gate's own where it decides. Protocol 3.0: every server speaks it.
 fn startup_packet(database: &Database, parameters: &BTreeMap<String, String>) -> Vec<u8> {
-    let mut all: BTreeMap<&str, &str> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut all: BTreeMap<&str, &str> =
+        parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     all.insert("user", &database.user);
     all.insert("database", &database.database);
     all.insert("client_encoding", "UTF8");
@@ -61,7 +62,8 @@ fn startup_packet(database: &Database, parameters: &BTreeMap<String, String>) ->
 
 async fn authenticate(line: &mut Line, database: &Database, binding: Option<Vec<u8>>) -> Result<(), Error> {
     let password = || {
-        let secret = database.password.as_ref().ok_or(Error::Method("the server asks for a password, and none is configured"));
+        let secret =
+            database.password.as_ref().ok_or(Error::Method("the server asks for a password, and none is configured"));
         secret.map(|secret| secret.expose().as_bytes())
     };
     loop {
@@ -71,7 +73,9 @@ async fn authenticate(line: &mut Line, database: &Database, binding: Option<Vec<
             CLEARTEXT if matches!(line.stream, Stream::Tls(_)) || database.is_local() => {
                 line.send_password(password()?).await?;
             }
-            CLEARTEXT => return Err(Error::Method("the server asks for the password in clear over an open connection")),
+            CLEARTEXT => {
+                return Err(Error::Method("the server asks for the password in clear over an open connection"));
+            }
             MD5 => {
                 let salt = data.try_into().map_err(|_| Error::Protocol("an MD5 request without salt"))?;
                 let hash = md5_hash(database.user.as_bytes(), password()?, salt);

@@ -10,22 +10,24 @@ use rustls::{
     },
     crypto::{CryptoProvider, ring as provider},
     pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
 };
 use std::{path::Path, sync::Arc};
 
 /// The client's side of TLS; none for [`TlsMode::Disable`].
 pub(super) fn client(mode: TlsMode, ca_file: Option<&Path>) -> Result<Option<Arc<ClientConfig>>, String> {
     let provider = Arc::new(provider::default_provider());
+    let mut pinned = Vec::new();
     let trust = match (mode, ca_file) {
         (TlsMode::Disable, _) => return Ok(None),
         (TlsMode::Require, _) => Trust::Anybody,
         (TlsMode::VerifyCa | TlsMode::VerifyFull, None) => {
             return Err("ca_file: is required to verify the server (tls = verify-ca or verify-full)".to_owned());
         }
-        (TlsMode::VerifyCa, Some(path)) => Trust::Authority(verifier(path, &provider)?),
-        (TlsMode::VerifyFull, Some(path)) => Trust::Host(verifier(path, &provider)?),
+        (TlsMode::VerifyCa, Some(path)) => Trust::Authority(verifier(path, &provider, &mut pinned)?),
+        (TlsMode::VerifyFull, Some(path)) => Trust::Host(verifier(path, &provider, &mut pinned)?),
     };
-    let verifier = Arc::new(Verifier { trust, provider: provider.clone() });
+    let verifier = Arc::new(Verifier { trust, pinned, provider: provider.clone() });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("tls: {error}"))?
@@ -36,8 +38,13 @@ pub(super) fn client(mode: TlsMode, ca_file: Option<&Path>) -> Result<Option<Arc
     Ok(Some(Arc::new(config)))
 }
 
-fn verifier(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, String> {
+fn verifier(
+    path: &Path,
+    provider: &Arc<CryptoProvider>,
+    pinned: &mut Vec<CertificateDer<'static>>,
+) -> Result<Arc<WebPkiServerVerifier>, String> {
     let chain = crate::tls::read_chain(path).map_err(|error| format!("ca_file: {}", crate::chain(&error)))?;
+    pinned.clone_from(&chain);
     let mut roots = RootCertStore::empty();
     for certificate in chain {
         roots.add(certificate).map_err(|error| format!("ca_file: {}: {error}", path.display()))?;
@@ -51,6 +58,9 @@ fn verifier(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiSer
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,
+    /// The certificates of `ca_file`. A server may present one of them itself, as PostgreSQL's own instructions for a
+    /// self-signed certificate have it; as the chain of an authority rustls would refuse it, since it signs others.
+    pinned: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -73,7 +83,13 @@ impl ServerCertVerifier for Verifier {
         let check = |verifier: &WebPkiServerVerifier| {
             verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
         };
+        let is_pinned = self.pinned.iter().any(|own| own == end_entity);
         match &self.trust {
+            Trust::Authority(_) if is_pinned => Ok(ServerCertVerified::assertion()),
+            Trust::Host(_) if is_pinned => {
+                rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
             Trust::Anybody => Ok(ServerCertVerified::assertion()),
             Trust::Host(verifier) => check(verifier),
             // rustls checks the chain first and the name last: an error about the name means that the chain is good.
@@ -118,8 +134,12 @@ pub(super) fn server_end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u
         // md5, sha1, sha256 with RSA; sha1, sha256 with ECDSA: RFC 5929 puts SHA-256 in the place of the weak ones
         [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4 | 5 | 11]
         | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01 | 0x03, 0x01 | 0x02] => &SHA256,
-        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 12] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03] => &SHA384,
-        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 13] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04] => &SHA512,
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 12] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03] => {
+            &SHA384
+        }
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 13] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04] => {
+            &SHA512
+        }
         _ => return None,
     };
     Some(digest(algorithm, certificate).as_ref().to_vec())

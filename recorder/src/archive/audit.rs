@@ -4,10 +4,10 @@
 //! events' Merkle roots are computed from the stored bytes, and the state of verification is computed again from the
 //! beginning of the range and compared with what the manifests carry.
 
+use super::Error;
 use super::manifest::{BatchName, Fault, FaultKind, Manifest, Place};
 use super::reader::{Archived, Reader};
 use super::writer::{Container, fetch, sha256};
-use super::Error;
 use crate::sessions::Notes;
 use crate::verify::{self, State, chain_of};
 use event_log::{Offset, Partition};
@@ -73,7 +73,8 @@ impl Report {
     fn find(&mut self, manifest: &Manifest, fault: Fault) {
         self.found += 1;
         if self.findings.len() < MAX_FINDINGS {
-            let event = fault.session.zip(fault.sequence).map(|(session, sequence)| EventId { session, sequence }.to_string());
+            let event =
+                fault.session.zip(fault.sequence).map(|(session, sequence)| EventId { session, sequence }.to_string());
             let (partition, object) = (manifest.partition, manifest.path().to_string());
             self.findings.push(Finding { partition, object, fault, event });
         }
@@ -120,7 +121,10 @@ impl Proof<'_> {
         report.manifests += 1;
         let archive = |detail: String| fault_at(manifest.first, FaultKind::Archive, detail, None);
         if manifest.first != self.next {
-            report.find(manifest, archive(format!("it begins at {}, the one before ends before {}", manifest.first, self.next)));
+            report.find(
+                manifest,
+                archive(format!("it begins at {}, the one before ends before {}", manifest.first, self.next)),
+            );
         }
         self.next = manifest.last + 1;
         // What the recorder found of batches that are not archived: nothing of them is left to be computed again.
@@ -139,7 +143,10 @@ impl Proof<'_> {
             Err(error) => return Err(error),
         }
         if self.state != manifest.state {
-            report.find(manifest, archive("the state that it carries is not the one that its batches lead to".to_owned()));
+            report.find(
+                manifest,
+                archive("the state that it carries is not the one that its batches lead to".to_owned()),
+            );
             self.state = manifest.state.clone();
         }
         Ok(())
@@ -155,7 +162,10 @@ impl Proof<'_> {
             if hash != entry.hash {
                 let detail = "its header does not have the hash that the manifest states".to_owned();
                 let name = Some(BatchName::from(header));
-                report.find(manifest, from_first_event(fault_at(archived.offset, FaultKind::Archive, detail, name), archived));
+                report.find(
+                    manifest,
+                    from_first_event(fault_at(archived.offset, FaultKind::Archive, detail, name), archived),
+                );
             }
             let read = verify::read(&archived.batch);
             let faults = self.state.accept(archived.offset, header, &hash, &read);

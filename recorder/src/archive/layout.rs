@@ -43,7 +43,8 @@ pub fn parse_partition(folder: &Path) -> Option<Partition> {
 /// Partition and first offset of a manifest's name; `None` for a name of another form.
 pub fn parse_manifest(path: &Path) -> Option<(Partition, Offset)> {
     let mut parts = path.as_ref().split('/');
-    let (Some("manifest"), Some(partition), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some("manifest"), Some(partition), Some(name), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return None;
     };
@@ -72,7 +73,8 @@ mod tests {
         assert_eq!(parse_partition(&partition_manifests(12)), Some(12));
         assert!(manifest(3, 9) < manifest(3, 10));
         assert!(manifest(3, u64::MAX) < manifest(4, 0));
-        for other in ["manifest/x/1.json", "manifest/1/1.json.tmp", "manifest/1", "data/1/2.avro", "data/1/2-3.avro/x"] {
+        for other in ["manifest/x/1.json", "manifest/1/1.json.tmp", "manifest/1", "data/1/2.avro", "data/1/2-3.avro/x"]
+        {
             assert_eq!(parse_manifest(&Path::from(other)), None);
             assert_eq!(parse_data_object(&Path::from(other)), None);
         }

@@ -292,7 +292,8 @@ pub(crate) async fn find(
 pub async fn orphans(store: &dyn ObjectStore) -> Result<Vec<Path>, Error> {
     let folder = layout::data();
     let listed: Vec<_> = store.list(Some(&folder)).try_collect().await.map_err(Error::store("list", &folder))?;
-    let objects: Vec<_> = listed.into_iter().filter_map(|m| Some((layout::parse_data_object(&m.location)?, m.location))).collect();
+    let objects: Vec<_> =
+        listed.into_iter().filter_map(|m| Some((layout::parse_data_object(&m.location)?, m.location))).collect();
     let partitions: BTreeSet<Partition> = objects.iter().map(|((partition, _, _), _)| *partition).collect();
     let mut orphans = Vec::new();
     for partition in partitions {
@@ -302,9 +303,9 @@ pub async fn orphans(store: &dyn ObjectStore) -> Result<Vec<Path>, Error> {
             end = end.max(manifest.last + 1);
             named.extend(manifest.object.map(|object| object.name));
         }
-        let gone = objects.iter().filter(|((p, first, _), path)| {
-            *p == partition && *first < end && !named.contains(path.as_ref())
-        });
+        let gone = objects
+            .iter()
+            .filter(|((p, first, _), path)| *p == partition && *first < end && !named.contains(path.as_ref()));
         orphans.extend(gone.map(|(_, path)| path.clone()));
     }
     Ok(orphans)

@@ -240,7 +240,7 @@ fn faults_are_named_and_the_rest_is_archived() {
         assert_eq!((kinds, faults), (vec![FaultKind::Undecodable], 1));
 
         let mut missing = batches.clone();
-        missing.remove(2);
+        missing.remove(1);
         let (kinds, ..) = found(missing, None).await;
         assert_eq!(kinds[..2], [FaultKind::BatchesMissing, FaultKind::EventsMissing], "AUD-3: {kinds:?}");
 
@@ -257,7 +257,7 @@ fn faults_are_named_and_the_rest_is_archived() {
         assert_eq!(found(changed, None).await.0, [FaultKind::Header, FaultKind::ChainBroken]);
 
         let mut damaged = batches.clone();
-        damaged[2].block.truncate(9);
+        damaged[1].block.truncate(9);
         let (kinds, _, store) = found(damaged.clone(), None).await;
         assert_eq!(kinds[..2], [FaultKind::Unreadable, FaultKind::EventsMissing]);
         let archived: Vec<_> = Reader::new(store).batches(0, 0).await.unwrap().try_collect().await.unwrap();

@@ -56,7 +56,9 @@ fn frames_are_taken_apart_and_hostile_lengths_refused() {
 
 #[test]
 fn hostile_messages_are_refused() {
-    for body in [&b"\xff\xff"[..], b"\0\x01", b"\0\x01\0\0\0\x05a", b"\0\x01\xff\xff\xff\xfe", b"\0\0x", b"\x7f\xff\0\0\0\0"] {
+    for body in
+        [&b"\xff\xff"[..], b"\0\x01", b"\0\x01\0\0\0\x05a", b"\0\x01\xff\xff\xff\xfe", b"\0\0x", b"\x7f\xff\0\0\0\0"]
+    {
         assert!(data_row(body).is_err(), "{body:?}");
     }
     assert_eq!(data_row(b"\0\x02\xff\xff\xff\xff\0\0\0\x01a").unwrap(), [None, Some(&b"a"[..])]);

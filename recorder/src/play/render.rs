@@ -50,21 +50,55 @@ fn one(entry: &Entry, out: &mut impl Write, rows: usize) -> io::Result<()> {
     let at = offset(entry.offset);
     match &entry.what {
         What::Opened(opened) => {
-            writeln!(out, "{at}  opened   {} on {} as role {}", who(&opened.identity), line(&opened.resource), line(&opened.role))?;
-            writeln!(out, "{INDENT}from {} through {}, PostgreSQL {}", line(&opened.peer), line(&opened.node), line(&opened.server_version))
+            writeln!(
+                out,
+                "{at}  opened   {} on {} as role {}",
+                who(&opened.identity),
+                line(&opened.resource),
+                line(&opened.role)
+            )?;
+            writeln!(
+                out,
+                "{INDENT}from {} through {}, PostgreSQL {}",
+                line(&opened.peer),
+                line(&opened.node),
+                line(&opened.server_version)
+            )
         }
         What::Refused(refused) => {
             let who = refused.identity.as_ref().map(who);
             let who = who.or_else(|| refused.user.as_deref().map(line)).unwrap_or_else(|| "somebody".to_owned());
-            writeln!(out, "{at}  refused  {who} from {}: {} ({})", line(&refused.peer), line(&refused.reason), line(&refused.sqlstate))
+            writeln!(
+                out,
+                "{at}  refused  {who} from {}: {} ({})",
+                line(&refused.peer),
+                line(&refused.reason),
+                line(&refused.sqlstate)
+            )
         }
         What::Statement(told) => statement(&at, told, out, rows),
-        What::Gap(gap) => writeln!(out, "{at}  gap      {} bytes {} to {}: {}", line(&gap.segment), gap.from, gap.to, line(&gap.detail)),
+        What::Gap(gap) => writeln!(
+            out,
+            "{at}  gap      {} bytes {} to {}: {}",
+            line(&gap.segment),
+            gap.from,
+            gap.to,
+            line(&gap.detail)
+        ),
         What::Access(access) => {
             let query = access.query.as_deref().map(|q| format!(" ({})", line(q))).unwrap_or_default();
-            writeln!(out, "{at}  access   {} {} {}{query}: {}", who(&access.identity), line(&access.method), line(&access.path), access.status)
+            writeln!(
+                out,
+                "{at}  access   {} {} {}{query}: {}",
+                who(&access.identity),
+                line(&access.method),
+                line(&access.path),
+                access.status
+            )
         }
-        What::Unreadable { reason } => writeln!(out, "{at}  note     answers cannot be shown further: {}", line(reason)),
+        What::Unreadable { reason } => {
+            writeln!(out, "{at}  note     answers cannot be shown further: {}", line(reason))
+        }
         What::Closed(closed) => {
             let detail = if closed.detail.is_empty() { String::new() } else { format!(": {}", line(&closed.detail)) };
             writeln!(out, "{at}  closed   {}{detail}", name(&closed.reason))?;
@@ -166,7 +200,9 @@ fn shown(value: Option<&str>) -> String {
 
 /// Text of a record on one line, without anything that a terminal would act on.
 fn line(text: &str) -> String {
-    let hidden = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
         if c == '\t' {
             line.push(' ');

@@ -55,7 +55,12 @@ pub(crate) fn session_with_everything() -> Vec<Event> {
     let ready = frame(b'Z', b"I");
     let mask = Verdict {
         reason: "card_number is masked for agents".into(),
-        columns: vec![Column { name: "public.customers.card_number".into(), usage: Usage::Projected, masked: true, label: Some("pan".into()) }],
+        columns: vec![Column {
+            name: "public.customers.card_number".into(),
+            usage: Usage::Projected,
+            masked: true,
+            label: Some("pan".into()),
+        }],
         ..verdict(1, VerdictKind::Mask)
     };
     let deny = Verdict { reason: "DELETE without WHERE".into(), ..verdict(2, VerdictKind::Deny) };
@@ -90,7 +95,8 @@ pub(crate) fn session_with_everything() -> Vec<Event> {
     numbered(session(1), bodies)
 }
 
-const TIMELINE: &str = "  0:00.000  opened   billing-bot (Billing bot) on behalf of ada@example.com on shop as role gate
+const TIMELINE: &str =
+    "  0:00.000  opened   billing-bot (Billing bot) on behalf of ada@example.com on shop as role gate
               from 127.0.0.1:50000 through gate-1, PostgreSQL 15.18
   0:00.002  #1    mask  select name,
                            card_number from customers
@@ -133,7 +139,10 @@ fn a_record_with_a_hole_is_told_as_far_as_it_goes() {
     events.remove(6); // the run that ends the first answer
     let entries = play(&events);
     let [.., unreadable, last] = entries.as_slice() else { panic!("two at least") };
-    assert!(matches!(&unreadable.what, What::Unreadable { reason } if reason.contains("goes on at byte")), "{unreadable:?}");
+    assert!(
+        matches!(&unreadable.what, What::Unreadable { reason } if reason.contains("goes on at byte")),
+        "{unreadable:?}"
+    );
     assert!(matches!(last.what, What::Closed(_)));
     assert_eq!(entries.len(), 8);
     assert!(play(&[]).is_empty());

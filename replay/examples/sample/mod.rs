@@ -144,12 +144,22 @@ fn work() -> Timeline {
         ("public.customers.created_at", Usage::Filtered, false),
     ];
     let mut parameterized = draft(&session, 2, 1_900_000, "INSERT INTO payments (customer_id, amount) VALUES ($1, $2)")
-        .decided(decision(VerdictKind::Allow, "INSERT", &["public.payments"], &[("public.payments.amount", Usage::Written, false)]))
+        .decided(decision(
+            VerdictKind::Allow,
+            "INSERT",
+            &["public.payments"],
+            &[("public.payments.amount", Usage::Written, false)],
+        ))
         .ended(Ending::Succeeded, "INSERT 0 1", 1, 2_240, None);
     parameterized.0.protocol = Protocol::Extended;
     parameterized.0.parameters = vec![Value::Text("2".to_owned()), Value::Null];
     let mut held = draft(&session, 5, 9_100_000, "DELETE FROM payments WHERE created_at < now() - interval '7 years'")
-        .decided(decision(VerdictKind::Hold, "DELETE", &["public.payments"], &[("public.payments.created_at", Usage::Filtered, false)]))
+        .decided(decision(
+            VerdictKind::Hold,
+            "DELETE",
+            &["public.payments"],
+            &[("public.payments.created_at", Usage::Filtered, false)],
+        ))
         .ended(Ending::Succeeded, "DELETE 41", 0, 2_100_000, None);
     held.0.hold = Some(Hold {
         request: "req_01935a0000007000800000000000abcd".to_owned(),
@@ -162,20 +172,34 @@ fn work() -> Timeline {
     let mut denial = decision(VerdictKind::Deny, "DROP TABLE", &customers, &[]);
     denial.reason = "DROP is not permitted to billing-bot on shop".to_owned();
     let steps = vec![
-        draft(&session, 1, 180_000, "SELECT id, name, card_number\n  FROM customers\n WHERE created_at > '2026-01-01'\n ORDER BY id LIMIT 3")
-            .decided(decision(VerdictKind::Mask, "SELECT", &customers, &card))
-            .ended(Ending::Succeeded, "SELECT 3", 3, 4_180, None)
-            .answered(
-                &[("id", false), ("name", false), ("card_number", true)],
-                &[&["1", "Ada Lovelace", "************4242"], &["2", "Grace Hopper", "************1881"], &["3", "Katherine Johnson", "NULL"]],
-                3,
-            )
-            .step(),
+        draft(
+            &session,
+            1,
+            180_000,
+            "SELECT id, name, card_number\n  FROM customers\n WHERE created_at > '2026-01-01'\n ORDER BY id LIMIT 3",
+        )
+        .decided(decision(VerdictKind::Mask, "SELECT", &customers, &card))
+        .ended(Ending::Succeeded, "SELECT 3", 3, 4_180, None)
+        .answered(
+            &[("id", false), ("name", false), ("card_number", true)],
+            &[
+                &["1", "Ada Lovelace", "************4242"],
+                &["2", "Grace Hopper", "************1881"],
+                &["3", "Katherine Johnson", "NULL"],
+            ],
+            3,
+        )
+        .step(),
         parameterized.step(),
         draft(&session, 3, 4_400_000, "DROP TABLE customers")
             .decided(denial)
             .ended(Ending::Denied, "", 0, 310, Some("42501"))
-            .said("ERROR", "42501", "DROP is not permitted to billing-bot on shop", Some("Ask for access: postern request create --statement stm_…_3"))
+            .said(
+                "ERROR",
+                "42501",
+                "DROP is not permitted to billing-bot on shop",
+                Some("Ask for access: postern request create --statement stm_…_3"),
+            )
             .step(),
         draft(&session, 4, 6_000_000, "SELECT 1/0")
             .decided(decision(VerdictKind::Allow, "SELECT", &[], &[]))
@@ -205,7 +229,11 @@ fn hostile() -> Timeline {
         draft(&session, 1, 100, &format!("SELECT '{HOSTILE}' -- \u{202e}\u{2066}javascript:alert(1)\n{wide}"))
             .decided(decided)
             .ended(Ending::Failed, HOSTILE, 2, 900, Some(HOSTILE))
-            .answered(&[(HOSTILE, true), ("__proto__", false)], &[&[HOSTILE, "constructor"], &[&wide, "\u{0}\u{7}\u{1b}[31m"]], 70_000)
+            .answered(
+                &[(HOSTILE, true), ("__proto__", false)],
+                &[&[HOSTILE, "constructor"], &[&wide, "\u{0}\u{7}\u{1b}[31m"]],
+                70_000,
+            )
             .said(HOSTILE, HOSTILE, HOSTILE, Some(HOSTILE))
             .step(),
         Step::Gap { time: session.opened + 1_000, offset_us: 1_000, detail: HOSTILE.to_owned() },
@@ -250,7 +278,11 @@ pub fn oracle() -> Oracle {
         kind: "SELECT".to_owned(),
         outcome: "succeeded".to_owned(),
         relations: vec!["public.customers".to_owned()],
-        columns: vec![ColumnUse { name: "public.customers.card_number".to_owned(), usage: Some(Usage::Projected), masked }],
+        columns: vec![ColumnUse {
+            name: "public.customers.card_number".to_owned(),
+            usage: Some(Usage::Projected),
+            masked,
+        }],
         rows: Some(3),
         duration_us: Some(4_180),
         sqlstate: None,
@@ -260,11 +292,33 @@ pub fn oracle() -> Oracle {
         total: 3,
         opaque: 2,
         who: vec![
-            Who { identity: "billing-bot".to_owned(), issuer: "https://idp.example".to_owned(), statements: 2, masked: Some(2), clear: Some(0), first: Some(OPENED - 9_000_000), last: Some(OPENED) },
-            Who { identity: HOSTILE.to_owned(), issuer: HOSTILE.to_owned(), statements: 1, masked: Some(0), clear: Some(1), first: Some(OPENED), last: Some(OPENED) },
+            Who {
+                identity: "billing-bot".to_owned(),
+                issuer: "https://idp.example".to_owned(),
+                statements: 2,
+                masked: Some(2),
+                clear: Some(0),
+                first: Some(OPENED - 9_000_000),
+                last: Some(OPENED),
+            },
+            Who {
+                identity: HOSTILE.to_owned(),
+                issuer: HOSTILE.to_owned(),
+                statements: 1,
+                masked: Some(0),
+                clear: Some(1),
+                first: Some(OPENED),
+                last: Some(OPENED),
+            },
         ],
         hits: vec![
-            hit(1, "billing-bot", "SELECT id, name, card_number FROM customers WHERE created_at > ? ORDER BY id LIMIT ?", "mask", true),
+            hit(
+                1,
+                "billing-bot",
+                "SELECT id, name, card_number FROM customers WHERE created_at > ? ORDER BY id LIMIT ?",
+                "mask",
+                true,
+            ),
             hit(1, "billing-bot", "SELECT * FROM customers", "mask", true),
             hit(2, HOSTILE, HOSTILE, "allow", false),
         ],

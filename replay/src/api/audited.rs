@@ -60,7 +60,8 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Pro
     };
     let response = match permitted(api, &access.identity) {
         Ok(()) => {
-            let answered = tokio::time::timeout(api.0.config.limits.timeout, next.run(Request::from_parts(parts, body)));
+            let answered =
+                tokio::time::timeout(api.0.config.limits.timeout, next.run(Request::from_parts(parts, body)));
             answered.await.unwrap_or_else(|_| too_slow().into_response())
         }
         Err(problem) => {

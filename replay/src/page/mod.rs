@@ -43,7 +43,9 @@ mod tests {
             // An XML namespace is a name, not an address that is fetched.
             let content = content.replace("http://www.w3.org/2000/svg", "");
             assert!(!content.contains("http://") && !content.contains("https://"), "{path}");
-            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", " onclick="] {
+            for forbidden in
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", " onclick="]
+            {
                 assert!(!content.contains(forbidden), "{path} has {forbidden}");
             }
         }

@@ -11,5 +11,5 @@ mod timeline;
 pub use played::from_play;
 pub use session::{Session, Status};
 pub use timeline::{
-    Answer, AnswerColumn, ColumnUse, Decision, Hold, Message, Outcome, Step, StatementStep, Timeline, Value,
+    Answer, AnswerColumn, ColumnUse, Decision, Hold, Message, Outcome, StatementStep, Step, Timeline, Value,
 };

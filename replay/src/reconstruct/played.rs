@@ -80,7 +80,8 @@ fn statement(
     rows: usize,
 ) -> StatementStep {
     let number = told.number;
-    let answers = if told.columns.is_empty() && told.rows.is_empty() { vec![] } else { vec![answer(&told, verdict, rows)] };
+    let answers =
+        if told.columns.is_empty() && told.rows.is_empty() { vec![] } else { vec![answer(&told, verdict, rows)] };
     let notices = told.notices.into_iter().map(message);
     StatementStep {
         id: StatementId { session, number }.to_string(),

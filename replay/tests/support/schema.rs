@@ -35,11 +35,14 @@ pub fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<S
         match keyword.as_str() {
             "description" | "format" | "contentMediaType" | "pattern" | "maximum" => {}
             "$ref" => {
-                let target = document.pointer(rule.as_str().unwrap().trim_start_matches('#')).expect("a reference leads somewhere");
+                let target = document
+                    .pointer(rule.as_str().unwrap().trim_start_matches('#'))
+                    .expect("a reference leads somewhere");
                 wrong.extend(check(document, target, value, at));
             }
             "oneOf" => {
-                let fitting = rule.as_array().unwrap().iter().filter(|one| check(document, one, value, at).is_empty()).count();
+                let fitting =
+                    rule.as_array().unwrap().iter().filter(|one| check(document, one, value, at).is_empty()).count();
                 if fitting != 1 {
                     wrong.push(format!("{at}: fits {fitting} of the alternatives: {value}"));
                 }
@@ -50,8 +53,12 @@ pub fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<S
                     wrong.push(format!("{at}: is no {rule}: {value}"));
                 }
             }
-            "enum" if !rule.as_array().unwrap().contains(value) => wrong.push(format!("{at}: {value} is not among {rule}")),
-            "minimum" if value.as_i64().is_some_and(|n| n < rule.as_i64().unwrap()) => wrong.push(format!("{at}: {value}")),
+            "enum" if !rule.as_array().unwrap().contains(value) => {
+                wrong.push(format!("{at}: {value} is not among {rule}"))
+            }
+            "minimum" if value.as_i64().is_some_and(|n| n < rule.as_i64().unwrap()) => {
+                wrong.push(format!("{at}: {value}"))
+            }
             "enum" | "minimum" => {}
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -67,7 +74,8 @@ pub fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<S
                 }
             }
             "required" => {
-                let missing = rule.as_array().unwrap().iter().filter(|name| value.get(name.as_str().unwrap()).is_none());
+                let missing =
+                    rule.as_array().unwrap().iter().filter(|name| value.get(name.as_str().unwrap()).is_none());
                 wrong.extend(missing.map(|name| format!("{at}: {name} is missing")));
             }
             "additionalProperties" => assert_eq!(rule, false),

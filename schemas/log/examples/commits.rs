@@ -55,7 +55,8 @@ fn raw(folder: &Path, clients: usize, time: Duration) -> Result<Measured, Box<dy
     let (next, synced) = (Arc::new(AtomicU64::new(0)), Arc::new((Mutex::new(0u64), Condvar::new())));
     let (stop, wanted) = (Arc::new(AtomicBool::new(false)), Arc::new((Mutex::new(0u64), Condvar::new())));
     let syncer = {
-        let (file, next, synced, stop, wanted) = (file.clone(), next.clone(), synced.clone(), stop.clone(), wanted.clone());
+        let (file, next, synced, stop, wanted) =
+            (file.clone(), next.clone(), synced.clone(), stop.clone(), wanted.clone());
         std::thread::spawn(move || {
             let mut done = 0;
             while !stop.load(Ordering::Relaxed) {

@@ -103,8 +103,14 @@ impl File {
         require(self.directory.is_some(), "log.directory: must be set");
         require(self.segment_bytes >= MIN_SEGMENT_BYTES, "log.segment_bytes: must be at least 8388608 (8 MiB)");
         require(self.segment_bytes <= 1 << 30, "log.segment_bytes: must be at most 1073741824 (1 GiB)");
-        require(self.limit_bytes / 4 >= self.segment_bytes, "log.limit_bytes: must be at least four times segment_bytes");
-        require(self.reserve_bytes <= self.limit_bytes / 4, "log.reserve_bytes: must be at most a quarter of limit_bytes");
+        require(
+            self.limit_bytes / 4 >= self.segment_bytes,
+            "log.limit_bytes: must be at least four times segment_bytes",
+        );
+        require(
+            self.reserve_bytes <= self.limit_bytes / 4,
+            "log.reserve_bytes: must be at most a quarter of limit_bytes",
+        );
         require((1..=1 << 20).contains(&self.batch_bytes), "log.batch_bytes: must be 1 to 1048576 (1 MiB)");
         require((1..=10_000).contains(&self.batch_interval_ms), "log.batch_interval_ms: must be 1 to 10000");
         require(self.shards.is_none_or(|n| (1..=MAX_SHARDS).contains(&n)), "log.shards: must be 1 to 1024");
@@ -243,7 +249,9 @@ impl KafkaFile {
         for (key, path) in self.client_files {
             match std::fs::read_to_string(&path) {
                 Ok(text) => drop(client.insert(key, text.trim_end().to_owned())),
-                Err(error) => problems.push(format!("kafka.client_files.{key}: cannot read {}: {error}", path.display())),
+                Err(error) => {
+                    problems.push(format!("kafka.client_files.{key}: cannot read {}: {error}", path.display()))
+                }
             }
         }
         for key in OURS.iter().filter(|key| client.contains_key(**key)) {

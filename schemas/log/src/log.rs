@@ -177,9 +177,10 @@ impl Log {
         };
         let index = lock(&shared.index);
         let cursors = lock(&shared.cursors);
-        let behind = cursors.subscribers.iter().map(|(name, shards)| {
-            (name.clone(), index.behind(|shard| shards.get(&shard).copied().unwrap_or(0)))
-        });
+        let behind = cursors
+            .subscribers
+            .iter()
+            .map(|(name, shards)| (name.clone(), index.behind(|shard| shards.get(&shard).copied().unwrap_or(0))));
         Stats {
             held_bytes: head.saturating_sub(shared.oldest.load(Ordering::Acquire)),
             limit_bytes: shared.config.limit_bytes,
@@ -214,8 +215,7 @@ impl Log {
         receiver.await.unwrap_or(Err(Error::Closed))
     }
 
-    /// Ends the threads as a kill would: what was not written is lost. For tests of recovery; other handles and
-    /// subscriptions must be dropped before the folder can be opened again.
+    /// Ends the threads as a kill would: what was not written is lost. For tests of recovery.
     #[doc(hidden)]
     pub fn crash(self) {
         drop(self.shared.fail("go on", &"a test asked for a crash"));
@@ -230,10 +230,8 @@ fn spawn(shared: &Shared, name: &str, run: impl FnOnce() + Send + 'static) -> Re
 
 fn join(slot: &Mutex<Option<JoinHandle<()>>>) {
     let thread = lock(slot).take();
-    if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
-        if thread.join().is_err() {
-            tracing::error!("a thread of the log ended in a panic");
-        }
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the log ended in a panic");
     }
 }
 
@@ -263,6 +261,8 @@ impl Owner {
         }
         self.shared.keep.stop();
         join(&self.keeper);
+        // handles and subscriptions that are still about only read
+        drop(lock(&self.shared.folder_lock).take());
     }
 }
 

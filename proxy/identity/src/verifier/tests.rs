@@ -34,7 +34,8 @@ fn request(actors: &[String]) -> Request<'_> {
 fn a_development_token_says_who_and_until_when() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::fixed(1_700_000_000_000_000);
-    let (verifier, issuer) = (verifier(folder.path(), &clock), Issuer::with_clock(folder.path(), clock.clone()).unwrap());
+    let (verifier, issuer) =
+        (verifier(folder.path(), &clock), Issuer::with_clock(folder.path(), clock.clone()).unwrap());
     let actors = ["bot".to_owned(), "planner".to_owned()];
     let groups = ["analysts".to_owned()];
     let token = issuer.mint(&Request { groups: &groups, ..request(&actors) }).unwrap();
@@ -42,7 +43,10 @@ fn a_development_token_says_who_and_until_when() {
         let verified = verify(&verifier, token.expose()).unwrap();
         assert_eq!(verified.expires, 1_700_000_060);
         let identity = verified.identity;
-        assert_eq!((identity.kind, identity.subject.as_str(), identity.name.as_str()), (IdentityKind::Human, "ada", "ada"));
+        assert_eq!(
+            (identity.kind, identity.subject.as_str(), identity.name.as_str()),
+            (IdentityKind::Human, "ada", "ada")
+        );
         assert_eq!((identity.groups, identity.on_behalf_of), (groups.to_vec(), actors.to_vec()));
         assert_eq!(verifier.cached(), 1, "{time}");
     }

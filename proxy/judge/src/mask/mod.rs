@@ -169,8 +169,8 @@ pub fn plan(judgement: &Judgement, bound: &Bound, columns: &[Column]) -> Result<
             let by_origin = (column.relation != 0).then(|| bound.method(origin, &judgement.exempt)).flatten();
             let output = fitting.and_then(|outputs| outputs.get(number));
             let by_lineage = output.and_then(|output| output.method);
-            let clear = bound.knows(column.relation) && !bound.is_opaque(origin)
-                || output.is_some_and(|output| output.known);
+            let clear =
+                bound.knows(column.relation) && !bound.is_opaque(origin) || output.is_some_and(|output| output.known);
             let unknown = (judgement.protected && !clear).then_some(Method::Redact);
             by_origin.max(by_lineage).max(unknown)
         })

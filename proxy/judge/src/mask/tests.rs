@@ -77,7 +77,10 @@ fn a_made_up_value_has_the_shape_and_is_no_card() {
         let made = shown(Method::Fake, 25, &card).unwrap();
         assert_eq!(made, shown(Method::Fake, 25, &card).unwrap());
         if made != "****" {
-            assert_eq!(made.chars().map(|c| c == '-').collect::<Vec<_>>(), card.chars().map(|c| c == '-').collect::<Vec<_>>());
+            assert_eq!(
+                made.chars().map(|c| c == '-').collect::<Vec<_>>(),
+                card.chars().map(|c| c == '-').collect::<Vec<_>>()
+            );
             let digits = made.chars().rev().filter_map(|c| c.to_digit(10)).enumerate();
             let sum: u32 = digits.map(|(n, d)| if n % 2 == 1 { d * 2 / 10 + d * 2 % 10 } else { d }).sum();
             assert_ne!(sum % 10, 0, "{made}");
@@ -99,7 +102,10 @@ fn without_a_key_pseudonyms_are_redacted() {
 fn other_types_get_what_a_driver_can_decode() {
     assert_eq!(hidden(Method::Redact, 23, -1, 1, &7i32.to_be_bytes()), None);
     assert_eq!(shown(Method::Last4, 20, "4539148803436467").unwrap(), "6467");
-    assert_eq!(hidden(Method::Last4, 20, -1, 1, &4_539_148_803_436_467i64.to_be_bytes()).unwrap(), 6467i64.to_be_bytes());
+    assert_eq!(
+        hidden(Method::Last4, 20, -1, 1, &4_539_148_803_436_467i64.to_be_bytes()).unwrap(),
+        6467i64.to_be_bytes()
+    );
     for method in [Method::Hash, Method::Fake] {
         let text: i64 = shown(method, 20, "4539148803436467").unwrap().parse().unwrap();
         assert_eq!(hidden(method, 20, -1, 1, &4_539_148_803_436_467i64.to_be_bytes()).unwrap(), text.to_be_bytes());
@@ -109,7 +115,10 @@ fn other_types_get_what_a_driver_can_decode() {
     assert_eq!(shown(Method::Redact, 114, "{\"a\":1}").unwrap(), "\"****\"");
     assert_eq!(hidden(Method::Redact, 3802, -1, 1, b"\x01{}").unwrap(), b"\x01\"****\"");
     assert_eq!(shown(Method::Redact, 17, "\\xdeadbeef").unwrap(), "\\x2a2a2a2a");
-    assert_eq!(shown(Method::Redact, 2950, "f81d4fae-7dec-11d0-a765-00a0c91e6bf6").unwrap(), "00000000-0000-0000-0000-000000000000");
+    assert_eq!(
+        shown(Method::Redact, 2950, "f81d4fae-7dec-11d0-a765-00a0c91e6bf6").unwrap(),
+        "00000000-0000-0000-0000-000000000000"
+    );
     let uuid = shown(Method::Hash, 2950, "f81d4fae-7dec-11d0-a765-00a0c91e6bf6").unwrap();
     assert!(uuid.len() == 36 && uuid.as_bytes()[14] == b'8', "{uuid}");
     assert_eq!(shown(Method::Redact, 1009, "{a,b}").unwrap(), "{****}");
@@ -150,8 +159,21 @@ fn a_malformed_row_is_refused_and_leaves_nothing() {
 #[test]
 fn reports_keep_state_and_class_only() {
     let fields = |code: &str| {
-        [(b'S', "ERROR"), (b'V', "ERROR"), (b'C', code), (b'M', "value 4539"), (b'D', "Key (card)=(4539)"), (b'H', "4539"),
-            (b'W', "4539"), (b's', "4539"), (b't', "4539"), (b'c', "4539"), (b'n', "4539"), (b'q', "4539"), (b'P', "4539")]
+        [
+            (b'S', "ERROR"),
+            (b'V', "ERROR"),
+            (b'C', code),
+            (b'M', "value 4539"),
+            (b'D', "Key (card)=(4539)"),
+            (b'H', "4539"),
+            (b'W', "4539"),
+            (b's', "4539"),
+            (b't', "4539"),
+            (b'c', "4539"),
+            (b'n', "4539"),
+            (b'q', "4539"),
+            (b'P', "4539"),
+        ]
         .map(|(code, text)| (code, text.to_owned()))
     };
     for state in ["23505", "22P02", "99999", "45390"] {

@@ -138,10 +138,8 @@ fn fake(key: &hmac::Key, value: &str) -> Option<String> {
     if (12..=19).contains(&made.chars().filter(char::is_ascii_digit).count()) && luhn(&made) {
         made = break_check_digit(&made);
     }
-    if email.is_some() {
-        made.push_str("@example.invalid");
-    }
-    (!shows(value, &made)).then_some(made)
+    // the domain that every made-up address has tells nothing
+    (!shows(value, &made)).then(|| if email.is_some() { made + "@example.invalid" } else { made })
 }
 
 /// Another letter of the same alphabet.
@@ -153,7 +151,8 @@ fn other(letter: char, first: u8, size: u8, chance: u8) -> char {
 
 fn luhn(text: &str) -> bool {
     let digits = text.chars().rev().filter_map(|c| c.to_digit(10));
-    let sum: u32 = digits.enumerate().map(|(n, d)| if n % 2 == 1 { d * 2 - if d > 4 { 9 } else { 0 } } else { d }).sum();
+    let sum: u32 =
+        digits.enumerate().map(|(n, d)| if n % 2 == 1 { d * 2 - if d > 4 { 9 } else { 0 } } else { d }).sum();
     sum.is_multiple_of(10)
 }
 
@@ -252,7 +251,8 @@ fn bytea(method: Method, key: Option<&hmac::Key>, field: &[u8], binary: bool, ou
 
 fn uuid(method: Method, key: Option<&hmac::Key>, field: &[u8], binary: bool, out: &mut Vec<u8>) {
     let text = std::str::from_utf8(field).ok().map(|text| text.replace('-', ""));
-    let value = if binary { Some(field.to_vec()) } else { text.and_then(|t| hexadecimal(format!("\\x{t}").as_bytes())) };
+    let value =
+        if binary { Some(field.to_vec()) } else { text.and_then(|t| hexadecimal(format!("\\x{t}").as_bytes())) };
     let mut hidden = [0u8; 16];
     if let (Method::Hash | Method::Fake, Some(key), Some(value)) = (method, key, value) {
         for (to, from) in hidden.iter_mut().zip(digest(key, "uuid", &value)) {

@@ -182,7 +182,11 @@ impl Bound {
         self.rules.iter().map(|rule| groups.iter().any(|group| rule.unmask_groups.contains(group))).collect()
     }
 
-    fn active<'a>(&'a self, numbers: impl Iterator<Item = &'a usize>, exempt: &[bool]) -> impl Iterator<Item = &'a Rule> {
+    fn active<'a>(
+        &'a self,
+        numbers: impl Iterator<Item = &'a usize>,
+        exempt: &[bool],
+    ) -> impl Iterator<Item = &'a Rule> {
         numbers.filter(|n| exempt.get(**n) == Some(&false)).filter_map(|n| self.rules.get(*n))
     }
 

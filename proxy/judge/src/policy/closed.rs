@@ -33,7 +33,8 @@ const EXTENSIONS: &[(&str, &str)] = &[
 /// Why a relation of the system is closed, if it is.
 pub(super) fn relation(name: &str) -> Option<&'static str> {
     let last = name.rsplit('.').next().unwrap_or(name);
-    let qualified = RELATIONS.iter().find(|(closed, _)| *closed == name || (name == last && closed.ends_with(&format!(".{last}"))));
+    let qualified =
+        RELATIONS.iter().find(|(closed, _)| *closed == name || (name == last && closed.ends_with(&format!(".{last}"))));
     let extension = || EXTENSIONS.iter().find(|(closed, _)| *closed == last);
     qualified.or_else(extension).map(|(_, why)| *why)
 }

@@ -260,7 +260,8 @@ impl Judge<'_> {
         }
         let copies_blindly = |r: &&crate::sql::RelationUse| {
             r.actions.contains(&Action::CopyOut)
-                && r.id.is_some_and(|id| self.hides_of(id) && !facts.columns.iter().any(|used| used.column.relation == id))
+                && r.id
+                    .is_some_and(|id| self.hides_of(id) && !facts.columns.iter().any(|used| used.column.relation == id))
         };
         if let Some(relation) = facts.relations.iter().find(copies_blindly) {
             let reason = format!("{} has masked columns and may not be copied out as a whole", relation.name);

@@ -50,7 +50,8 @@ fn rules() -> Rules {
         method,
         unmask_groups: vec!["fraud".to_owned()],
     };
-    let mut rules = Rules { connect_groups: vec!["agents".into()], ..Rules::default() };
+    let mut rules = Rules::default();
+    rules.connect_groups = vec!["agents".into()];
     rules.masking = vec![rule("public.customers.card", Method::Last4), rule("public.customers.email", Method::Hash)];
     rules
 }
@@ -126,7 +127,8 @@ fn projected_columns_are_masked_wherever_they_come_from() {
 
 #[test]
 fn a_whole_row_is_named_column_by_column() {
-    let names: Vec<_> = decide(&select(id(10, 0), true), &bound(), &[]).columns.into_iter().map(|c| (c.name, c.masked)).collect();
+    let names: Vec<_> =
+        decide(&select(id(10, 0), true), &bound(), &[]).columns.into_iter().map(|c| (c.name, c.masked)).collect();
     let expected = [("public.customers.card", true), ("public.customers.email", true), ("public.customers.id", false)];
     assert_eq!(names, expected.map(|(name, masked)| (name.to_owned(), masked)));
 }
@@ -146,9 +148,18 @@ fn ways_around_the_answer_are_denied() {
     denied(&Facts { relations: copy.clone(), copies_to_client: true, ..base.clone() }, "builtin:copy");
     denied(&Facts { relations: copy, copies_to_client: true, ..nothing("COPY") }, "builtin:copy");
     denied(&Facts { copies_server_side: true, ..nothing("COPY") }, "builtin:server-file");
-    denied(&Facts { relations: vec![relation(10, "public.customers", Action::Alter)], ..nothing("ALTER TABLE") }, "builtin:definition");
+    denied(
+        &Facts { relations: vec![relation(10, "public.customers", Action::Alter)], ..nothing("ALTER TABLE") },
+        "builtin:definition",
+    );
     denied(&nothing("ALTER SCHEMA"), "builtin:definition");
-    for name in ["pg_catalog.pg_stats", "pg_stats", "pg_catalog.pg_statistic", "public.pg_stat_statements", "pg_catalog.pg_largeobject"] {
+    for name in [
+        "pg_catalog.pg_stats",
+        "pg_stats",
+        "pg_catalog.pg_statistic",
+        "public.pg_stat_statements",
+        "pg_catalog.pg_largeobject",
+    ] {
         denied(&Facts { relations: vec![relation(99, name, Action::Select)], ..nothing("SELECT") }, "builtin:catalog");
     }
     let functions: BTreeSet<String> = ["pg_catalog.pg_sleep".to_owned()].into();
@@ -156,17 +167,32 @@ fn ways_around_the_answer_are_denied() {
     let set = vec![Effect::Set { name: "application_name".into(), value: None, local: false }];
     denied(&Facts { effects: set, ..base.clone() }, "builtin:setting");
     let inner = Box::new(Facts { stored: [id(10, 2)].into(), ..base });
-    denied(&Facts { effects: vec![Effect::Prepare { name: "p".into(), inner }], ..nothing("PREPARE") }, "builtin:store");
+    denied(
+        &Facts { effects: vec![Effect::Prepare { name: "p".into(), inner }], ..nothing("PREPARE") },
+        "builtin:store",
+    );
 }
 
 #[test]
 fn clean_work_goes_on() {
     let written = [ColumnUse { column: id(10, 2), usage: Usage::Written }].into();
-    let insert = Facts { relations: vec![relation(10, "public.customers", Action::Insert)], columns: written, ..nothing("INSERT") };
+    let insert = Facts {
+        relations: vec![relation(10, "public.customers", Action::Insert)],
+        columns: written,
+        ..nothing("INSERT")
+    };
     assert_eq!(judged(&insert).0, VerdictKind::Allow);
-    let load = Facts { relations: vec![relation(10, "public.customers", Action::CopyIn)], copies_to_client: true, ..nothing("COPY") };
+    let load = Facts {
+        relations: vec![relation(10, "public.customers", Action::CopyIn)],
+        copies_to_client: true,
+        ..nothing("COPY")
+    };
     assert_eq!(judged(&load).0, VerdictKind::Allow);
-    let copy = Facts { relations: vec![relation(30, "public.payments", Action::CopyOut)], copies_to_client: true, ..nothing("COPY") };
+    let copy = Facts {
+        relations: vec![relation(30, "public.payments", Action::CopyOut)],
+        copies_to_client: true,
+        ..nothing("COPY")
+    };
     assert_eq!(judged(&copy).0, VerdictKind::Allow);
     assert_eq!(judged(&Facts { opaque: Some("f".into()), ..nothing("SELECT") }).0, VerdictKind::Deny);
     let free = Rules::default().bind(&Shop);
@@ -235,7 +261,10 @@ fn a_plan_unites_description_and_lineage() {
     assert_eq!(methods(&select(id(30, 1), true), &[described(20, 1)]).unwrap(), [Some(Method::Last4)]);
     assert_eq!(methods(&select(id(30, 1), true), &[described(10, 0)]).unwrap(), [Some(Method::Redact)]);
     let unknown = Facts { outputs: None, ..card.clone() };
-    assert_eq!(methods(&unknown, &[described(0, 0), described(10, 1), described(77, 1)]).unwrap(), [Some(Method::Redact), None, Some(Method::Redact)]);
+    assert_eq!(
+        methods(&unknown, &[described(0, 0), described(10, 1), described(77, 1)]).unwrap(),
+        [Some(Method::Redact), None, Some(Method::Redact)]
+    );
     assert!(matches!(methods(&card, &[]), Err(mask::Error::Columns { described: 0, expected: 1 })));
     assert!(mask::plan(&judge(&select(id(10, 1), true)), &bound, &[described(10, 1)]).unwrap().is_identity());
 }

@@ -89,14 +89,8 @@ impl KafkaSubscription {
             .set("allow.auto.create.topics", "false")
             .create_with_context(context)
             .map_err(|error| unavailable("make a consumer", &error))?;
-        let poller = Poller {
-            consumer,
-            topic: config.events_topic(),
-            config: config.clone(),
-            members,
-            sender,
-            looked: None,
-        };
+        let poller =
+            Poller { consumer, topic: config.events_topic(), config: config.clone(), members, sender, looked: None };
         let thread = std::thread::Builder::new().name(format!("kafka-{name}")).spawn(move || poller.run());
         thread.map_err(|error| Error::Unavailable(format!("kafka: cannot start a thread: {error}")))?;
         Ok(Self { steps, commands, generations: BTreeMap::new(), generation: 0 })
@@ -250,19 +244,20 @@ impl Poller {
     /// Runs until the subscription is dropped.
     fn run(mut self) {
         self.create_topic();
-        if self.members == Members::Group {
-            if let Err(error) = self.consumer.subscribe(&[&self.topic]) {
-                self.send(Sent::Error(unavailable("subscribe", &error)));
-                return;
-            }
+        if self.members == Members::Group
+            && let Err(error) = self.consumer.subscribe(&[&self.topic])
+        {
+            self.send(Sent::Error(unavailable("subscribe", &error)));
+            return;
         }
         loop {
             if self.members == Members::All && !self.discover() {
                 return;
             }
-            let polled = self.consumer.poll(POLL).map(|message| {
-                message.map(|m| (m.partition(), m.offset(), m.payload().map(Bytes::copy_from_slice)))
-            });
+            let polled = self
+                .consumer
+                .poll(POLL)
+                .map(|message| message.map(|m| (m.partition(), m.offset(), m.payload().map(Bytes::copy_from_slice))));
             if !self.obey() {
                 return;
             }
@@ -334,7 +329,9 @@ impl Poller {
     }
 
     fn deliver(&self, partition: i32, offset: i64, payload: Option<Bytes>) -> bool {
-        let (Ok(partition), Ok(offset)) = (Partition::try_from(partition), Offset::try_from(offset)) else { return true };
+        let (Ok(partition), Ok(offset)) = (Partition::try_from(partition), Offset::try_from(offset)) else {
+            return true;
+        };
         let generation = {
             let mut inner = lock(&self.consumer.context().inner);
             let Some(Some(place)) = inner.places.get_mut(&partition) else { return true };

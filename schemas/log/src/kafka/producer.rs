@@ -167,7 +167,9 @@ fn send_all(
         }
         producer.poll(if idle { POLL } else { Duration::ZERO });
         let failed = lock(&producer.context().failed).take();
-        if let Some(error) = failed.or_else(|| producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code))) {
+        if let Some(error) =
+            failed.or_else(|| producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code)))
+        {
             return Err(unavailable("ship a batch", &error));
         }
         if idle && stop.load(Ordering::Acquire) {

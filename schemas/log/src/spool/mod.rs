@@ -53,8 +53,8 @@ pub(crate) struct Shared {
     pub config: Config,
     pub node: NodeId,
     pub epoch: Epoch,
-    /// Keeps other processes off the folder.
-    _lock: std::fs::File,
+    /// Keeps other processes off the folder, until the threads have ended.
+    pub folder_lock: Mutex<Option<std::fs::File>>,
     pub tail: Mutex<Tail>,
     /// Wakes the sealer; belongs to `tail`.
     pub seal_signal: Condvar,
@@ -188,7 +188,14 @@ impl Tail {
         self.cuts.push(Cut { segment: segment.clone(), at: self.buffer.len(), position: segment.start });
         self.head = segment.start;
         self.segment = segment;
-        record::write(&mut self.buffer, self.sequence, Kind::Snapshot, 0, record::payload_crc(&[&snapshot]), &[&snapshot]);
+        record::write(
+            &mut self.buffer,
+            self.sequence,
+            Kind::Snapshot,
+            0,
+            record::payload_crc(&[&snapshot]),
+            &[&snapshot],
+        );
         self.head += snapshot_size;
         self.sequence += 1;
         shared.keep.wake();
@@ -205,7 +212,7 @@ impl Shared {
             config,
             node,
             epoch,
-            _lock: lock,
+            folder_lock: Mutex::new(Some(lock)),
             tail: Mutex::new(tail),
             seal_signal: Condvar::new(),
             writer: Mutex::default(),
@@ -319,7 +326,13 @@ impl Shared {
     }
 
     /// Appends a sealed batch, of events that took `bytes` in the journal: [`Shared::admit`] kept room for it.
-    pub(crate) fn append_batch(&self, shard: Shard, sealed: &Sealed, batch: &[u8], bytes: u64) -> Result<Position, Error> {
+    pub(crate) fn append_batch(
+        &self,
+        shard: Shard,
+        sealed: &Sealed,
+        batch: &[u8],
+        bytes: u64,
+    ) -> Result<Position, Error> {
         let prefix = sealed.encode();
         let parts: [&[u8]; 2] = [&prefix, batch];
         let crc = record::payload_crc(&parts);
@@ -426,8 +439,7 @@ impl Shared {
 
     /// As [`Shared::sync`], for every segment: what an earlier process wrote may not be on disk either.
     pub(crate) fn sync_all(&self) -> Result<u64, Error> {
-        let segments: Vec<_> =
-            self.segments.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let segments: Vec<_> = self.segments.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         for segment in segments {
             segment.sync(&self.config.directory).map_err(|error| self.fail("sync the spool", &error))?;
         }
@@ -445,9 +457,8 @@ impl Shared {
     pub(crate) fn batch_at(&self, position: u64) -> Result<Vec<u8>, Error> {
         let lost = |detail: &str| Error::Unavailable(format!("the batch at {position} of the journal {detail}"));
         let segment = self.segment_of(position).ok_or_else(|| lost("is deleted"))?;
-        let read = |bytes: &mut [u8]| {
-            segment.read(position, bytes).map_err(|error| lost(&format!("cannot be read: {error}")))
-        };
+        let read =
+            |bytes: &mut [u8]| segment.read(position, bytes).map_err(|error| lost(&format!("cannot be read: {error}")));
         let mut header = [0; HEADER];
         read(&mut header)?;
         let size = record::size_at(&header).filter(|size| *size as u64 <= segment.end - position);

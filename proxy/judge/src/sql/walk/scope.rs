@@ -42,11 +42,6 @@ impl Value {
         }
         self.opaque |= other.opaque;
     }
-
-    /// It depends on nothing that is stored.
-    pub(super) fn is_constant(&self) -> bool {
-        self.sources.is_empty() && !self.opaque
-    }
 }
 
 /// A named value: a column of a FROM item, or of an answer.
