@@ -7,12 +7,7 @@
 use crate::{Gate, session};
 use kit::Shutdown;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -46,7 +41,12 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 ///
 /// # Errors
 /// The runtime's or the listener's.
-pub fn serve(listener: std::net::TcpListener, gate: Arc<Gate>, permits: Arc<Semaphore>, shutdown: &Shutdown) -> io::Result<()> {
+pub fn serve(
+    listener: std::net::TcpListener,
+    gate: Arc<Gate>,
+    permits: Arc<Semaphore>,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {

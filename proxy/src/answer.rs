@@ -46,7 +46,12 @@ impl Conversation {
                 continue;
             }
             if head.total > frames::MAX_HELD_FRAME {
-                return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit: frames::MAX_HELD_FRAME }.into());
+                return Err(Violation::Length {
+                    kind: char::from(head.kind),
+                    length: head.total,
+                    limit: frames::MAX_HELD_FRAME,
+                }
+                .into());
             }
             let Some(frame) = unread.get(..head.total) else {
                 self.wanted_out = head.total;
@@ -99,7 +104,8 @@ impl Conversation {
         let body = frame.get(frames::HEAD..).unwrap_or_default();
         match kind {
             b'D' => {
-                let running = self.flight.running().ok_or_else(|| End::desynchronized("a row came for no statement"))?;
+                let running =
+                    self.flight.running().ok_or_else(|| End::desynchronized("a row came for no statement"))?;
                 mask::row(running, body, &mut out.bytes)?;
                 self.frames_out += 1;
             }
@@ -389,7 +395,9 @@ fn touches_protected(awaited: &Awaited) -> bool {
     match awaited {
         Awaited::Execute(running) => running.decision.touches_protected(),
         Awaited::Simple(statements) => statements.iter().any(|running| running.decision.touches_protected()),
-        Awaited::DescribePortal { portal, .. } => portal.as_ref().is_some_and(|p: &Rc<Portal>| p.decision.touches_protected()),
+        Awaited::DescribePortal { portal, .. } => {
+            portal.as_ref().is_some_and(|p: &Rc<Portal>| p.decision.touches_protected())
+        }
         // what a Parse or Bind may say of its constants and parameters is the client's own, but a planner error can
         // quote a value: these are scrubbed by the window's mark
         Awaited::Parse(_) | Awaited::Bind(_) | Awaited::Close(_) | Awaited::DescribeStatement | Awaited::Sync => false,

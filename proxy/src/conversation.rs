@@ -60,7 +60,9 @@ impl From<record::Error> for End {
     fn from(error: record::Error) -> Self {
         use std::error::Error;
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let text = format!("the audit log cannot take the record of this session{cause}; nothing goes on unrecorded, try again later");
+        let text = format!(
+            "the audit log cannot take the record of this session{cause}; nothing goes on unrecorded, try again later"
+        );
         Self::new(CloseReason::LogUnavailable, "53100", text)
     }
 }
@@ -207,7 +209,12 @@ impl Conversation {
         Ok(())
     }
 
-    pub(crate) fn note_statement(&mut self, number: u64, statement: &Simple, denied: Option<&Refused>) -> Result<(), End> {
+    pub(crate) fn note_statement(
+        &mut self,
+        number: u64,
+        statement: &Simple,
+        denied: Option<&Refused>,
+    ) -> Result<(), End> {
         self.record.note(Body::Statement(Statement {
             number,
             protocol: Protocol::Simple,
@@ -273,7 +280,8 @@ impl Conversation {
     }
 
     pub(crate) fn refusal(&self, refused: &Refused, numbers: Vec<(u64, Instant)>) -> Refusal {
-        let statement = numbers.first().map(|(number, _)| schemas::StatementId { session: self.record.session(), number: *number });
+        let statement =
+            numbers.first().map(|(number, _)| schemas::StatementId { session: self.record.session(), number: *number });
         Refusal { report: refused.report(statement), numbers }
     }
 
@@ -383,7 +391,9 @@ impl Conversation {
             _ => false,
         };
         if changed {
-            let text = format!("{name} was changed to {value}; statements would mean something else to the server than to the gate");
+            let text = format!(
+                "{name} was changed to {value}; statements would mean something else to the server than to the gate"
+            );
             return Err(End::new(CloseReason::ProtocolViolation, "08P01", text));
         }
         if name == "search_path" {

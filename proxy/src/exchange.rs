@@ -52,7 +52,12 @@ impl Way {
     }
 
     /// Writes what may go. Ready(true) if something moved.
-    fn poll_write<W: AsyncWrite + Unpin>(&mut self, to: &mut W, log: &Log, context: &mut Context<'_>) -> io::Result<bool> {
+    fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        to: &mut W,
+        log: &Log,
+        context: &mut Context<'_>,
+    ) -> io::Result<bool> {
         let mut moved = false;
         while self.sent < self.out.bytes.len() {
             if let Some(receipt) = self.out.gate {
@@ -156,7 +161,14 @@ enum Turn {
 
 impl<W: Watch> Exchange<W> {
     /// Begins after the startup phase; `early` are bytes that the server's handshake read too much.
-    pub fn new(client: Stream, server: upstream::Stream, early: &[u8], conversation: Conversation, watch: W, log: Log) -> Self {
+    pub fn new(
+        client: Stream,
+        server: upstream::Stream,
+        early: &[u8],
+        conversation: Conversation,
+        watch: W,
+        log: Log,
+    ) -> Self {
         let mut input = Reader::default();
         if !early.is_empty() {
             input.preload(early);
@@ -262,7 +274,8 @@ impl<W: Watch> Exchange<W> {
             }
         }
         moved |= self.to_server.poll_write(&mut self.server.stream, &self.log, context).map_err(lost)?;
-        if (self.client.ended || self.terminated) && self.to_server.is_empty() && !self.to_server.closed {
+        let finished = self.terminated || (self.client.ended && !self.conversation.client_waits());
+        if finished && self.to_server.is_empty() && !self.to_server.closed {
             // half-close: the server finishes what it was sent, and its answers still go to the client
             match Pin::new(&mut self.server.stream).poll_shutdown(context) {
                 Poll::Ready(_) => {

@@ -9,7 +9,10 @@ use crate::{
     conversation::{Conversation, CopyIn, End, Outbox},
     decide::{self, Decision, Permit, Refused},
     flight::{Awaited, Running},
-    frames::{self, Head, Reader, Violation, frontend, frontend::{Message, Target}},
+    frames::{
+        self, Head, Reader, Violation, frontend,
+        frontend::{Message, Target},
+    },
     statement::{Origin, Portal, Prepared},
 };
 use schemas::event::{Direction, Payload, Protocol};
@@ -154,7 +157,13 @@ impl Conversation {
         }
     }
 
-    fn while_copying(&mut self, message: &Message<'_>, frame: Frame<'_>, extended: bool, out: &mut Outbox) -> Result<Flow, End> {
+    fn while_copying(
+        &mut self,
+        message: &Message<'_>,
+        frame: Frame<'_>,
+        extended: bool,
+        out: &mut Outbox,
+    ) -> Result<Flow, End> {
         match message {
             // a server that reads COPY data ignores both
             Message::Sync | Message::Flush => {}
@@ -311,7 +320,8 @@ impl Conversation {
         let arrived = Instant::now();
         let candidates = self.names.portals(name, self.window);
         let [portal] = candidates.as_slice() else {
-            let text = if candidates.is_empty() { "is not open" } else { "may stand for several statements; send Sync first" };
+            let text =
+                if candidates.is_empty() { "is not open" } else { "may stand for several statements; send Sync first" };
             return self.refuse_without_statement(Refused::unknown_name("portal", name, text), out);
         };
         let decision = match self.decide_again(portal) {
@@ -371,7 +381,13 @@ impl Conversation {
         Ok(Flow::More)
     }
 
-    fn refuse_extended(&mut self, refused: Refused, number: u64, arrived: Instant, out: &mut Outbox) -> Result<Flow, End> {
+    fn refuse_extended(
+        &mut self,
+        refused: Refused,
+        number: u64,
+        arrived: Instant,
+        out: &mut Outbox,
+    ) -> Result<Flow, End> {
         let refusal = self.refusal(&refused, vec![(number, arrived)]);
         self.fail_pipeline(refusal, out)
     }

@@ -90,7 +90,13 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]: the gate did not start, or a worker ended early.
-pub fn run(config: Config, verifier: Verifier, log: Log, registry: &Registry, shutdown: &Shutdown) -> Result<(), Error> {
+pub fn run(
+    config: Config,
+    verifier: Verifier,
+    log: Log,
+    registry: &Registry,
+    shutdown: &Shutdown,
+) -> Result<(), Error> {
     let address = config.listen;
     let workers = config.workers.get();
     let mut listeners = Vec::new();
@@ -101,7 +107,9 @@ pub fn run(config: Config, verifier: Verifier, log: Log, registry: &Registry, sh
     let resources: BTreeMap<String, Arc<resource::Resource>> = config
         .resources
         .iter()
-        .map(|one| (one.name.clone(), Arc::new(resource::Resource::new(one, config.statement_cache_bytes, config.tripwire))))
+        .map(|one| {
+            (one.name.clone(), Arc::new(resource::Resource::new(one, config.statement_cache_bytes, config.tripwire)))
+        })
         .collect();
     let permits = Arc::new(Semaphore::new(config.max_connections.get()));
     let gate = Arc::new(Gate {
@@ -144,7 +152,10 @@ fn spawn<'scope>(
     name: String,
     work: impl FnOnce() -> io::Result<()> + Send + 'scope,
 ) -> Result<std::thread::ScopedJoinHandle<'scope, io::Result<()>>, Error> {
-    std::thread::Builder::new().name(name.clone()).spawn_scoped(scope, work).map_err(|source| Error::Thread { what: name, source })
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn_scoped(scope, work)
+        .map_err(|source| Error::Thread { what: name, source })
 }
 
 /// An error with everything that caused it, in one line.

@@ -54,7 +54,9 @@ impl<T: Clone> Slot<T> {
     pub fn candidates(&self, window: Window) -> Vec<T> {
         match self.proposed.last() {
             Some((newest, _, value)) if *newest == window => value.iter().cloned().collect(),
-            _ => self.confirmed.iter().chain(self.proposed.iter().filter_map(|(_, _, v)| v.as_ref())).cloned().collect(),
+            _ => {
+                self.confirmed.iter().chain(self.proposed.iter().filter_map(|(_, _, v)| v.as_ref())).cloned().collect()
+            }
         }
     }
 

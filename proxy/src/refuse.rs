@@ -1,6 +1,12 @@
 //! Connections that do not become sessions: what the client is told, and the event that remembers it.
 
-use crate::{Gate, frames::backend, record, startup::{self, Started}, tls, upstream};
+use crate::{
+    Gate,
+    frames::backend,
+    record,
+    startup::{self, Started},
+    tls, upstream,
+};
 use identity::{Rejection, Verified};
 use judge::policy::Denial;
 use schemas::event::{Body, SessionRefused};
@@ -32,12 +38,20 @@ impl Refusal {
 
     /// The start took too long.
     pub fn timeout() -> Self {
-        Self::new("08006", "the connection was not established in time", "send the token as the password, without delay")
+        Self::new(
+            "08006",
+            "the connection was not established in time",
+            "send the token as the password, without delay",
+        )
     }
 
     /// The node is full.
     pub fn full(limit: usize) -> Self {
-        Self::new("53300", format!("this gate serves its limit of {limit} sessions"), "try again later or at another node")
+        Self::new(
+            "53300",
+            format!("this gate serves its limit of {limit} sessions"),
+            "try again later or at another node",
+        )
     }
 
     /// The startup phase went wrong.
@@ -47,7 +61,11 @@ impl Refusal {
 
     /// The token is no good.
     pub fn token(rejection: &Rejection) -> Self {
-        Self::new(rejection.sqlstate(), rejection.to_string(), "send a current token of a trusted issuer as the password")
+        Self::new(
+            rejection.sqlstate(),
+            rejection.to_string(),
+            "send a current token of a trusted issuer as the password",
+        )
     }
 
     /// There is no such resource.
@@ -63,12 +81,14 @@ impl Refusal {
 
     /// The database cannot be reached or refuses the gate.
     pub fn upstream(error: &upstream::Error, verified: &Verified) -> Self {
-        Self::new(error.sqlstate(), error.to_client(), "the gate could not open the database for you; try again later").of(verified)
+        Self::new(error.sqlstate(), error.to_client(), "the gate could not open the database for you; try again later")
+            .of(verified)
     }
 
     /// The catalog has not been read.
     pub fn catalog(reason: &str, verified: &Verified) -> Self {
-        Self::new("08006", format!("the catalog of the database cannot be read: {reason}"), "try again later").of(verified)
+        Self::new("08006", format!("the catalog of the database cannot be read: {reason}"), "try again later")
+            .of(verified)
     }
 
     /// The record cannot be made.
@@ -109,7 +129,12 @@ pub async fn connection(gate: &Gate, peer: SocketAddr, mut started: Started, ref
 }
 
 /// Refuses a connection that broke off or broke the rules before its startup packet was read; it was told already.
+/// One that ended without a word, as a load balancer's check does, is no refusal and no event.
 pub fn before_startup(gate: &Gate, peer: SocketAddr, error: &tls::Error) {
+    if error.is_gone() {
+        tracing::debug!(%peer, error = %crate::chain(error), "a connection ended before it began");
+        return;
+    }
     record(gate, peer, None, None, &Refusal::new(error.sqlstate(), crate::chain(error), ""));
 }
 

@@ -274,7 +274,14 @@ impl Resource {
         for unknown in bound.unknown() {
             tracing::warn!(resource = %self.name, column = %unknown, "a masking rule names a column that does not exist");
         }
-        let view = View { catalog, bound, epoch, resource: self.number, cache_bytes: self.cache_bytes, tripwire: self.tripwire };
+        let view = View {
+            catalog,
+            bound,
+            epoch,
+            resource: self.number,
+            cache_bytes: self.cache_bytes,
+            tripwire: self.tripwire,
+        };
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
         tracing::info!(resource = %self.name, epoch, "catalog read");
         Ok(())

@@ -22,8 +22,8 @@ use crate::{
     upstream::{self, Upstream},
 };
 use identity::Verified;
-use schemas::event::{Body, CloseReason, Direction, SessionClosed, SessionOpened};
 use schemas::SessionId;
+use schemas::event::{Body, CloseReason, Direction, SessionClosed, SessionOpened};
 use std::{
     future::Future,
     net::SocketAddr,
@@ -32,7 +32,11 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, time::Sleep};
+use tokio::{
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep},
+};
 use tracing::Instrument;
 
 /// A last word to the client may take this long.
@@ -40,15 +44,16 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves one connection; `permit` is none where the node is full.
 pub async fn serve(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permit: Option<OwnedSemaphorePermit>) {
-    let deadline = gate.config.startup_timeout;
-    let negotiated = tokio::time::timeout(deadline, tls::negotiate(socket, &gate.acceptor)).await;
+    // one deadline over the whole start: a client that sends a byte now and then gains nothing
+    let deadline = Instant::now() + gate.config.startup_timeout;
+    let negotiated = tokio::time::timeout_at(deadline, tls::negotiate(socket, &gate.acceptor)).await;
     let mut started = match negotiated {
         Ok(Ok(Negotiated::Started(started))) => started,
         Ok(Ok(Negotiated::Cancel(cancel))) => return gate.cancels.forward(&cancel, &gate.resources).await,
         Ok(Err(error)) => return refuse::before_startup(&gate, peer, &error),
         Err(_) => return refuse::too_slow(&gate, peer),
     };
-    let opened = tokio::time::timeout(deadline, open(&mut started, peer, &gate, permit.is_some())).await;
+    let opened = tokio::time::timeout_at(deadline, open(&mut started, peer, &gate, permit.is_some())).await;
     let (opening, upstream) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(refusal)) => return refuse::connection(&gate, peer, started, refusal).await,
@@ -67,7 +72,12 @@ struct Opening {
 }
 
 /// From startup packet to a database that is ready and a record that says so.
-async fn open(started: &mut Started, peer: SocketAddr, gate: &Gate, room: bool) -> Result<(Opening, Upstream), Refusal> {
+async fn open(
+    started: &mut Started,
+    peer: SocketAddr,
+    gate: &Gate,
+    room: bool,
+) -> Result<(Opening, Upstream), Refusal> {
     if !room {
         return Err(Refusal::full(gate.config.max_connections.get()));
     }

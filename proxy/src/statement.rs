@@ -127,7 +127,12 @@ impl Names {
     ///
     /// # Errors
     /// [`TooMany`]; nothing changed.
-    pub fn propose_portal(&mut self, name: &str, value: Option<Rc<Portal>>, window: Window) -> Result<Proposal, TooMany> {
+    pub fn propose_portal(
+        &mut self,
+        name: &str,
+        value: Option<Rc<Portal>>,
+        window: Window,
+    ) -> Result<Proposal, TooMany> {
         if value.is_some() && self.portals.len() >= MAX_NAMES {
             self.forget_free();
             if self.portals.len() >= MAX_NAMES {

@@ -160,7 +160,19 @@ impl File {
                     None => log,
                 };
                 let (metrics, logging) = (self.metrics.listen, self.logging);
-                Ok(Config { node, keys, proxy, identity, development_audience, log, archive, index, api, metrics, logging })
+                Ok(Config {
+                    node,
+                    keys,
+                    proxy,
+                    identity,
+                    development_audience,
+                    log,
+                    archive,
+                    index,
+                    api,
+                    metrics,
+                    logging,
+                })
             }
             _ => Err(Problems(problems.into_iter().map(|text| Problem::new(place, text)).collect())),
         }
@@ -205,7 +217,9 @@ mod tests {
 
     /// The example with its commented keys switched on: `# key = value`, with one space.
     fn switched_on() -> String {
-        let is_key = |rest: &str| rest.split_once(" = ").is_some_and(|(key, _)| key.trim_matches('"').chars().all(|c| is_name(c)));
+        let is_key = |rest: &str| {
+            rest.split_once(" = ").is_some_and(|(key, _)| key.trim_matches('"').chars().all(|c| is_name(c)))
+        };
         let line = |line: &str| match line.strip_prefix("# ") {
             Some(rest) if is_key(rest) || rest.starts_with("[[") || rest.starts_with("[resources.") => rest.to_owned(),
             _ => line.to_owned(),
@@ -226,13 +240,33 @@ mod tests {
         for section in kit::config::known_keys::<File>(&[]).unwrap() {
             let Some(keys) = kit::config::known_keys::<File>(&[section.as_str()]) else { continue };
             for key in keys {
-                assert!(table.get(&section).is_some_and(|t| t.get(&key).is_some()), "the example lacks [{section}] {key}");
+                assert!(
+                    table.get(&section).is_some_and(|t| t.get(&key).is_some()),
+                    "the example lacks [{section}] {key}"
+                );
             }
         }
         let issuer = &table["issuers"].as_array().unwrap()[0];
         for key in kit::config::known_keys::<identity::config::IssuerFile>(&[]).unwrap() {
             assert!(issuer.get(&key).is_some(), "the example lacks [[issuers]] {key}");
         }
+    }
+
+    #[test]
+    fn every_config_file_that_is_handed_out_is_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config");
+        let mut read = 0;
+        for folder in [folder.clone(), folder.join("kafka")] {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    kit::config::load_from::<File>(Some(&path), PREFIX, [], &[])
+                        .unwrap_or_else(|problems| panic!("{problems}"));
+                    read += 1;
+                }
+            }
+        }
+        assert!(read >= 6, "{read} files");
     }
 
     #[test]
@@ -245,7 +279,8 @@ mod tests {
 
     #[test]
     fn problems_of_all_sections_are_told_at_once() {
-        let text = "[node]\nname = 'a b'\n[log]\nbatch_bytes = 0\n[api]\nlisten = 'here'\n[logging]\nfilter = 'proxy=loud'\n";
+        let text =
+            "[node]\nname = 'a b'\n[log]\nbatch_bytes = 0\n[api]\nlisten = 'here'\n[logging]\nfilter = 'proxy=loud'\n";
         let told = parse(text).check("c.toml").unwrap_err().to_string();
         for part in ["c.toml: node.name", "c.toml: log.batch_bytes", "c.toml: api.listen", "c.toml: logging.filter"] {
             assert!(told.contains(part), "{part} in {told}");

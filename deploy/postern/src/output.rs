@@ -57,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned() {
-        let rows = [vec!["a".to_owned(), "long cell".to_owned(), "x".to_owned()], vec!["bb".to_owned(), String::new(), String::new()]];
+        let rows = [
+            vec!["a".to_owned(), "long cell".to_owned(), "x".to_owned()],
+            vec!["bb".to_owned(), String::new(), String::new()],
+        ];
         assert_eq!(table(&["id", "name", ""], &rows), "id  name\na   long cell  x\nbb");
     }
 

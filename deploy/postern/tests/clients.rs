@@ -26,10 +26,8 @@ fn gate() -> Gate {
 }
 
 fn cache() -> std::path::PathBuf {
-    std::env::var_os("POSTERN_CACHE").map_or_else(
-        || std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/postern"),
-        Into::into,
-    )
+    std::env::var_os("POSTERN_CACHE")
+        .map_or_else(|| std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/postern"), Into::into)
 }
 
 #[test]
@@ -78,7 +76,8 @@ fn psql_cancels_with_control_c() {
     let child = command.spawn().unwrap();
     let postgres = &gate._processes.1;
     eventually("the statement runs", Duration::from_secs(20), || {
-        let running = postgres.sql("select count(*) from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'");
+        let running = postgres
+            .sql("select count(*) from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'");
         (running == "1").then_some(())
     });
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
@@ -106,9 +105,14 @@ fn node_postgres_works() {
 }
 
 fn run(gate: &Gate, mut command: Command) {
-    let output = command.envs(gate.postern.environment(&gate.token)).output().expect("deploy/test installs the clients");
+    let output =
+        command.envs(gate.postern.environment(&gate.token)).output().expect("deploy/test installs the clients");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("all passed"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && text.contains("all passed"),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -116,7 +120,11 @@ fn pgbench_works_in_all_three_protocol_modes() {
     let gate = gate();
     let environment = gate.postern.environment(&gate.token);
     let pgbench = |arguments: &[&str]| {
-        let output = Command::new("/usr/lib/postgresql/15/bin/pgbench").envs(environment.clone()).args(arguments).output().unwrap();
+        let output = Command::new("/usr/lib/postgresql/15/bin/pgbench")
+            .envs(environment.clone())
+            .args(arguments)
+            .output()
+            .unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{arguments:?}: {text}");
         text
@@ -158,7 +166,10 @@ fn tokio_postgres_works() {
         );
         let (client, connection) = tokio_postgres::connect(&settings, tokio_postgres::NoTls).await.unwrap();
         let connection = tokio::spawn(connection);
-        let row = client.query_one("select id, name, card_number, balance::float8 from customers where id = $1", &[&3]).await.unwrap();
+        let row = client
+            .query_one("select id, name, card_number, balance::float8 from customers where id = $1", &[&3])
+            .await
+            .unwrap();
         assert_eq!(row.get::<_, i32>(0), 3);
         assert!(row.get::<_, &str>(2).contains('*'));
         let statement = client.prepare("select $1::int8 + 1").await.unwrap();

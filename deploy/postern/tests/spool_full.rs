@@ -21,7 +21,10 @@ fn a_full_spool_refuses_and_forwards_nothing_unrecorded() {
     let mut written = 0;
     let refused = eventually("the spool is full", Duration::from_secs(120), || {
         let note = "x".repeat(100_000);
-        let output = postern.psql(&token, &["-Atq", "-v", "ON_ERROR_STOP=1", "-c", &format!("insert into ledger values ({written}, 0, '{note}')")]);
+        let output = postern.psql(
+            &token,
+            &["-Atq", "-v", "ON_ERROR_STOP=1", "-c", &format!("insert into ledger values ({written}, 0, '{note}')")],
+        );
         if output.status.success() {
             written += 1;
             return None;

@@ -33,7 +33,7 @@ fn tokens_of_a_real_provider_open_sessions_and_bad_ones_are_refused() {
     let postgres = Postgres::start(folder.path());
     let issuer = Issuer::start(folder.path());
     let more = format!(
-        "[[issuers]]\nissuer = \"{url}\"\naudiences = [\"pg-gateway\"]\nalgorithms = [\"RS256\", \"ES256\"]\n",
+        "[[issuers]]\nissuer = \"{url}\"\naudiences = [\"postern\"]\nalgorithms = [\"RS256\", \"ES256\"]\n",
         url = issuer.url()
     );
     let postern = Postern::configure(folder.path(), "gate", &postgres, &more);

@@ -159,9 +159,14 @@ mod tests {
     #[test]
     fn well_formed_messages_are_read() {
         assert_eq!(parse(b'Q', b"select 1\0"), Ok(Message::Query(b"select 1")));
-        assert_eq!(parse(b'P', b"s\0select $1\0\0\x01\0\0\0\x17"), Ok(Message::Parse { name: "s", text: b"select $1" }));
+        assert_eq!(
+            parse(b'P', b"s\0select $1\0\0\x01\0\0\0\x17"),
+            Ok(Message::Parse { name: "s", text: b"select $1" })
+        );
         let bind = b"p\0s\0\0\x01\0\x01\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\x01\0\x01";
-        let Ok(Message::Bind { portal: "p", statement: "s", parameters, formats }) = parse(b'B', bind) else { panic!() };
+        let Ok(Message::Bind { portal: "p", statement: "s", parameters, formats }) = parse(b'B', bind) else {
+            panic!()
+        };
         assert_eq!(parameters, &bind[4..]);
         assert_eq!(formats.codes(), [1]);
         assert_eq!(parse(b'E', b"\0\0\0\0\x05"), Ok(Message::Execute { portal: "", limit: 5 }));
@@ -172,19 +177,19 @@ mod tests {
     #[test]
     fn hostile_bodies_are_refused() {
         let table: &[(u8, &[u8])] = &[
-            (b'Q', b"select 1"),                                    // no end
-            (b'Q', b"select 1\0select 2\0"),                        // a second query behind the first
-            (b'P', b"s\0select 1\0\x7f\xff"),                       // more types than bytes
-            (b'P', b"s\0select 1\0\xff\xff"),                       // a negative count
-            (b'P', b"\xff\0select 1\0\0\0"),                        // a name that is not UTF-8
-            (b'B', b"\0\0\0\0\0\x01\0\0\0\x09x\0\0"),               // a value beyond the end
-            (b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0"),          // a length of -2
-            (b'B', b"\0\0\0\x01\0\x02\0\0\0\0"),                    // a format code of 2
-            (b'B', b"\0\0\0\0\0\0\0\0\0"),                          // a byte too many
-            (b'D', b"Xs\0"),                                        // neither statement nor portal
-            (b'E', b"\0\0\0\0"),                                    // a limit cut short
-            (b'S', b"\0"),                                          // a body where none may be
-            (b'p', b"password\0"),                                  // only in the startup phase
+            (b'Q', b"select 1"),                           // no end
+            (b'Q', b"select 1\0select 2\0"),               // a second query behind the first
+            (b'P', b"s\0select 1\0\x7f\xff"),              // more types than bytes
+            (b'P', b"s\0select 1\0\xff\xff"),              // a negative count
+            (b'P', b"\xff\0select 1\0\0\0"),               // a name that is not UTF-8
+            (b'B', b"\0\0\0\0\0\x01\0\0\0\x09x\0\0"),      // a value beyond the end
+            (b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0"), // a length of -2
+            (b'B', b"\0\0\0\x01\0\x02\0\0\0\0"),           // a format code of 2
+            (b'B', b"\0\0\0\0\0\0\0\0\0"),                 // a byte too many
+            (b'D', b"Xs\0"),                               // neither statement nor portal
+            (b'E', b"\0\0\0\0"),                           // a limit cut short
+            (b'S', b"\0"),                                 // a body where none may be
+            (b'p', b"password\0"),                         // only in the startup phase
             (b'\0', b""),
         ];
         for (kind, body) in table {

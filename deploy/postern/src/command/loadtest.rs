@@ -62,7 +62,8 @@ pub fn run(global: &Global, verb: &Loadtest) -> Result<(), Failure> {
 /// TLS that trusts the certificates of one file.
 fn trusting(path: &Path) -> Result<Arc<ClientConfig>, Failure> {
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
         roots.add(certificate).with_context(|| format!("trusting {}", path.display()))?;

@@ -19,7 +19,13 @@ pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
     match verb {
         Session::Ls { identity, resource, open, limit } => {
             let open = open.then_some(true);
-            let filter = Filter { identity: identity.clone(), resource: resource.clone(), open, limit: *limit, ..Filter::default() };
+            let filter = Filter {
+                identity: identity.clone(),
+                resource: resource.clone(),
+                open,
+                limit: *limit,
+                ..Filter::default()
+            };
             list(global, &reader, filter)
         }
         Session::Show { session } => show(global, &reader, *session),
@@ -101,7 +107,9 @@ fn export(reader: &Reader, session: SessionId, format: Format, to: Option<&Path>
     let file = std::fs::File::create(&unfinished).with_context(|| format!("creating {}", unfinished.display()))?;
     let mut file = io::BufWriter::new(file);
     export::export(&events, format, &mut file)?;
-    file.flush().and_then(|()| file.get_ref().sync_all()).with_context(|| format!("writing {}", unfinished.display()))?;
+    file.flush()
+        .and_then(|()| file.get_ref().sync_all())
+        .with_context(|| format!("writing {}", unfinished.display()))?;
     Ok(std::fs::rename(&unfinished, path).with_context(|| format!("naming {}", path.display()))?)
 }
 

@@ -25,12 +25,17 @@ impl Jobs {
     }
 
     /// Starts an asynchronous job. It is told to end by the shutdown that it gets.
-    pub fn spawn<F>(&mut self, name: &'static str, job: impl FnOnce(Shutdown) -> F + Send + 'static) -> Result<(), Failure>
+    pub fn spawn<F>(
+        &mut self,
+        name: &'static str,
+        job: impl FnOnce(Shutdown) -> F + Send + 'static,
+    ) -> Result<(), Failure>
     where
         F: Future<Output = Outcome>,
     {
         self.spawn_blocking(name, move |shutdown| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("making a runtime")?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().context("making a runtime")?;
             runtime.block_on(job(shutdown))
         })
     }
@@ -47,7 +52,9 @@ impl Jobs {
             match &outcome {
                 Ok(()) if shutdown.is_triggered() => tracing::debug!(job = name, "job ended"),
                 Ok(()) => tracing::error!(job = name, "job ended by itself, ending the others"),
-                Err(error) => tracing::error!(job = name, error = format!("{error:#}"), "job failed, ending the others"),
+                Err(error) => {
+                    tracing::error!(job = name, error = format!("{error:#}"), "job failed, ending the others")
+                }
             }
             shutdown.trigger();
             outcome

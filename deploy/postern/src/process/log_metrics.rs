@@ -23,10 +23,18 @@ impl Collector for LogMetrics {
         let stats = self.0.stats();
         let gauges = [
             ("log_held_bytes", "bytes in the spool; near its limit, look at what is behind", stats.held_bytes),
-            ("log_limit_bytes", "bytes that the spool may hold; beyond it new statements are refused", stats.limit_bytes),
+            (
+                "log_limit_bytes",
+                "bytes that the spool may hold; beyond it new statements are refused",
+                stats.limit_bytes,
+            ),
             ("log_unsynced_bytes", "bytes not on disk yet; growing means a slow disk", stats.unsynced_bytes),
             ("log_open_sessions", "sessions that have not ended", stats.open_sessions),
-            ("log_failed", "1 when the log refuses everything after a disk error: replace the disk, restart", u64::from(stats.failed.is_some())),
+            (
+                "log_failed",
+                "1 when the log refuses everything after a disk error: replace the disk, restart",
+                u64::from(stats.failed.is_some()),
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);

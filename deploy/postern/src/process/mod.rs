@@ -22,7 +22,7 @@ use kit::metrics::{Endpoint, Health, Registry};
 use kit::{Shutdown, logging};
 
 /// What every process has before its own work begins.
-struct Started {
+pub(crate) struct Started {
     config: Config,
     registry: Registry,
     jobs: Jobs,

@@ -18,9 +18,9 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 /// Starts it as one job of a process.
 pub fn spawn(started: &mut Started, subscription: Subscription) -> Result<(), Failure> {
     let (config, telemetry) = (started.config.archive.clone(), Telemetry::register(&started.registry));
-    started.jobs.spawn(NAME, |shutdown| async move {
-        Ok(recorder::run_with(config, subscription, telemetry, shutdown).await?)
-    })
+    started
+        .jobs
+        .spawn(NAME, |shutdown| async move { Ok(recorder::run_with(config, subscription, telemetry, shutdown).await?) })
 }
 
 /// Its name on the bus.

@@ -30,7 +30,7 @@ pub fn spawn(started: &mut Started, verifier: Verifier, log: Log) -> Result<(), 
     let searcher = Searcher::open(&started.config.index.directory);
     let (config, telemetry) = (started.config.api.clone(), Telemetry::new(&started.registry));
     let parts = replay::parts(reader, searcher, verifier, log);
-    started.jobs.spawn("replay", |shutdown| async move {
-        Ok(replay::run_with(config, parts, telemetry, shutdown).await?)
-    })
+    started
+        .jobs
+        .spawn("replay", |shutdown| async move { Ok(replay::run_with(config, parts, telemetry, shutdown).await?) })
 }

@@ -23,7 +23,8 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 
     let front = started.jobs.shutdown().clone();
     let behind = Shutdown::new();
-    let subscriptions = (bus::beside(&started.config, &log, recorder::NAME)?, bus::beside(&started.config, &log, indexer::NAME)?);
+    let subscriptions =
+        (bus::beside(&started.config, &log, recorder::NAME)?, bus::beside(&started.config, &log, indexer::NAME)?);
     let front_jobs = std::mem::replace(&mut started.jobs, Jobs::new(behind.clone()));
     recorder::spawn(&mut started, subscriptions.0)?;
     indexer::spawn(&mut started, subscriptions.1)?;
@@ -34,7 +35,9 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     std::thread::Builder::new().name("watch".to_owned()).spawn(move || watch(&watched, &told))?;
 
     let (registry, gate, gate_log) = (started.registry.clone(), started.config.proxy, log.clone());
-    started.jobs.spawn_blocking("gate", move |shutdown| Ok(proxy::run(gate, verifier, gate_log, &registry, &shutdown)?))?;
+    started
+        .jobs
+        .spawn_blocking("gate", move |shutdown| Ok(proxy::run(gate, verifier, gate_log, &registry, &shutdown)?))?;
     let outcome = started.jobs.join();
     close(log.clone())?;
     catch_up(&log, &behind);
@@ -52,7 +55,11 @@ fn announce(started: &super::Started) -> Result<(), Failure> {
     output::line(&format!("gate      {}", config.proxy.listen))?;
     output::line(&format!("console   http://{}/", config.api.listen))?;
     output::line(&format!("metrics   http://{}/metrics", config.metrics))?;
-    output::line(&format!("bus       {bus}; log {}; archive {}", config.log.directory.display(), config.archive.directory.display()))?;
+    output::line(&format!(
+        "bus       {bus}; log {}; archive {}",
+        config.log.directory.display(),
+        config.archive.directory.display()
+    ))?;
     started.warn()
 }
 
@@ -74,7 +81,8 @@ pub fn close(log: Log) -> Result<(), Failure> {
 /// Waits until the consumers have committed all, or a while.
 fn catch_up(log: &Log, behind: &Shutdown) {
     let until = Instant::now() + CATCH_UP;
-    while Instant::now() < until && !behind.is_triggered() && log.stats().behind.iter().any(|(_, batches)| *batches > 0) {
+    while Instant::now() < until && !behind.is_triggered() && log.stats().behind.iter().any(|(_, batches)| *batches > 0)
+    {
         std::thread::sleep(POLL);
     }
 }

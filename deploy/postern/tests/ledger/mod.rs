@@ -41,7 +41,21 @@ impl Run {
         let protocol = if number.is_multiple_of(2) { "simple" } else { "extended" };
         let child = Command::new("/usr/lib/postgresql/15/bin/pgbench")
             .envs(postern.environment(token))
-            .args(["-n", "-M", protocol, "-c", "4", "-j", "2", "-T", &seconds.to_string(), "-D", "i=0", "-D", &format!("run={number}")])
+            .args([
+                "-n",
+                "-M",
+                protocol,
+                "-c",
+                "4",
+                "-j",
+                "2",
+                "-T",
+                &seconds.to_string(),
+                "-D",
+                "i=0",
+                "-D",
+                &format!("run={number}"),
+            ])
             .args(["-l", "--log-prefix"])
             .arg(&prefix)
             .arg("-f")
@@ -71,7 +85,10 @@ impl Run {
             }
         }
         let base = self.number * PER_RUN;
-        clients.into_iter().map(|(client, count)| (1..=count).map(|i| base + client * PER_CLIENT + i).collect()).collect()
+        clients
+            .into_iter()
+            .map(|(client, count)| (1..=count).map(|i| base + client * PER_CLIENT + i).collect())
+            .collect()
     }
 }
 
@@ -148,7 +165,10 @@ pub fn check(acknowledged: &[Acknowledged], archived: &Archived) {
     for client in acknowledged {
         let mut last: Option<(&str, u64)> = None;
         for id in client {
-            let found = archived.statements.get(id).unwrap_or_else(|| panic!("acknowledged statement {id} is not in the archive"));
+            let found = archived
+                .statements
+                .get(id)
+                .unwrap_or_else(|| panic!("acknowledged statement {id} is not in the archive"));
             assert_eq!(found.len(), 1, "statement {id} stands {} times in the archive", found.len());
             let (session, number, outcome) = &found[0];
             assert_eq!(outcome.as_deref(), Some("succeeded"), "statement {id}");
@@ -174,5 +194,7 @@ pub fn hits(log: &Path) -> BTreeMap<String, u32> {
 
 /// Waits for a process that kills itself at a fault point.
 pub fn wait_for_death(process: &mut Process) {
-    super::support::eventually("the fault point", std::time::Duration::from_secs(60), || process.has_ended().then_some(()));
+    super::support::eventually("the fault point", std::time::Duration::from_secs(60), || {
+        process.has_ended().then_some(())
+    });
 }

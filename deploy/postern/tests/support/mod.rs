@@ -345,7 +345,7 @@ masking = [
 
     /// Every event of the archive, as JSON, in the order of `postern events tail`.
     pub fn events(&self) -> Vec<serde_json::Value> {
-        let text = self.run(&["events", "tail", "-o", "json"]);
+        let text = self.run(&["events", "tail", "--from-start", "--no-follow", "-o", "json"]);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

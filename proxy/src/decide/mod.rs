@@ -5,6 +5,10 @@
 //! made under; a prepared statement is decided again whenever one of them changed. A [`Permit`] comes only from here,
 //! and only with a permit do bytes reach the database (AUD-1).
 
+mod refused;
+
+pub use refused::Refused;
+
 use crate::{
     names::Window,
     paths::{MAX_POSSIBLE, Path},
@@ -18,7 +22,7 @@ use judge::{
     sql::{self, Effect, Facts},
 };
 use schemas::event::{Body, Event, Payload, Protocol, Statement, Verdict, VerdictKind};
-use schemas::{Identity, SessionId, StatementId};
+use schemas::{Identity, SessionId};
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 /// Largest text that a Statement event repeats: the largest that is parsed.
@@ -44,90 +48,6 @@ impl Permit {
     /// Whether the record must be durable before the bytes go.
     pub(crate) fn durable_first(self) -> bool {
         self.durable_first
-    }
-}
-
-/// Why a statement or message is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// It names what the snapshot of the catalog does not know: refresh it and decide again.
-    CatalogTooOld,
-    /// A rule, the grammar or a limit refuses it.
-    Because {
-        /// For the client.
-        sqlstate: &'static str,
-        /// For the client, the Verdict and the log.
-        reason: String,
-        /// What to do.
-        hint: String,
-        /// The rule.
-        policy: String,
-    },
-}
-
-impl Refused {
-    fn because(sqlstate: &'static str, policy: &str, reason: impl Into<String>, hint: &str) -> Self {
-        Self::Because { sqlstate, reason: reason.into(), hint: hint.to_owned(), policy: policy.to_owned() }
-    }
-
-    /// The refusal that a decision is, if it is one.
-    pub fn of(decision: &Decision) -> Option<Self> {
-        let judgement = &decision.judgement;
-        // a hold without anybody who could answer is a denial
-        matches!(judgement.verdict, VerdictKind::Deny | VerdictKind::Hold).then(|| Self::Because {
-            sqlstate: "42501",
-            reason: judgement.reason.clone(),
-            hint: judgement.hint.clone(),
-            policy: judgement.policies.first().cloned().unwrap_or_default(),
-        })
-    }
-
-    /// A limit was reached.
-    pub fn limit(text: &str) -> Self {
-        Self::because("53400", "builtin:limit", text, "close what is no longer needed")
-    }
-
-    /// A FunctionCall message.
-    pub fn function_call() -> Self {
-        let hint = "call the function in a SELECT statement";
-        Self::because("42501", "builtin:function-call", "the function call message of the protocol is not allowed", hint)
-    }
-
-    /// A name that the gate cannot resolve.
-    pub fn unknown_name(kind: &str, name: &str, what: &str) -> Self {
-        let state = if kind == "portal" { "34000" } else { "26000" };
-        Self::because(state, "builtin:unknown-name", format!("{kind} {name:?} {what}"), "prepare or open it first")
-    }
-
-    fn of_sql(error: &sql::Error) -> Self {
-        let hint = "correct the statement; what PostgreSQL's own grammar does not accept is not forwarded";
-        Self::because(error.sqlstate(), "builtin:grammar", error.to_string(), hint)
-    }
-
-    /// Why, in words.
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::CatalogTooOld => "the catalog changed",
-            Self::Because { reason, .. } => reason,
-        }
-    }
-
-    /// The fields of the ErrorResponse that the client is sent.
-    pub fn report(&self, statement: Option<StatementId>) -> Vec<(u8, String)> {
-        let Self::Because { sqlstate, reason, hint, policy } = self else { return Vec::new() };
-        let text = if *sqlstate == "42501" { format!("postern denied this statement: {reason}") } else { reason.clone() };
-        let mut fields = vec![
-            (b'S', "ERROR".to_owned()),
-            (b'V', "ERROR".to_owned()),
-            (b'C', (*sqlstate).to_owned()),
-            (b'M', text),
-        ];
-        let statement = statement.map(|id| format!(", statement {id}")).unwrap_or_default();
-        fields.push((b'D', format!("Decided by policy {policy}{statement}.")));
-        if !hint.is_empty() {
-            fields.push((b'H', hint.clone()));
-        }
-        fields
     }
 }
 
@@ -257,7 +177,13 @@ impl Decider {
     ///
     /// # Errors
     /// [`Refused`] where it is not understood or the catalog must be refreshed first.
-    pub fn simple(&mut self, text: &[u8], paths: &[Path], names: &Names, window: Window) -> Result<Vec<Simple>, Refused> {
+    pub fn simple(
+        &mut self,
+        text: &[u8],
+        paths: &[Path],
+        names: &Names,
+        window: Window,
+    ) -> Result<Vec<Simple>, Refused> {
         let hint = "send UTF-8 text without NUL bytes";
         let Ok(text) = std::str::from_utf8(text) else {
             return Err(Refused::because("22021", "builtin:grammar", "the statement is not UTF-8", hint));
@@ -399,7 +325,12 @@ impl Decider {
     fn read(&self, view: &Arc<View>, text: &str, paths: &[Path]) -> Result<Vec<Arc<Vec<Facts>>>, Refused> {
         if paths.is_empty() || paths.len() > MAX_POSSIBLE {
             let text = "the search path cannot be known while so many changes of it are under way";
-            return Err(Refused::because("53400", "builtin:limit", text, "wait for the answers to SET before going on"));
+            return Err(Refused::because(
+                "53400",
+                "builtin:limit",
+                text,
+                "wait for the answers to SET before going on",
+            ));
         }
         let mut readings = Vec::with_capacity(paths.len());
         for path in paths {
@@ -465,7 +396,8 @@ impl Decider {
     fn decide_under(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Rc<Decision> {
         let judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.identity)));
         let verdict = view.verdict(&judgement, &facts);
-        let event = Event { session: SessionId::from_bytes([0; 16]), sequence: 0, time: 0, body: Body::Verdict(verdict) };
+        let event =
+            Event { session: SessionId::from_bytes([0; 16]), sequence: 0, time: 0, body: Body::Verdict(verdict) };
         let runs_another = effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));
         let read_only = facts.iter().skip(usize::from(runs_another && facts.len() > 1)).all(|f| f.read_only);
         Rc::new(Decision {
@@ -500,10 +432,11 @@ fn inner_statements(all: &[Facts]) -> impl Iterator<Item = Arc<Facts>> {
 fn names_unknown(facts: &Facts) -> bool {
     use sql::Action;
     let unknown = facts.relations.iter().any(|r| r.id.is_none() && !r.actions.contains(&Action::Create));
-    unknown || facts.effects.iter().any(|effect| match effect {
-        Effect::Prepare { inner, .. } | Effect::Declare { inner, .. } => names_unknown(inner),
-        _ => false,
-    })
+    unknown
+        || facts.effects.iter().any(|effect| match effect {
+            Effect::Prepare { inner, .. } | Effect::Declare { inner, .. } => names_unknown(inner),
+            _ => false,
+        })
 }
 
 fn reads_from_client(facts: &Facts) -> bool {
