@@ -99,7 +99,8 @@ fn opened(session: u64) -> Body {
 }
 
 fn statement(session: u64, number: u64) -> [Body; 3] {
-    let columns = ["public.customers.card_number", "public.customers.email", "hr.salaries.amount", "public.payments.id"];
+    let columns =
+        ["public.customers.card_number", "public.customers.email", "hr.salaries.amount", "public.payments.id"];
     let pick = usize::try_from((session + number) % 4).unwrap_or_default();
     let column = columns.get(pick).copied().unwrap_or("public.t.c");
     let (relation, name) = column.rsplit_once('.').unwrap_or(("public.t", "c"));

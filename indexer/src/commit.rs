@@ -224,7 +224,9 @@ impl Committer {
 
     pub(crate) fn write(&mut self) -> Result<(), Error> {
         for change in self.joiner.take() {
-            if change.replaces && let Some(term) = self.fields.id_term(&change.hit.id) {
+            if change.replaces
+                && let Some(term) = self.fields.id_term(&change.hit.id)
+            {
                 self.writer.delete_term(term);
             }
             let document = self.fields.document(&change.hit, &change.words).map_err(Error::Document)?;
@@ -305,7 +307,9 @@ fn open_existing(directory: &Path, fields: &Fields) -> Result<Option<(Index, Pay
         return Err("its fields are those of another version".to_owned());
     }
     let payload = match index.load_metas().map_err(text)?.payload {
-        Some(payload) => serde_json::from_str(&payload).map_err(|error| format!("its offsets cannot be read: {error}"))?,
+        Some(payload) => {
+            serde_json::from_str(&payload).map_err(|error| format!("its offsets cannot be read: {error}"))?
+        }
         None => Payload::default(),
     };
     if payload.version != VERSION {
@@ -351,7 +355,8 @@ fn restore(index: &Index, fields: &Fields) -> Result<Joiner, Error> {
         let query = TermQuery::new(Term::from_field_text(state, "open"), IndexRecordOption::Basic);
         for address in searcher.search(&query, &DocSetCollector).map_err(Error::Restore)? {
             let document: TantivyDocument = searcher.doc(address).map_err(Error::Restore)?;
-            let damaged = || Error::Restore(tantivy::TantivyError::InternalError("an open document is no hit".to_owned()));
+            let damaged =
+                || Error::Restore(tantivy::TantivyError::InternalError("an open document is no hit".to_owned()));
             open.push((fields.hit(&document).ok_or_else(damaged)?, fields.words(&document)));
         }
     }

@@ -14,8 +14,10 @@
 use crate::literals;
 use crate::schema::plain_words;
 use crate::search::{Document, Hit, Review};
-use schemas::event::{Body, Completed, Event, Outcome, PayloadCodec, Protocol, SessionClosed, SessionOpened, Statement, Verdict};
 use schemas::event::{Access, CloseReason, Gap, SessionRefused};
+use schemas::event::{
+    Body, Completed, Event, Outcome, PayloadCodec, Protocol, SessionClosed, SessionOpened, Statement, Verdict,
+};
 use schemas::{SessionId, StatementId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -190,7 +192,8 @@ impl Joiner {
             session.statements.pop_first();
             tracing::warn!(session = %id, limit = MAX_OPEN_STATEMENTS, "too many open statements, the oldest is let go");
         }
-        let entry = session.statements.entry(number).or_insert_with(|| statement_entry(&session.entry.hit, number, time));
+        let entry =
+            session.statements.entry(number).or_insert_with(|| statement_entry(&session.entry.hit, number, time));
         change(entry);
         self.dirty.insert((id, Some(number)));
     }

@@ -303,7 +303,10 @@ impl Lexer<'_> {
         loop {
             let run = self.take_while(|c| goes_on(c) || c == '.');
             let exponent = run.ends_with(['e', 'E']);
-            if !exponent || !self.second().is_some_and(|c| c.is_ascii_digit()) || !matches!(self.peek(), Some('+' | '-')) {
+            if !exponent
+                || !self.second().is_some_and(|c| c.is_ascii_digit())
+                || !matches!(self.peek(), Some('+' | '-'))
+            {
                 return Token::Constant;
             }
             self.take();

@@ -32,7 +32,11 @@ impl Metrics {
         r("indexer_events", "events taken in", &new.events);
         r("indexer_commits", "commits of the index", &new.commits);
         r("indexer_failures", "failures of the bus or the index, each retried; look at the log", &new.failures);
-        registry.register("indexer_commit_seconds", "time of a commit; over 1 s statements are found late", new.commit_seconds.clone());
+        registry.register(
+            "indexer_commit_seconds",
+            "time of a commit; over 1 s statements are found late",
+            new.commit_seconds.clone(),
+        );
         registry.register("indexer_open_sessions", "sessions whose end was not seen", new.open_sessions.clone());
         new
     }

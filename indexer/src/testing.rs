@@ -4,7 +4,9 @@ use bytes::Bytes;
 use event_log::{Consume, Delivery, Error, Offset, Partition, Step};
 use kit::Shutdown;
 use schemas::batch::{Place, seal};
-use schemas::event::{Body, Column, Completed, Identity, IdentityKind, Outcome, Payload, Protocol, Relation, SessionOpened};
+use schemas::event::{
+    Body, Column, Completed, Identity, IdentityKind, Outcome, Payload, Protocol, Relation, SessionOpened,
+};
 use schemas::event::{CloseReason, SessionClosed, Statement, Usage, Verdict, VerdictKind};
 use schemas::{Event, SessionId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -79,14 +81,21 @@ impl Script {
             masked: *masked,
             label: masked.then(|| "pan".into()),
         };
-        let relations: BTreeSet<_> = columns.iter().map(|(name, usage, _)| {
-            let actions = vec![if *usage == Usage::Written { "update".to_owned() } else { "select".to_owned() }];
-            Relation { name: name.rsplit_once('.').unwrap().0.into(), actions, indirect: false }
-        }).collect();
+        let relations: BTreeSet<_> = columns
+            .iter()
+            .map(|(name, usage, _)| {
+                let actions = vec![if *usage == Usage::Written { "update".to_owned() } else { "select".to_owned() }];
+                Relation { name: name.rsplit_once('.').unwrap().0.into(), actions, indirect: false }
+            })
+            .collect();
         self.push(Body::Verdict(Verdict {
             number,
             verdict,
-            reason: if verdict == VerdictKind::Deny { "table hr.salaries is closed to agents".into() } else { String::new() },
+            reason: if verdict == VerdictKind::Deny {
+                "table hr.salaries is closed to agents".into()
+            } else {
+                String::new()
+            },
             policies: vec!["builtin:masking".into()],
             policy_version: "0011223344556677".into(),
             kind: "SELECT".into(),
@@ -115,7 +124,11 @@ impl Script {
 
     pub(crate) fn reads(&mut self, number: u64, column: &str, masked: bool) {
         self.statement(number, &format!("select {} from t where id = {number}", column.rsplit('.').next().unwrap()));
-        self.verdict(number, if masked { VerdictKind::Mask } else { VerdictKind::Allow }, &[(column, Usage::Projected, masked)]);
+        self.verdict(
+            number,
+            if masked { VerdictKind::Mask } else { VerdictKind::Allow },
+            &[(column, Usage::Projected, masked)],
+        );
         self.completed(number, Outcome::Succeeded, number);
     }
 
@@ -156,7 +169,8 @@ pub(crate) fn traffic(size: usize) -> Vec<Vec<Bytes>> {
         .map(|shard| {
             let mut scripts = Vec::new();
             for n in 0..6_u8 {
-                let mut script = Script::new(shard * 100 + n + 1, ["billing-bot", "report-bot", "ci"][usize::from(n % 3)]);
+                let mut script =
+                    Script::new(shard * 100 + n + 1, ["billing-bot", "report-bot", "ci"][usize::from(n % 3)]);
                 script.reads(1, "public.customers.card_number", true);
                 script.reads(2, "public.customers.email", false);
                 script.statement(3, "select amount from hr.salaries where name = 'Ada'");
@@ -199,7 +213,16 @@ impl Bus {
     pub(crate) fn new(logs: Vec<Vec<Bytes>>, shutdown: Shutdown) -> Self {
         let all = (0..u32::try_from(logs.len()).unwrap()).collect();
         let script = VecDeque::from([Step::Assigned(all)]);
-        Self { logs, oldest: 0, places: BTreeMap::new(), told: BTreeMap::new(), script, shutdown, doubled: false, again: None }
+        Self {
+            logs,
+            oldest: 0,
+            places: BTreeMap::new(),
+            told: BTreeMap::new(),
+            script,
+            shutdown,
+            doubled: false,
+            again: None,
+        }
     }
 
     fn delivery(&mut self) -> Option<Delivery> {

@@ -11,6 +11,7 @@ use crate::{
     mask,
     statement::Portal,
 };
+use event_log::Priority;
 use schemas::event::{Body, Completed, Direction, Outcome};
 use std::rc::Rc;
 
@@ -68,10 +69,12 @@ impl Conversation {
         if !run.is_empty() {
             self.record.note_run(Direction::Server, run, self.frames_out)?;
         }
+        // what ends a statement may use the log's reserve, rows may not
+        let priority = if self.completed.is_empty() { Priority::Normal } else { Priority::Closing };
         for completed in std::mem::take(&mut self.completed) {
             self.record.note(Body::Completed(completed))?;
         }
-        self.commit_answer(out)
+        self.commit_answer(out, priority)
     }
 
     /// Whether a frame may pass without being held: rows and COPY data of a statement that hides nothing.
@@ -138,7 +141,9 @@ impl Conversation {
                 _ => return Err(End::desynchronized("a parameter description came unasked")),
             },
             b'G' => {
-                if self.copy_in != CopyIn::Asked {
+                // the client is read no further while a COPY is awaited: what comes now belongs to its newest message
+                let copies = self.flight.running().is_some_and(|running| running.copying_in);
+                if !copies || !self.flight.is_newest() {
                     return Err(End::desynchronized("the server asks for COPY data that no statement announced"));
                 }
                 let extended = matches!(self.flight.front(), Some(Awaited::Execute(_)));
@@ -221,7 +226,7 @@ impl Conversation {
             _ => return Err(End::desynchronized("a statement completed that was not under way")),
         };
         if running.copying_in {
-            self.copy_in = CopyIn::None;
+            self.copy_ended();
             running.rows = rows;
         }
         if running.rows == 0 {
@@ -334,10 +339,15 @@ impl Conversation {
             }
             None => {}
         }
-        if self.copy_in != CopyIn::None {
+        self.copy_ended();
+        Ok(())
+    }
+
+    /// A statement ended. An earlier one's end says nothing of the COPY that the client asked for since.
+    fn copy_ended(&mut self) {
+        if !self.flight.copies_in() {
             self.copy_in = CopyIn::None;
         }
-        Ok(())
     }
 
     fn failed(&mut self, running: &Running, sqlstate: String) {

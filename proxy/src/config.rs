@@ -90,6 +90,13 @@ pub struct ResourceFile {
     /// What is hidden, and from whom. _Default:_ nothing.
     #[serde(default)]
     pub masking: Vec<policy::Masking>,
+    /// Relations that nobody may touch, as `schema.table`, or `schema.*` for a whole schema. _Default:_ none.
+    #[serde(default)]
+    pub closed: Vec<String>,
+    /// Functions of the database's own, as `schema.name`, that read nothing that is hidden or closed: others may not be
+    /// called where there is such. _Default:_ none.
+    #[serde(default)]
+    pub functions: Vec<String>,
 }
 
 fn default_host() -> String {
@@ -128,6 +135,8 @@ impl ResourceFile {
         let mut rules = Rules::default();
         rules.connect_groups = self.connect_groups;
         rules.masking = self.masking;
+        rules.closed = self.closed;
+        rules.functions = self.functions;
         problems.extend(rules.check());
         match self.masking_key_file.map(|path| (read_key(&path), path)) {
             Some((Some(key), _)) => rules = rules.with_key(&key),

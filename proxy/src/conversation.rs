@@ -4,7 +4,7 @@
 //! this. [`crate::exchange`] moves the bytes and waits where the record must be durable first.
 
 use crate::{
-    decide::{Decider, Decision, Refused, Simple},
+    decide::{Decider, Decision, Refused, Scope, Simple},
     flight::{Effects, Flight, Refusal, Running},
     frames::{Violation, backend::Transaction},
     names::{Ticket, Window},
@@ -199,8 +199,8 @@ impl Conversation {
 
     /// Hands what was noted of the server's messages to the log, and writes it: it survives a crash of the gate before
     /// the client sees a byte.
-    pub(crate) fn commit_answer(&mut self, out: &mut Outbox) -> Result<(), End> {
-        if let Some(receipt) = self.record.commit(Priority::Closing)? {
+    pub(crate) fn commit_answer(&mut self, out: &mut Outbox, priority: Priority) -> Result<(), End> {
+        if let Some(receipt) = self.record.commit(priority)? {
             event_log::fault::point("forward.completed");
             let written = self.record.log().written(receipt.position());
             written.map_err(|source| End::from(record::Error::Log(source)))?;
@@ -286,18 +286,18 @@ impl Conversation {
     }
 
     pub(crate) fn decide_simple(&mut self, text: &[u8]) -> Result<Vec<Simple>, Refused> {
-        let paths = self.paths.possible(self.window);
-        self.decider.simple(text, &paths, &self.names, self.window)
+        let scope = Scope { names: &self.names, paths: &self.paths, window: self.window };
+        self.decider.simple(text, scope)
     }
 
     pub(crate) fn decide_prepared(&mut self, prepared: &Rc<Prepared>) -> Result<Rc<Decision>, Refused> {
-        let paths = self.paths.possible(self.window);
-        self.decider.prepared(prepared, &paths, &self.names, self.window)
+        let scope = Scope { names: &self.names, paths: &self.paths, window: self.window };
+        self.decider.prepared(prepared, scope)
     }
 
     pub(crate) fn decide_candidates(&mut self, candidates: &[Rc<Prepared>]) -> Result<Rc<Decision>, Refused> {
-        let paths = self.paths.possible(self.window);
-        self.decider.candidates(candidates, &paths, &self.names, self.window)
+        let scope = Scope { names: &self.names, paths: &self.paths, window: self.window };
+        self.decider.candidates(candidates, scope)
     }
 
     pub(crate) fn decide_again(&mut self, portal: &Rc<Portal>) -> Result<Rc<Decision>, Refused> {
@@ -402,3 +402,6 @@ impl Conversation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,20 @@ impl Flight {
         self.queue.is_empty()
     }
 
+    /// The message that the server answers now is the newest one.
+    pub fn is_newest(&self) -> bool {
+        self.queue.len() == 1
+    }
+
+    /// The newest message has a COPY FROM STDIN that has not ended.
+    pub fn copies_in(&self) -> bool {
+        match self.queue.back() {
+            Some(Awaited::Execute(running)) => running.copying_in,
+            Some(Awaited::Simple(statements)) => statements.iter().any(|running| running.copying_in),
+            _ => false,
+        }
+    }
+
     /// The client must wait.
     pub fn is_full(&self) -> bool {
         self.queue.len() >= MAX_IN_FLIGHT

@@ -7,15 +7,16 @@
 
 use crate::{
     conversation::{Conversation, CopyIn, End, Outbox},
-    decide::{self, Decision, Permit, Refused},
+    decide::{Decision, Permit, Refused},
     flight::{Awaited, Running},
     frames::{
         self, Head, Reader, Violation, frontend,
         frontend::{Message, Target},
     },
+    record,
     statement::{Origin, Portal, Prepared},
 };
-use schemas::event::{Direction, Payload, Protocol};
+use schemas::event::{Direction, Protocol};
 use std::{cell::RefCell, rc::Rc, time::Instant};
 
 /// SQL that cannot be parsed: what the server is sent in the place of a refused statement, so that it fails there.
@@ -423,9 +424,8 @@ impl Conversation {
         portal: &str,
         parameters: Option<&[u8]>,
     ) -> Result<(), End> {
-        let mut event = prepared.event.borrow_mut();
-        decide::fill_statement(&mut event, number, portal, parameters.map(Payload::plain));
-        self.record.note_again(&mut event)?;
+        let template = prepared.event().map_err(record::Error::Encode)?;
+        self.record.note_statement(template, number, portal, parameters)?;
         self.note_verdict(number, decision)
     }
 }

@@ -86,23 +86,35 @@ pub enum Error {
     },
 }
 
-/// Runs the gate until shutdown: binds, then serves with one thread a worker and one for the catalogs.
+/// The gate's port, bound: connections wait in the kernel until [`run`] takes them.
+#[derive(Debug)]
+pub struct Listeners(Vec<std::net::TcpListener>);
+
+/// Binds the port, one listener for each worker, so that a process that says it is ready can be connected to.
+///
+/// # Errors
+/// [`Error::Listen`].
+pub fn listen(config: &Config) -> Result<Listeners, Error> {
+    let address = config.listen;
+    let bound = (0..config.workers.get()).map(|_| accept::bind(address)).collect::<io::Result<_>>();
+    bound.map(Listeners).map_err(|source| Error::Listen { address, source })
+}
+
+/// Runs the gate until shutdown, with one thread a worker and one for the catalogs.
 ///
 /// # Errors
 /// [`Error`]: the gate did not start, or a worker ended early.
 pub fn run(
     config: Config,
+    listeners: Listeners,
     verifier: Verifier,
     log: Log,
     registry: &Registry,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
     let address = config.listen;
-    let workers = config.workers.get();
-    let mut listeners = Vec::new();
-    for _ in 0..workers {
-        listeners.push(accept::bind(address).map_err(|source| Error::Listen { address, source })?);
-    }
+    let Listeners(listeners) = listeners;
+    let workers = listeners.len();
     let acceptor = tls::Acceptor::new(&config.tls, config.allow_plaintext).map_err(Error::Tls)?;
     let resources: BTreeMap<String, Arc<resource::Resource>> = config
         .resources

@@ -60,6 +60,11 @@ impl<T: Clone> Slot<T> {
         }
     }
 
+    /// No answer about it is under way.
+    pub fn is_settled(&self) -> bool {
+        self.proposed.is_empty()
+    }
+
     /// Nothing is known of the name any more.
     pub fn is_free(&self) -> bool {
         self.confirmed.is_none() && self.proposed.is_empty()

@@ -29,6 +29,7 @@ pub struct Paths {
     local: bool,
     tickets: Tickets,
     role: String,
+    version: u64,
 }
 
 impl Paths {
@@ -43,7 +44,13 @@ impl Paths {
             local: false,
             tickets: Tickets::default(),
             role: role.to_owned(),
+            version: 0,
         }
+    }
+
+    /// Changes whenever the path does; `None` while it is in doubt.
+    pub fn version(&self) -> Option<u64> {
+        (self.doubtful.is_empty() && self.now.is_settled()).then_some(self.version)
     }
 
     /// Every path under which the server may see what is sent now.
@@ -59,12 +66,14 @@ impl Paths {
 
     /// A statement that sets the path was sent; `None` stands for its default.
     pub fn propose(&mut self, value: Option<&str>, window: Window) -> Ticket {
+        self.version += 1;
         let path = value.map_or_else(|| self.initial.clone(), |text| parse(text, &self.role));
         self.now.propose(window, Some(path), &mut self.tickets)
     }
 
     /// The server did it, or not.
     pub fn settle(&mut self, ticket: Ticket, done: bool, local: bool) {
+        self.version += 1;
         if done {
             let current = self.now.candidates(Window::MAX).first().cloned();
             self.before = self.before.take().or(current);
@@ -77,6 +86,7 @@ impl Paths {
 
     /// PostgreSQL 18 and later report the path when it changes: no doubt is left.
     pub fn reported(&mut self, value: &str) {
+        self.version += 1;
         self.doubtful.clear();
         self.now = Slot::holding(parse(value, &self.role));
     }
@@ -97,6 +107,7 @@ impl Paths {
             return;
         }
         let Some(before) = self.before.take() else { return };
+        self.version += 1;
         if !committed {
             self.now = Slot::holding(before);
             self.doubtful.clear();

@@ -5,8 +5,12 @@
 //! bytes to the client when their own record is written and their statement's is durable (AUD-5).
 
 use event_log::{Log, Position, Priority};
+use schemas::codec::{
+    self,
+    template::{Run, Template},
+};
 use schemas::event::{Body, Direction, Event, FramesEventRef, FramesRef, SessionClosed};
-use schemas::{SessionId, Shard, codec};
+use schemas::{SessionId, Shard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The record cannot be made: nothing goes on (fail closed).
@@ -68,17 +72,35 @@ impl Record {
         (client, server)
     }
 
-    /// Notes an event that is used again for each run of a statement: its session, sequence and time are set here.
+    /// Notes one run of a prepared statement, whose Statement event was encoded before but for what changes.
     ///
     /// # Errors
     /// [`Error::Encode`]; the session ends.
-    pub fn note_again(&mut self, event: &mut Event) -> Result<(), Error> {
-        event.session = self.session;
-        event.sequence = self.sequence;
-        event.time = now();
-        codec::encode(event, &mut self.datums).map_err(Error::Encode)?;
+    pub fn note_statement(
+        &mut self,
+        template: &Template,
+        number: u64,
+        portal: &str,
+        parameters: Option<&[u8]>,
+    ) -> Result<(), Error> {
+        let run = self.run(number);
+        template.put_statement(&run, portal, parameters, &mut self.datums).map_err(Error::Encode)?;
         self.noted();
         Ok(())
+    }
+
+    /// Notes an event of one run of a statement that was encoded before but for what changes.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; the session ends.
+    pub fn note_template(&mut self, template: &Template, number: u64) -> Result<(), Error> {
+        template.put(&self.run(number), &mut self.datums).map_err(Error::Encode)?;
+        self.noted();
+        Ok(())
+    }
+
+    fn run(&self, number: u64) -> Run {
+        Run { session: self.session, sequence: self.sequence, time: now(), number }
     }
 
     /// Notes an event.
@@ -86,7 +108,10 @@ impl Record {
     /// # Errors
     /// [`Error::Encode`]; the session ends.
     pub fn note(&mut self, body: Body) -> Result<(), Error> {
-        self.note_again(&mut Event { session: self.session, sequence: 0, time: 0, body })
+        let event = Event { session: self.session, sequence: self.sequence, time: now(), body };
+        codec::encode(&event, &mut self.datums).map_err(Error::Encode)?;
+        self.noted();
+        Ok(())
     }
 
     /// Notes a run of protocol bytes, in pieces that fit an event.

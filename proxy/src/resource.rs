@@ -288,6 +288,20 @@ impl Resource {
     }
 }
 
+#[cfg(test)]
+impl Resource {
+    /// With a catalog of these rows, just read.
+    pub(crate) fn with_catalog(config: &ResourceConfig, rows: &[sql::catalog::Rows]) -> Self {
+        let resource = Self::new(config, 1 << 20, false);
+        let catalog = Catalog::build(1, rows).unwrap();
+        let bound = resource.rules.bind(&catalog);
+        let view = View { catalog, bound, epoch: 1, resource: resource.number, cache_bytes: 1 << 20, tripwire: false };
+        *resource.view.write().unwrap() = Some(Arc::new(view));
+        resource.read.store(resource.changes.load(Ordering::Acquire), Ordering::Release);
+        resource
+    }
+}
+
 fn gate_parameters() -> BTreeMap<String, String> {
     BTreeMap::from([("application_name".to_owned(), "postern catalog".to_owned())])
 }

@@ -5,12 +5,18 @@
 //! or the catalog changed since; a portal keeps its facts, because its plan is fixed when it is opened.
 
 use crate::{
-    decide::Decision,
+    decide::{Decided, Decision},
     names::{Slot, Ticket, Tickets, Window},
 };
 use judge::{mask::Plan, sql::Facts};
-use schemas::event::{Event, Protocol};
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use schemas::codec::{self, template::Template};
+use schemas::event::{Body, Payload, Protocol, Statement};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
 
 /// Prepared statements and portals that one session may have at once.
 const MAX_NAMES: usize = 10_000;
@@ -34,16 +40,36 @@ pub struct Prepared {
     /// Where it came from.
     pub origin: Origin,
     /// The last decision, for as long as what it was decided under stays the same.
-    pub decided: RefCell<Option<(u64, Rc<Decision>)>>,
-    /// The Statement event, used again for each run.
-    pub event: RefCell<Event>,
+    pub decided: RefCell<Option<Decided>>,
+    name: String,
+    event: OnceCell<Template>,
 }
 
 impl Prepared {
     /// A statement that the client names `name`.
     pub fn new(text: &str, origin: Origin, name: &str) -> Self {
-        let event = crate::decide::statement_event(text, Protocol::Extended, name);
-        Self { text: text.into(), origin, decided: RefCell::new(None), event: RefCell::new(event) }
+        let decided = RefCell::new(None);
+        Self { text: text.into(), origin, decided, name: name.to_owned(), event: OnceCell::new() }
+    }
+
+    /// The Statement event, encoded but for what changes from run to run.
+    ///
+    /// # Errors
+    /// [`codec::Error`].
+    pub fn event(&self) -> Result<&Template, codec::Error> {
+        if let Some(template) = self.event.get() {
+            return Ok(template);
+        }
+        let template = Template::new(Body::Statement(Statement {
+            number: 0,
+            protocol: Protocol::Extended,
+            index: 0,
+            text: Payload::plain(self.text.as_bytes()),
+            prepared: self.name.clone(),
+            portal: String::new(),
+            parameters: None,
+        }))?;
+        Ok(self.event.get_or_init(|| template))
     }
 }
 

@@ -8,6 +8,8 @@
 //! Encoding is infallible in practice (the types mirror the schemas, and a test holds them together), but its errors
 //! are reported all the same. Decoding reads bytes that may be hostile or damaged: every size has a cap.
 
+pub mod template;
+
 use crate::event::{Event, FramesEventRef};
 use crate::id::{SequenceNumber, SessionId};
 use apache_avro::{Schema, rabin::Rabin, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};

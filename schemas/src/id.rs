@@ -20,7 +20,7 @@ pub struct ParseError {
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
-    /// Wraps 16 bytes that an [`Ids`] source or a decoder supplied.
+    /// Wraps 16 bytes that a decoder or a test supplied.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -88,8 +88,10 @@ impl FromStr for StatementId {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let error =
-            || ParseError { text: text.to_owned(), expected: "a statement id (stm_, 32 hexadecimal digits, _, number)" };
+        let error = || ParseError {
+            text: text.to_owned(),
+            expected: "a statement id (stm_, 32 hexadecimal digits, _, number)",
+        };
         let (digits, number) = text.strip_prefix("stm_").and_then(|t| t.split_once('_')).ok_or_else(error)?;
         let session = format!("ses_{digits}").parse().map_err(|_| error())?;
         Ok(Self { session, number: number.parse().map_err(|_| error())? })

@@ -217,9 +217,8 @@ mod tests {
 
     /// The example with its commented keys switched on: `# key = value`, with one space.
     fn switched_on() -> String {
-        let is_key = |rest: &str| {
-            rest.split_once(" = ").is_some_and(|(key, _)| key.trim_matches('"').chars().all(|c| is_name(c)))
-        };
+        let is_key =
+            |rest: &str| rest.split_once(" = ").is_some_and(|(key, _)| key.trim_matches('"').chars().all(is_name));
         let line = |line: &str| match line.strip_prefix("# ") {
             Some(rest) if is_key(rest) || rest.starts_with("[[") || rest.starts_with("[resources.") => rest.to_owned(),
             _ => line.to_owned(),

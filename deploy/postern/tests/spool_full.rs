@@ -1,5 +1,8 @@
-//! A full spool refuses new statements with a clear error; none is forwarded unrecorded, and all that was is archived.
+//! AUD-1: a full spool refuses new statements with a clear error, and none is forwarded unrecorded.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
+mod ledger;
 mod support;
 
 use std::{net::TcpListener, time::Duration};
@@ -12,29 +15,53 @@ fn a_full_spool_refuses_and_forwards_nothing_unrecorded() {
     // a broker that nobody answers for: whatever is spooled stays
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let more = format!(
-        "[log]\nsegment_bytes = 1048576\nlimit_bytes = 8388608\nreserve_bytes = 1048576\n\n[kafka]\nbrokers = [\"{}\"]\n",
+        "[log]\nsegment_bytes = 8388608\nlimit_bytes = 33554432\nreserve_bytes = 8388608\n\n[kafka]\nbrokers = [\"{}\"]\n",
         silent.local_addr().unwrap()
     );
     let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
-    let _process = postern.start("proxy");
+    let process = postern.start("proxy");
     let token = postern.token("filler", "agents");
-    let mut written = 0;
-    let refused = eventually("the spool is full", Duration::from_secs(120), || {
-        let note = "x".repeat(100_000);
-        let output = postern.psql(
-            &token,
-            &["-Atq", "-v", "ON_ERROR_STOP=1", "-c", &format!("insert into ledger values ({written}, 0, '{note}')")],
-        );
-        if output.status.success() {
-            written += 1;
-            return None;
-        }
-        Some(String::from_utf8(output.stderr).unwrap())
-    });
-    assert!(refused.contains("log") && refused.contains("again"), "{refused}");
-    let stored: u64 = postgres.sql("select count(*) from ledger").parse().unwrap();
+    let mut tried = 0u64;
+    let mut written = Vec::new();
+    let mut refusals = Vec::new();
+    // large statements until none goes, then smaller ones: the last room is found too
+    for bytes in [100_000, 10_000, 500] {
+        let note = "x".repeat(bytes);
+        let refused = eventually("the spool is full", Duration::from_secs(120), || {
+            tried += 1;
+            let statement = format!("insert into ledger values ({tried}, 0, '{note}')");
+            let output = postern.psql(&token, &["-Atq", "-v", "ON_ERROR_STOP=1", "-c", &statement]);
+            if output.status.success() {
+                written.push(tried);
+                return None;
+            }
+            Some(String::from_utf8(output.stderr).unwrap())
+        });
+        assert!(refused.contains("audit log") && refused.contains("try again later"), "{refused}");
+        assert!(!refused.contains(&note), "{refused}");
+        refusals.push(refused);
+    }
+    assert!(written.len() > 50, "{written:?}");
+    println!("{} statements, then: {}", written.len(), refusals.join(""));
+    let stored = postgres.sql("select id from ledger order by id");
+    let stored: Vec<u64> = stored.lines().map(|id| id.parse().unwrap()).collect();
     assert_eq!(stored, written, "a refused statement reached the database");
     let again = postern.refused(&token, "insert into ledger values (-1, 0, 'no')");
-    assert!(again.contains("log"), "{again}");
+    assert!(again.contains("audit log"), "{again}");
     assert_eq!(postgres.sql("select count(*) from ledger where id = -1"), "0");
+    assert!(postern.is_ready(), "a full log is no reason to be restarted");
+    process.stop();
+
+    // the same spool without the broker is a bus of its own: all of it is archived, and there is room again
+    let text = std::fs::read_to_string(&postern.config).unwrap();
+    std::fs::write(&postern.config, text.split("[kafka]").next().unwrap()).unwrap();
+    let process = postern.start("up");
+    let archived = ledger::complete(&postern, &[written.clone()], Duration::from_secs(60));
+    ledger::nothing_forwarded_unrecorded(&postgres, &archived);
+    // a refused one may be in the record too, as what it is
+    for (id, found) in archived.statements.iter().filter(|(id, _)| !written.contains(id)) {
+        assert!(found.iter().all(|f| f.2.as_deref() == Some("abandoned")), "statement {id}: {found:?}");
+    }
+    postern.sql(&token, "insert into ledger values (-2, 0, 'room again')");
+    process.stop();
 }

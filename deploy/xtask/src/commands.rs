@@ -26,14 +26,20 @@ pub fn fmt(root: &Path, check: bool) -> Result<()> {
 
 /// Clippy over everything, tests too. The flag goes to our packages alone, so that nothing else is compiled again.
 pub fn clippy(root: &Path) -> Result<()> {
-    run(&mut cargo(root, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(&mut cargo(
+        root,
+        &["clippy", "--locked", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"],
+    ))
 }
 
-/// The documentation of our packages.
+/// The documentation of our packages. With the examples, dependencies have the features that they have for clippy and
+/// tests: without, many of them would be checked once more.
 pub fn doc(root: &Path) -> Result<()> {
-    let arguments = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
-    // `postern` and `proxy` have binaries and libraries of other names; no two of ours collide.
-    run(cargo(root, &arguments).env("RUSTDOCFLAGS", "-D warnings"))
+    let what = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
+    let targets = ["--lib", "--bins", "--examples"];
+    // private items are documented, so they may be linked to
+    let flags = "-D warnings -A rustdoc::private_intra_doc_links";
+    run(cargo(root, &[what.as_slice(), &targets].concat()).env("RUSTDOCFLAGS", flags))
 }
 
 /// All tests.

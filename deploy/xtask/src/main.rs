@@ -6,7 +6,7 @@ mod layers;
 mod source;
 mod tidy;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -62,15 +62,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints every failure and ends with the number of them.
+fn all<const N: usize>(results: [Result<()>; N]) -> Result<()> {
+    let failures: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    for failure in &failures {
+        eprintln!("xtask: {failure:#}");
+    }
+    ensure!(failures.is_empty(), "{} of {N} checks failed", failures.len());
+    Ok(())
+}
+
 fn run(command: Command) -> Result<()> {
     let root = source::root()?;
     match command {
         Command::Fmt { check } => commands::fmt(&root, check),
+        // all of them, whatever the first says: one run shows everything
         Command::Lint => {
-            commands::fmt(&root, true)?;
-            layers::check(&root)?;
-            tidy::check(&root)?;
-            commands::clippy(&root)
+            all([commands::fmt(&root, true), layers::check(&root), tidy::check(&root), commands::clippy(&root)])
         }
         Command::Layers => layers::check(&root),
         Command::Tidy => tidy::check(&root),

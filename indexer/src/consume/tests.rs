@@ -160,7 +160,10 @@ fn a_bus_that_let_go_of_what_is_needed_is_an_error_that_says_so() {
     let mut bus = Bus::new(traffic(4), shutdown.clone());
     bus.oldest = 3;
     let error = block_on(run(config(folder.path()), &mut bus, shutdown)).unwrap_err();
-    assert!(matches!(error, Error::Start { partition: 0, offset: 0, source: event_log::Error::Gone { .. } }), "{error:?}");
+    assert!(
+        matches!(error, Error::Start { partition: 0, offset: 0, source: event_log::Error::Gone { .. } }),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -38,9 +38,17 @@ fn constants_of_every_form_become_a_question_mark() {
 
 #[test]
 fn nothing_is_kept_of_what_is_not_sound() {
-    for sql in ["select 'secret", "select \"secret", "select $a$secret", "select /* secret", "select E'secret\\'", "a \\ b",
-        "select $secret", "select \u{1} secret", "select /* a /* b */ secret"]
-    {
+    for sql in [
+        "select 'secret",
+        "select \"secret",
+        "select $a$secret",
+        "select /* secret",
+        "select E'secret\\'",
+        "a \\ b",
+        "select $secret",
+        "select \u{1} secret",
+        "select /* a /* b */ secret",
+    ] {
         assert_eq!(remove(sql), None, "{sql}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a question is answered with: one hit for each document, as it is stored in the index.
 
-use schemas::event::{Column, Identity, Relation, VerdictKind};
 use schemas::SessionId;
+use schemas::event::{Column, Identity, Relation, VerdictKind};
 use serde::{Deserialize, Serialize};
 
 /// What a document stands for.

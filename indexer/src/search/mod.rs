@@ -181,7 +181,8 @@ impl Searcher {
             let hidden = vec![question.condition.clone(), of("masked"), Condition::Not(Box::new(of("clear")))];
             masked = count(&Condition::And(hidden))?;
         }
-        let number = |tallies: &HashMap<String, query::Tally>, who: &str| tallies.get(who).map_or(0, |tally| tally.count);
+        let number =
+            |tallies: &HashMap<String, query::Tally>, who: &str| tallies.get(who).map_or(0, |tally| tally.count);
         let all = count(&question.condition)?;
         let mut identities: Vec<IdentityCount> = all
             .iter()

@@ -215,7 +215,9 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Error> {
                 pieces.push(if first == '(' { Piece::Open } else { Piece::Close });
                 rest = after;
             }
-            '-' if !matches!(pieces.last(), Some(Piece::Field(_))) && after.starts_with(|c: char| !c.is_whitespace()) => {
+            '-' if !matches!(pieces.last(), Some(Piece::Field(_)))
+                && after.starts_with(|c: char| !c.is_whitespace()) =>
+            {
                 pieces.push(Piece::Minus);
                 rest = after;
             }
@@ -240,7 +242,9 @@ fn pieces(text: &str) -> Result<Vec<Piece>, Error> {
         }
         let before = rest.len();
         rest = rest.trim_start();
-        if rest.len() != before && let Some(Piece::Field(field)) = pieces.last() {
+        if rest.len() != before
+            && let Some(Piece::Field(field)) = pieces.last()
+        {
             return Err(Error::Nothing(format!("{field}:")));
         }
     }
@@ -392,7 +396,9 @@ fn number_form(field: &str) -> &'static str {
 
 fn unknown(field: &str) -> Error {
     let names = TERMS.iter().map(|(name, _, _)| *name).chain(NUMBERS.iter().map(|(name, _)| *name));
-    let scored = names.chain(["time", "since", "until", "statement"]).map(|name| (strsim::damerau_levenshtein(field, name), name));
+    let scored = names
+        .chain(["time", "since", "until", "statement"])
+        .map(|name| (strsim::damerau_levenshtein(field, name), name));
     let nearest = scored.min().filter(|(distance, _)| *distance <= MAX_DISTANCE).map(|(_, name)| name);
     Error::UnknownField { field: field.to_owned(), nearest }
 }
@@ -425,7 +431,8 @@ fn number_range(field: &str, value: &str) -> Option<(Bound<u64>, Bound<u64>)> {
     }
     match value.split_once("..") {
         Some((from, to)) => {
-            let bound = |text: &str| if text.is_empty() { Some(Bound::Unbounded) } else { one(text).map(Bound::Included) };
+            let bound =
+                |text: &str| if text.is_empty() { Some(Bound::Unbounded) } else { one(text).map(Bound::Included) };
             Some((bound(from)?, bound(to)?))
         }
         None => one(value.strip_prefix('=').unwrap_or(value)).map(|one| (Bound::Included(one), Bound::Included(one))),

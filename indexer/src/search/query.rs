@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::ops::Bound;
 use tantivy::collector::{Collector, SegmentCollector};
 use tantivy::columnar::{Column, StrColumn};
-use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, Occur, PhraseQuery, Query, RangeQuery, TermQuery};
+use tantivy::query::{
+    AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, Occur, PhraseQuery, Query, RangeQuery, TermQuery,
+};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, Score, SegmentOrdinal, SegmentReader, Term};
 
@@ -60,7 +62,12 @@ fn term(field: &str, value: &str, fields: &Fields) -> Box<dyn Query> {
 
 /// The parser gives only names of [`TERMS`] and [`NUMBERS`]; another one finds nothing.
 fn unreachable_field(field: &str) -> Box<dyn Query> {
-    tracing::error!(field, terms = TERMS.len(), numbers = NUMBERS.len(), "a question names a field that is not indexed");
+    tracing::error!(
+        field,
+        terms = TERMS.len(),
+        numbers = NUMBERS.len(),
+        "a question names a field that is not indexed"
+    );
     Box::new(EmptyQuery)
 }
 
@@ -146,7 +153,10 @@ impl SegmentCollector for OfSegment {
         let mut found = HashMap::new();
         for (ordinal, tally) in self.tallies {
             let mut name = String::new();
-            if ordinal != NOBODY && let Some(who) = &self.who && !matches!(who.ord_to_str(ordinal, &mut name), Ok(true)) {
+            if ordinal != NOBODY
+                && let Some(who) = &self.who
+                && !matches!(who.ord_to_str(ordinal, &mut name), Ok(true))
+            {
                 tracing::error!(ordinal, "an identity of the index cannot be read");
                 "(unreadable)".clone_into(&mut name);
             }

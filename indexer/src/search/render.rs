@@ -25,7 +25,9 @@ pub fn table(question: &Question, answer: &Answer) -> String {
     if answer.hits.is_empty() && answer.total == 0 {
         out.push_str("nothing found\n");
     }
-    if let Some(who) = &question.who && !answer.identities.is_empty() {
+    if let Some(who) = &question.who
+        && !answer.identities.is_empty()
+    {
         identities(who, answer, &mut out);
         out.push('\n');
     }
@@ -36,7 +38,9 @@ pub fn table(question: &Question, answer: &Answer) -> String {
     if !rows.is_empty() {
         let heads: &[&str] = match &question.who {
             Some(Who { deed: Deed::WasDenied, .. }) => &["TIME", "IDENTITY", "STATEMENT", "REASON", "POLICY", "TEXT"],
-            Some(_) => &["TIME", "IDENTITY", "STATEMENT", "COLUMN", "USE", "SHOWN", "VERDICT", "OUTCOME", "ROWS", "TEXT"],
+            Some(_) => {
+                &["TIME", "IDENTITY", "STATEMENT", "COLUMN", "USE", "SHOWN", "VERDICT", "OUTCOME", "ROWS", "TEXT"]
+            }
             None => &["TIME", "IDENTITY", "ID", "RESOURCE", "KIND", "VERDICT", "OUTCOME", "ROWS", "DURATION", "TEXT"],
         };
         grid(heads, &rows, &mut out);
@@ -99,7 +103,8 @@ fn who_rows(who: &Who, hit: &Hit) -> Vec<Vec<String>> {
 /// The columns of a hit that the question means: by any end of their name, or by that of their relation.
 fn asked_columns<'a>(who: &Who, hit: &'a Hit) -> Vec<&'a Column> {
     let object = who.object.to_lowercase();
-    let ends = |name: &str| name == object || name.strip_suffix(object.as_str()).is_some_and(|rest| rest.ends_with('.'));
+    let ends =
+        |name: &str| name == object || name.strip_suffix(object.as_str()).is_some_and(|rest| rest.ends_with('.'));
     let of_deed = |column: &&Column| match who.deed {
         Deed::Read | Deed::TriedToRead => column.usage != Usage::Written,
         Deed::Wrote => column.usage == Usage::Written,
@@ -145,7 +150,18 @@ fn row(hit: &Hit) -> Vec<String> {
     };
     let resource = clean(&hit.resource, MAX_CELL);
     let text = clean(text, MAX_TEXT);
-    vec![time::shown(hit.time), identity(hit), hit.id.clone(), resource, kind, verdict(hit), outcome, number(hit.rows), duration, text]
+    vec![
+        time::shown(hit.time),
+        identity(hit),
+        hit.id.clone(),
+        resource,
+        kind,
+        verdict(hit),
+        outcome,
+        number(hit.rows),
+        duration,
+        text,
+    ]
 }
 
 fn identity(hit: &Hit) -> String {

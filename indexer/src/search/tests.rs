@@ -156,7 +156,9 @@ fn no_constant_reaches_the_index() {
 /// Whether any file of a folder holds the bytes (terms are not compressed; stored documents are, and are read above).
 fn contains(folder: &std::path::Path, bytes: &[u8]) -> bool {
     let files = std::fs::read_dir(folder.join("index")).unwrap();
-    files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).any(|file| file.windows(bytes.len()).any(|at| at == bytes))
+    files
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .any(|file| file.windows(bytes.len()).any(|at| at == bytes))
 }
 
 #[test]

@@ -6,7 +6,8 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
 
 const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
-const CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute][optional [:[second][optional [.[subsecond]]]]]");
+const CLOCK: &[BorrowedFormatItem<'_>] =
+    format_description!("[hour]:[minute][optional [:[second][optional [.[subsecond]]]]]");
 const SHOWN: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 

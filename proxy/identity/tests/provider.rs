@@ -20,6 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The pause between two looks at something that will come.
+const POLL: Duration = Duration::from_millis(50);
+
 struct Provider {
     process: Child,
     url: String,
@@ -40,7 +43,7 @@ impl Provider {
         while ureq::get(format!("{}/.well-known/openid-configuration", provider.url)).call().is_err() {
             assert!(provider.process.try_wait().unwrap().is_none(), "the provider ended: is Node.js installed?");
             assert!(Instant::now() < deadline, "the provider did not start");
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(POLL);
         }
         provider
     }

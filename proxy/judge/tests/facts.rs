@@ -1,5 +1,7 @@
 //! Facts against a real PostgreSQL: the corpus of attacks, and the relations that its planner names.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
 #[path = "support/postgres.rs"]
 mod postgres;
 

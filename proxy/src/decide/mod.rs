@@ -11,7 +11,7 @@ pub use refused::Refused;
 
 use crate::{
     names::Window,
-    paths::{MAX_POSSIBLE, Path},
+    paths::{MAX_POSSIBLE, Paths},
     record::{self, Record},
     resource::{Resource, View},
     statement::{Names, Origin, Portal, Prepared},
@@ -21,9 +21,10 @@ use judge::{
     policy::{self, Judgement},
     sql::{self, Effect, Facts},
 };
-use schemas::event::{Body, Event, Payload, Protocol, Statement, Verdict, VerdictKind};
-use schemas::{Identity, SessionId};
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use schemas::Identity;
+use schemas::codec::template::Template;
+use schemas::event::{Body, Verdict, VerdictKind};
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
 /// Largest text that a Statement event repeats: the largest that is parsed.
 pub const MAX_EVENT_TEXT: usize = 256 << 10;
@@ -66,7 +67,7 @@ pub struct Decision {
     /// Its settings end with the transaction.
     pub sets_locally: bool,
     view: Arc<View>,
-    event: RefCell<Event>,
+    event: OnceCell<Template>,
 }
 
 impl Decision {
@@ -82,10 +83,7 @@ impl Decision {
 
     /// The Verdict event's body.
     pub fn verdict(&self) -> Verdict {
-        match &self.event.borrow().body {
-            Body::Verdict(verdict) => verdict.clone(),
-            _ => self.view.verdict(&self.judgement, &self.facts),
-        }
+        self.view.verdict(&self.judgement, &self.facts)
     }
 
     /// Notes the Verdict event for a run of it.
@@ -93,11 +91,14 @@ impl Decision {
     /// # Errors
     /// [`record::Error`].
     pub fn note(&self, number: u64, record: &mut Record) -> Result<(), record::Error> {
-        let mut event = self.event.borrow_mut();
-        if let Body::Verdict(verdict) = &mut event.body {
-            verdict.number = number;
-        }
-        record.note_again(&mut event)
+        let template = match self.event.get() {
+            Some(template) => template,
+            None => {
+                let fresh = Template::new(Body::Verdict(self.verdict())).map_err(record::Error::Encode)?;
+                self.event.get_or_init(|| fresh)
+            }
+        };
+        record.note_template(template, number)
     }
 
     /// What to hide of rows that are described so.
@@ -119,29 +120,21 @@ pub struct Simple {
     pub decision: Rc<Decision>,
 }
 
-/// Makes the Statement event of a prepared statement, to be filled for each run.
-pub fn statement_event(text: &str, protocol: Protocol, name: &str) -> Event {
-    let body = Body::Statement(Statement {
-        number: 0,
-        protocol,
-        index: 0,
-        text: Payload::plain(text.as_bytes()),
-        prepared: name.to_owned(),
-        portal: String::new(),
-        parameters: None,
-    });
-    Event { session: SessionId::from_bytes([0; 16]), sequence: 0, time: 0, body }
+/// What the names in a message mean when the server comes to it.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// Prepared statements and portals.
+    pub names: &'a Names,
+    /// The search path.
+    pub paths: &'a Paths,
+    /// The window that the message belongs to.
+    pub window: Window,
 }
 
-/// Fills the Statement event of a prepared statement for one run.
-pub fn fill_statement(event: &mut Event, number: u64, portal: &str, parameters: Option<Payload>) {
-    if let Body::Statement(statement) = &mut event.body {
-        statement.number = number;
-        if statement.portal != portal {
-            portal.clone_into(&mut statement.portal);
-        }
-        statement.parameters = parameters;
-    }
+/// The last decision about a prepared statement, and the version of the search path that it was made under.
+pub struct Decided {
+    paths: u64,
+    decision: Rc<Decision>,
 }
 
 /// Decides the statements of one session.
@@ -177,19 +170,13 @@ impl Decider {
     ///
     /// # Errors
     /// [`Refused`] where it is not understood or the catalog must be refreshed first.
-    pub fn simple(
-        &mut self,
-        text: &[u8],
-        paths: &[Path],
-        names: &Names,
-        window: Window,
-    ) -> Result<Vec<Simple>, Refused> {
+    pub fn simple(&mut self, text: &[u8], scope: Scope<'_>) -> Result<Vec<Simple>, Refused> {
         let hint = "send UTF-8 text without NUL bytes";
         let Ok(text) = std::str::from_utf8(text) else {
             return Err(Refused::because("22021", "builtin:grammar", "the statement is not UTF-8", hint));
         };
         let view = self.view()?;
-        let readings = self.read(&view, text, paths)?;
+        let readings = self.read(&view, text, scope)?;
         let count = readings.first().map_or(0, |reading| reading.len());
         if count == 0 {
             let decision = self.decide(&view, vec![Arc::new(nothing())], Vec::new())?;
@@ -201,7 +188,7 @@ impl Decider {
             let facts: Vec<Arc<Facts>> =
                 readings.iter().filter_map(|reading| reading.get(place)).map(|f| Arc::new(f.clone())).collect();
             let range = facts.first().map(|f| f.text.clone()).unwrap_or_default();
-            let decision = self.resolve(&view, facts, names, window, &earlier, paths)?;
+            let decision = self.resolve(&view, facts, scope, &earlier)?;
             earlier.extend(decision.effects.iter().cloned());
             statements.push(Simple {
                 index: u32::try_from(place).unwrap_or(u32::MAX),
@@ -216,22 +203,16 @@ impl Decider {
     ///
     /// # Errors
     /// As [`Decider::simple`].
-    pub fn prepared(
-        &mut self,
-        prepared: &Rc<Prepared>,
-        paths: &[Path],
-        names: &Names,
-        window: Window,
-    ) -> Result<Rc<Decision>, Refused> {
+    pub fn prepared(&mut self, prepared: &Rc<Prepared>, scope: Scope<'_>) -> Result<Rc<Decision>, Refused> {
         let view = self.view()?;
-        let key = key(&view, paths);
-        if let Some((under, decision)) = &*prepared.decided.borrow()
-            && *under == key
-            && !decision.effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }))
+        let version = scope.paths.version();
+        if let Some(decided) = &*prepared.decided.borrow()
+            && Arc::ptr_eq(&decided.decision.view, &view)
+            && version == Some(decided.paths)
         {
-            return Ok(decision.clone());
+            return Ok(decided.decision.clone());
         }
-        let readings = self.read(&view, &prepared.text, paths)?;
+        let readings = self.read(&view, &prepared.text, scope)?;
         let mut facts = Vec::new();
         for reading in &readings {
             match (reading.as_slice(), prepared.origin) {
@@ -244,8 +225,10 @@ impl Decider {
                 }
             }
         }
-        let decision = self.resolve(&view, facts, names, window, &[], paths)?;
-        *prepared.decided.borrow_mut() = Some((key, decision.clone()));
+        let decision = self.resolve(&view, facts, scope, &[])?;
+        let fixed = !decision.effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));
+        *prepared.decided.borrow_mut() =
+            version.filter(|_| fixed).map(|paths| Decided { paths, decision: decision.clone() });
         Ok(decision)
     }
 
@@ -253,21 +236,15 @@ impl Decider {
     ///
     /// # Errors
     /// As [`Decider::simple`]; [`Refused::unknown_name`] where it stands for nothing.
-    pub fn candidates(
-        &mut self,
-        candidates: &[Rc<Prepared>],
-        paths: &[Path],
-        names: &Names,
-        window: Window,
-    ) -> Result<Rc<Decision>, Refused> {
+    pub fn candidates(&mut self, candidates: &[Rc<Prepared>], scope: Scope<'_>) -> Result<Rc<Decision>, Refused> {
         match candidates {
             [] => Err(Refused::unknown_name("prepared statement", "", "does not exist")),
-            [one] => self.prepared(one, paths, names, window),
+            [one] => self.prepared(one, scope),
             more => {
                 let view = self.view()?;
                 let mut facts = Vec::new();
                 for prepared in more {
-                    facts.extend(self.prepared(prepared, paths, names, window)?.facts.iter().cloned());
+                    facts.extend(self.prepared(prepared, scope)?.facts.iter().cloned());
                 }
                 let effects = facts.iter().flat_map(|f| f.effects.clone()).collect();
                 self.decide(&view, facts, effects)
@@ -322,7 +299,8 @@ impl Decider {
     }
 
     /// Reads a text under each possible path.
-    fn read(&self, view: &Arc<View>, text: &str, paths: &[Path]) -> Result<Vec<Arc<Vec<Facts>>>, Refused> {
+    fn read(&self, view: &Arc<View>, text: &str, scope: Scope<'_>) -> Result<Vec<Arc<Vec<Facts>>>, Refused> {
+        let paths = scope.paths.possible(scope.window);
         if paths.is_empty() || paths.len() > MAX_POSSIBLE {
             let text = "the search path cannot be known while so many changes of it are under way";
             return Err(Refused::because(
@@ -333,7 +311,7 @@ impl Decider {
             ));
         }
         let mut readings = Vec::with_capacity(paths.len());
-        for path in paths {
+        for path in &paths {
             let reading = view.analyze(text, path).map_err(|error| Refused::of_sql(&error))?;
             if self.refreshed != Some(view.epoch()) && reading.iter().any(names_unknown) {
                 return Err(Refused::CatalogTooOld);
@@ -348,10 +326,8 @@ impl Decider {
         &mut self,
         view: &Arc<View>,
         facts: Vec<Arc<Facts>>,
-        names: &Names,
-        window: Window,
+        scope: Scope<'_>,
         earlier: &[Effect],
-        paths: &[Path],
     ) -> Result<Rc<Decision>, Refused> {
         let effects: Vec<Effect> = facts.first().map(|f| f.effects.clone()).unwrap_or_default();
         let mut all = facts;
@@ -361,15 +337,17 @@ impl Decider {
                     Some(facts) => vec![facts],
                     None => {
                         let mut found = Vec::new();
-                        for prepared in names.prepared(name, window) {
-                            found.extend(self.prepared(&prepared, paths, names, window)?.facts.iter().cloned());
+                        for prepared in scope.names.prepared(name, scope.window) {
+                            found.extend(self.prepared(&prepared, scope)?.facts.iter().cloned());
                         }
                         found
                     }
                 },
                 Effect::Fetch { name } => match declared(earlier, name, false) {
                     Some(facts) => vec![facts],
-                    None => names.portals(name, window).iter().flat_map(|p| p.facts.iter().cloned()).collect(),
+                    None => {
+                        scope.names.portals(name, scope.window).iter().flat_map(|p| p.facts.iter().cloned()).collect()
+                    }
                 },
                 _ => continue,
             };
@@ -395,9 +373,6 @@ impl Decider {
 
     fn decide_under(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Rc<Decision> {
         let judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.identity)));
-        let verdict = view.verdict(&judgement, &facts);
-        let event =
-            Event { session: SessionId::from_bytes([0; 16]), sequence: 0, time: 0, body: Body::Verdict(verdict) };
         let runs_another = effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));
         let read_only = facts.iter().skip(usize::from(runs_another && facts.len() > 1)).all(|f| f.read_only);
         Rc::new(Decision {
@@ -408,7 +383,7 @@ impl Decider {
             judgement,
             effects,
             view: view.clone(),
-            event: RefCell::new(event),
+            event: OnceCell::new(),
         })
     }
 }
@@ -441,15 +416,6 @@ fn names_unknown(facts: &Facts) -> bool {
 
 fn reads_from_client(facts: &Facts) -> bool {
     facts.relations.iter().any(|r| r.actions.contains(&sql::Action::CopyIn)) && !facts.copies_server_side
-}
-
-/// What decisions depend on besides the text.
-fn key(view: &View, paths: &[Path]) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (view.epoch(), view.version()).hash(&mut hasher);
-    paths.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// The facts of an empty statement.

@@ -10,6 +10,9 @@ use std::{
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// The pause between two looks at something that will come.
+const POLL: Duration = Duration::from_millis(50);
+
 struct Postgres {
     process: Child,
     folder: TempDir,
@@ -50,7 +53,7 @@ impl Postgres {
         while postgres.port == 0 {
             assert!(postgres.process.try_wait().unwrap().is_none(), "PostgreSQL ended: is it installed?");
             assert!(Instant::now() < deadline, "PostgreSQL did not start");
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(POLL);
             let written = std::fs::read_to_string(postgres.folder.path().join("port")).ok();
             postgres.port = written.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
         }

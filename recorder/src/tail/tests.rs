@@ -4,6 +4,9 @@ use crate::testing::{Node, session, whole};
 use object_store::{ObjectStore, memory::InMemory};
 use std::sync::{Arc, Mutex};
 
+/// The pause between two looks; time is paused, so it lasts only until every follower waits for more.
+const POLL: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -43,10 +46,10 @@ fn it_shows_what_is_there_and_follows() {
         let follow = Options { follow: true, ..Options::default() };
         let from_now = Options { from_start: false, ..follow.clone() };
         let more = async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(POLL).await;
             archived(&store, batches).await;
             while seen.events().len() < first.len() + second.len() || seen_late.events().len() < second.len() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(POLL).await;
             }
             shutdown.trigger();
         };

@@ -44,7 +44,7 @@ impl Bus for Kafka {
     }
 
     fn subscribe(&self, _: &Log) -> Subscription {
-        KafkaSubscription::new(&self.config, "reader", self.members).unwrap().into()
+        KafkaSubscription::new(&self.config, "reader", self.members.clone()).unwrap().into()
     }
 }
 
@@ -189,7 +189,7 @@ async fn apache_kafka() {
     support::show_log();
     let mut broker = Broker::new(folder.path());
     for members in [Members::Group, Members::All] {
-        suite(|prefix| kafka(&broker, &format!("{prefix}-{members:?}"), members)).await;
+        suite(|prefix| kafka(&broker, &format!("{prefix}-{members:?}"), members.clone())).await;
     }
     a_batch_that_is_shipped_twice_is_noticed(&broker).await;
     a_rebalance_loses_and_doubles_nothing(&broker).await;

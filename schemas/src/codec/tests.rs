@@ -180,7 +180,12 @@ fn borrowed_frames_are_written_as_owned_ones_are() {
     let (mut owned, mut borrowed) = (Vec::new(), Vec::new());
     let event = event(5, Body::Frames(frames.clone()));
     encode(&event, &mut owned).unwrap();
-    let body = FramesRef { direction: frames.direction, offset: frames.offset, frames: frames.frames, payload: &frames.payload.bytes };
+    let body = FramesRef {
+        direction: frames.direction,
+        offset: frames.offset,
+        frames: frames.frames,
+        payload: &frames.payload.bytes,
+    };
     let reference = FramesEventRef { session: event.session, sequence: event.sequence, time: event.time, body };
     encode_frames(&reference, &mut borrowed).unwrap();
     assert_eq!(owned, borrowed);

@@ -7,8 +7,12 @@ mod session;
 mod statement;
 mod verdict;
 
-pub use session::{Access, CloseReason, Gap, Identity, IdentityKind, SessionClosed, SessionOpened, SessionRefused, Tls};
-pub use statement::{Completed, Direction, Frames, FramesRef, Held, Outcome, Payload, PayloadCodec, Protocol, Reviewed, Statement};
+pub use session::{
+    Access, CloseReason, Gap, Identity, IdentityKind, SessionClosed, SessionOpened, SessionRefused, Tls,
+};
+pub use statement::{
+    Completed, Direction, Frames, FramesRef, Held, Outcome, Payload, PayloadCodec, Protocol, Reviewed, Statement,
+};
 pub use verdict::{Column, Relation, Usage, Verdict, VerdictKind};
 
 use crate::id::{EventId, SequenceNumber, SessionId};

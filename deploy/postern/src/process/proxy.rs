@@ -8,6 +8,7 @@ use event_log::Log;
 use identity::Verifier;
 use kit::Shutdown;
 use kit::config::{Problem, Problems};
+use proxy::Listeners;
 
 /// Runs it until the shutdown.
 pub fn run(global: &Global) -> Result<(), Failure> {
@@ -17,21 +18,23 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         return Err(Failure::Config(Problems(vec![Problem::new("kafka.brokers", text)])));
     }
     let log = started.open_log()?;
+    // before readiness is told: who asks for it connects next
+    let listeners = proxy::listen(&started.config.proxy)?;
     started.serve_metrics(Some(&log))?;
     output::line(&format!("gate      {}", started.config.proxy.listen))?;
     started.warn()?;
     let verifier = Verifier::new(started.config.identity.clone())?;
-    let gate = gate(started, verifier, log.clone())?;
+    let gate = gate(started, listeners, verifier, log.clone())?;
     let outcome = gate.join();
     super::up::close(log)?;
     outcome
 }
 
-fn gate(mut started: Started, verifier: Verifier, log: Log) -> Result<super::Jobs, Failure> {
+fn gate(mut started: Started, listeners: Listeners, verifier: Verifier, log: Log) -> Result<super::Jobs, Failure> {
     let registry = started.registry.clone();
     let config = started.config.proxy;
     started.jobs.spawn_blocking("gate", move |shutdown: Shutdown| {
-        Ok(proxy::run(config, verifier, log, &registry, &shutdown)?)
+        Ok(proxy::run(config, listeners, verifier, log, &registry, &shutdown)?)
     })?;
     Ok(started.jobs)
 }

@@ -18,6 +18,8 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     let log = started.open_log()?;
     let verifier = Verifier::new(started.config.identity.clone())?;
     announce(&started)?;
+    // before readiness is told: who asks for it connects next
+    let listeners = proxy::listen(&started.config.proxy)?;
     started.serve_metrics(Some(&log))?;
     replay::spawn(&mut started, verifier.clone(), log.clone())?;
 
@@ -35,9 +37,9 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     std::thread::Builder::new().name("watch".to_owned()).spawn(move || watch(&watched, &told))?;
 
     let (registry, gate, gate_log) = (started.registry.clone(), started.config.proxy, log.clone());
-    started
-        .jobs
-        .spawn_blocking("gate", move |shutdown| Ok(proxy::run(gate, verifier, gate_log, &registry, &shutdown)?))?;
+    started.jobs.spawn_blocking("gate", move |shutdown| {
+        Ok(proxy::run(gate, listeners, verifier, gate_log, &registry, &shutdown)?)
+    })?;
     let outcome = started.jobs.join();
     close(log.clone())?;
     catch_up(&log, &behind);

@@ -5,12 +5,13 @@
 
 #![allow(dead_code, reason = "each test uses its part of it")]
 
-use super::support::{Postern, Process};
+use super::support::{Postern, Postgres};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// Transactions of one client of one run that pgbench logged as completed, by the id that its statement carries.
@@ -23,6 +24,9 @@ pub struct Run {
     number: u64,
 }
 
+/// Between two looks at the archive: reading all of it costs the processes under test their cores.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// Ids of one client within a run.
 const PER_CLIENT: u64 = 1_000_000;
 
@@ -34,7 +38,7 @@ impl Run {
         let script = folder.join("ledger.sql");
         let text = format!(
             "\\set i :i + 1\n\\set id :run * {PER_RUN} + :client_id * {PER_CLIENT} + :i\n\
-             insert into ledger values (:id, :client_id, 'ledger :id');\n"
+             insert into ledger values (:id, :client_id, 'ledger');\n"
         );
         fs::write(&script, text).unwrap();
         let prefix = folder.join(format!("run-{number}"));
@@ -97,15 +101,81 @@ impl Run {
 pub struct Archived {
     /// For each id: session, statement number, outcome of each time that it stands there.
     pub statements: BTreeMap<u64, Vec<(String, u64, Option<String>)>>,
+    /// Sessions that opened, with how often they closed.
+    pub sessions: BTreeMap<String, u32>,
+    /// All events.
+    pub events: usize,
 }
 
-/// Reads every event of the archive and checks what must hold of each session.
+impl Archived {
+    /// Statements of the ledger, each time that one stands there.
+    pub fn count(&self) -> usize {
+        self.statements.values().map(Vec::len).sum()
+    }
+
+    /// What is not there yet of these, if anything: a statement with its outcome, a session's end.
+    fn missing(&self, acknowledged: &[Acknowledged]) -> Option<String> {
+        let ended = |id: &u64| self.statements.get(id).is_some_and(|found| found.iter().all(|f| f.2.is_some()));
+        let mut open = self.sessions.iter().filter(|(_, closed)| **closed == 0);
+        match (acknowledged.iter().flatten().find(|id| !ended(id)), open.next()) {
+            (Some(id), _) => Some(format!("statement {id} with its outcome")),
+            (None, Some((session, _))) => Some(format!("the end of {session}")),
+            (None, None) => None,
+        }
+    }
+}
+
+/// Waits until everything acknowledged is archived and every session is closed, then checks all of it: the events of
+/// each session, the acknowledged statements, chain and sequences by `audit verify`, and search.
+pub fn complete(postern: &Postern, acknowledged: &[Acknowledged], limit: Duration) -> Archived {
+    let start = Instant::now();
+    let archived = loop {
+        let archived = read(postern);
+        match archived.missing(acknowledged) {
+            None => break archived,
+            Some(what) => assert!(start.elapsed() < limit, "not in the archive after {limit:?}: {what}"),
+        }
+        std::thread::park_timeout(PAUSE);
+    };
+    for (session, count) in &archived.sessions {
+        assert_eq!(*count, 1, "{session} has {count} SessionClosed events (AUD-4)");
+    }
+    check(acknowledged, &archived);
+    let report = postern.verified();
+    assert_eq!(report["open"].as_array().map(Vec::len), Some(0), "{report}");
+    println!(
+        "archive: {} events, {} sessions, {} statements of the ledger; audit verify: {} batches, {} events, holds",
+        archived.events,
+        archived.sessions.len(),
+        archived.count(),
+        report["batches"],
+        report["events"]
+    );
+    archived
+}
+
+/// Waits until search finds what the archive holds, no more and no less.
+pub fn search_agrees(postern: &Postern, archived: &Archived) {
+    let count = archived.count() as u64;
+    let mut found = 0;
+    let start = Instant::now();
+    while found != count {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "search finds {found} statements, the archive holds {count}"
+        );
+        found = postern.found("wrote:public.ledger.id");
+    }
+    println!("search finds the same {found} statements");
+}
+
+/// Reads every event of the archive and checks what must hold of each session at any time.
 pub fn read(postern: &Postern) -> Archived {
     let mut archived = Archived::default();
     let mut sequences: BTreeMap<String, u64> = BTreeMap::new();
     let mut running: BTreeMap<(String, u64), u64> = BTreeMap::new();
-    let mut closed: BTreeMap<String, u32> = BTreeMap::new();
     for event in postern.events() {
+        archived.events += 1;
         let session = event["session"].as_str().unwrap().to_owned();
         let sequence = event["sequence"].as_u64().unwrap();
         let next = sequences.entry(session.clone()).or_default();
@@ -114,9 +184,9 @@ pub fn read(postern: &Postern) -> Archived {
         let (kind, body) = event["body"].as_object().unwrap().iter().next().unwrap();
         match kind.as_str() {
             "SessionOpened" => {
-                closed.insert(session, 0);
+                archived.sessions.insert(session, 0);
             }
-            "SessionClosed" => *closed.get_mut(&session).unwrap() += 1,
+            "SessionClosed" => *archived.sessions.get_mut(&session).unwrap() += 1,
             "Statement" => {
                 let number = body["number"].as_u64().unwrap();
                 if let Some(id) = ledger_id(body) {
@@ -133,11 +203,9 @@ pub fn read(postern: &Postern) -> Archived {
                     entry.2 = Some(outcome);
                 }
             }
+            "Gap" => panic!("recovery found a gap: {body}"),
             _ => {}
         }
-    }
-    for (session, count) in closed {
-        assert_eq!(count, 1, "{session} has {count} SessionClosed events (AUD-4)");
     }
     archived
 }
@@ -183,6 +251,15 @@ pub fn check(acknowledged: &[Acknowledged], archived: &Archived) {
     println!("{count} acknowledged statements are in the archive once, in order, with their outcome");
 }
 
+/// Whatever reached the database is in the archive, acknowledged or not (AUD-1, AUD-5).
+pub fn nothing_forwarded_unrecorded(postgres: &Postgres, archived: &Archived) {
+    let rows = postgres.sql("select id from ledger where id >= 0 order by id");
+    let missing: Vec<&str> =
+        rows.lines().filter(|id| !archived.statements.contains_key(&id.parse::<u64>().unwrap())).collect();
+    assert!(missing.is_empty(), "{} rows were written by no archived statement, such as {}", missing.len(), missing[0]);
+    println!("each of {} rows in the database was written by an archived statement", rows.lines().count());
+}
+
 /// How often the processes killed themselves at each fault point.
 pub fn hits(log: &Path) -> BTreeMap<String, u32> {
     let mut hits = BTreeMap::new();
@@ -190,11 +267,4 @@ pub fn hits(log: &Path) -> BTreeMap<String, u32> {
         *hits.entry(line.trim().to_owned()).or_default() += 1;
     }
     hits
-}
-
-/// Waits for a process that kills itself at a fault point.
-pub fn wait_for_death(process: &mut Process) {
-    super::support::eventually("the fault point", std::time::Duration::from_secs(60), || {
-        process.has_ended().then_some(())
-    });
 }

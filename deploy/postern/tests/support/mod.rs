@@ -20,9 +20,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A folder that the user postgres may enter too.
+/// A folder that the user postgres may enter too. `POSTERN_TEST_KEEP` leaves it there, to be looked at.
 pub fn folder() -> tempfile::TempDir {
-    let folder = tempfile::Builder::new().prefix("postern-test").tempdir().unwrap();
+    let mut folder = tempfile::Builder::new().prefix("postern-test").tempdir().unwrap();
+    if std::env::var_os("POSTERN_TEST_KEEP").is_some() {
+        folder.disable_cleanup(true);
+        eprintln!("kept: {}", folder.path().display());
+    }
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
@@ -76,6 +80,15 @@ impl Process {
 
     pub fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    /// Asks it to end, and expects that it does so soon and well.
+    pub fn stop(mut self) {
+        self.signal("-TERM");
+        let status = eventually(&format!("{}: the end after SIGTERM", self.name), Duration::from_secs(20), || {
+            self.child.try_wait().unwrap()
+        });
+        assert!(status.success(), "{} ended with {status}:\n{}", self.name, self.output());
     }
 
     /// The process ended by itself.
@@ -214,7 +227,9 @@ pub fn secret_file(folder: &Path, name: &str, value: &str) -> PathBuf {
 }
 
 /// The gate's processes, from one config file.
+#[derive(Debug, Clone)]
 pub struct Postern {
+    pub name: String,
     pub folder: PathBuf,
     pub config: PathBuf,
     pub port: u16,
@@ -269,12 +284,23 @@ masking = [
             password = password.display(),
         );
         fs::write(&config, text).unwrap();
-        Self { folder: folder.to_owned(), config, port, api, metrics }
+        Self { name: name.to_owned(), folder: folder.to_owned(), config, port, api, metrics }
+    }
+
+    /// The same config for one more process at the same time: with a metrics port of its own.
+    pub fn beside(&self) -> Self {
+        Self { metrics: free_port(), ..self.clone() }
+    }
+
+    /// The node's folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join(&self.name)
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-        command.arg("-c").arg(&self.config).args(arguments);
+        command.arg("-c").arg(&self.config).arg("--set").arg(format!("metrics.listen=127.0.0.1:{}", self.metrics));
+        command.args(arguments);
         command
     }
 
@@ -284,12 +310,22 @@ masking = [
     }
 
     pub fn start_with(&self, subcommand: &str, environment: &[(&str, &str)]) -> Process {
+        let mut process = self.launch(subcommand, environment);
+        process.wait_for("is ready", || self.is_ready());
+        process
+    }
+
+    /// Starts a process of it.
+    pub fn launch(&self, subcommand: &str, environment: &[(&str, &str)]) -> Process {
         let mut command = self.command(&[subcommand]);
         command.envs(environment.iter().copied());
-        let mut process = Process::start(subcommand, &mut command, &self.folder.join(format!("{subcommand}.log")));
-        let url = format!("http://127.0.0.1:{}/readyz", self.metrics);
-        process.wait_for("is ready", || ureq::get(&url).call().is_ok());
-        process
+        let log = self.folder.join(format!("{}-{subcommand}.log", self.name));
+        Process::start(subcommand, &mut command, &log)
+    }
+
+    /// What load balancers ask.
+    pub fn is_ready(&self) -> bool {
+        ureq::get(format!("http://127.0.0.1:{}/readyz", self.metrics)).call().is_ok()
     }
 
     /// Runs a command of the tool to its end; it must succeed.
@@ -343,6 +379,20 @@ masking = [
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// What `audit verify` says; it must hold.
+    pub fn verified(&self) -> serde_json::Value {
+        let report: serde_json::Value = serde_json::from_str(&self.run(&["audit", "verify", "-o", "json"])).unwrap();
+        assert_eq!(report["holds"], true, "{report}");
+        report["report"].clone()
+    }
+
+    /// How many statements search finds.
+    pub fn found(&self, question: &str) -> u64 {
+        let answer = self.run(&["audit", "search", question, "-o", "json"]);
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        answer["total"].as_u64().unwrap()
+    }
+
     /// Every event of the archive, as JSON, in the order of `postern events tail`.
     pub fn events(&self) -> Vec<serde_json::Value> {
         let text = self.run(&["events", "tail", "--from-start", "--no-follow", "-o", "json"]);
@@ -361,4 +411,30 @@ pub fn lines(output: impl Read + Send + 'static) -> std::sync::mpsc::Receiver<St
         }
     });
     receiver
+}
+
+/// All that events say, for a search: as JSON, and each payload's bytes as they are.
+pub fn plain(events: &[serde_json::Value]) -> String {
+    fn payloads(value: &serde_json::Value, found: &mut String) {
+        use base64::{Engine, prelude::BASE64_STANDARD};
+        match value {
+            serde_json::Value::Object(object) => {
+                if let Some(bytes) = object.get("bytes").and_then(|bytes| BASE64_STANDARD.decode(bytes.as_str()?).ok())
+                {
+                    found.push_str(&String::from_utf8_lossy(&bytes));
+                    found.push('\n');
+                }
+                object.values().for_each(|value| payloads(value, found));
+            }
+            serde_json::Value::Array(values) => values.iter().for_each(|value| payloads(value, found)),
+            _ => {}
+        }
+    }
+    let mut text = String::new();
+    for event in events {
+        text.push_str(&event.to_string());
+        text.push('\n');
+        payloads(event, &mut text);
+    }
+    text
 }

@@ -21,7 +21,10 @@ fn conditions_are_read_as_written() {
     for (text, expected) in [
         ("", Condition::All),
         ("identity:billing-bot", term("identity", "billing-bot")),
-        ("Identity:billing-bot verdict:deny", Condition::And(vec![term("identity", "billing-bot"), term("verdict", "deny")])),
+        (
+            "Identity:billing-bot verdict:deny",
+            Condition::And(vec![term("identity", "billing-bot"), term("verdict", "deny")]),
+        ),
         ("written:a policies:b", Condition::And(vec![term("wrote", "a"), term("policy", "b")])),
         ("kind:\"create table\"", term("kind", "create table")),
         ("identity:spiffe://a/b", term("identity", "spiffe://a/b")),
@@ -36,14 +39,26 @@ fn conditions_are_read_as_written() {
         ("rows:>100", Condition::Number { field: "rows", from: Bound::Excluded(100), to: Bound::Unbounded }),
         ("rows:5", Condition::Number { field: "rows", from: Bound::Included(5), to: Bound::Included(5) }),
         ("rows:1..9", Condition::Number { field: "rows", from: Bound::Included(1), to: Bound::Included(9) }),
-        ("duration:>=1s", Condition::Number { field: "duration", from: Bound::Included(1_000_000), to: Bound::Unbounded }),
-        ("duration:<20ms", Condition::Number { field: "duration", from: Bound::Unbounded, to: Bound::Excluded(20_000) }),
+        (
+            "duration:>=1s",
+            Condition::Number { field: "duration", from: Bound::Included(1_000_000), to: Bound::Unbounded },
+        ),
+        (
+            "duration:<20ms",
+            Condition::Number { field: "duration", from: Bound::Unbounded, to: Bound::Excluded(20_000) },
+        ),
         ("since:24h", Condition::Time { from: Bound::Included(NOW - 24 * HOUR), to: Bound::Unbounded }),
         ("until:2026-01-01", Condition::Time { from: Bound::Unbounded, to: Bound::Excluded(NOW) }),
-        ("time:2026-01-01..2026-01-02", Condition::Time { from: Bound::Included(NOW), to: Bound::Excluded(NOW + 48 * HOUR) }),
+        (
+            "time:2026-01-01..2026-01-02",
+            Condition::Time { from: Bound::Included(NOW), to: Bound::Excluded(NOW + 48 * HOUR) },
+        ),
         ("time:2026-01-01", Condition::Time { from: Bound::Included(NOW), to: Bound::Excluded(NOW + 24 * HOUR) }),
         ("time:2026-01-01T01:00..", Condition::Time { from: Bound::Included(NOW + HOUR), to: Bound::Unbounded }),
-        ("time:..2026-01-01T01:00:00Z", Condition::Time { from: Bound::Unbounded, to: Bound::Excluded(NOW + HOUR + 1_000_000) }),
+        (
+            "time:..2026-01-01T01:00:00Z",
+            Condition::Time { from: Bound::Unbounded, to: Bound::Excluded(NOW + HOUR + 1_000_000) },
+        ),
     ] {
         assert_eq!(condition(text), expected, "{text}");
     }

@@ -76,6 +76,8 @@ pub struct Bound {
     opaque: HashSet<ColumnId>,
     unknown: Vec<String>,
     key: Option<Key>,
+    closed: Vec<String>,
+    functions: HashSet<String>,
 }
 
 impl Bound {
@@ -104,6 +106,8 @@ impl Bound {
             opaque: HashSet::new(),
             unknown,
             key: rules.key().cloned(),
+            closed: rules.closed.clone(),
+            functions: rules.functions.iter().cloned().collect(),
         };
         for (id, name) in names.columns() {
             bound.add(id, name, names, &named);
@@ -143,7 +147,7 @@ impl Bound {
 
     /// There is something to protect, from somebody.
     pub fn protects(&self) -> bool {
-        !self.protected.is_empty()
+        !self.protected.is_empty() || !self.closed.is_empty()
     }
 
     /// The columns that rules name and the catalog does not have.
@@ -166,6 +170,17 @@ impl Bound {
 
     pub(crate) fn knows(&self, relation: RelationId) -> bool {
         self.attributes.contains_key(&relation)
+    }
+
+    /// A relation that nobody may touch here, by its name or its schema's.
+    pub(super) fn is_closed(&self, relation: &str) -> bool {
+        let schema = relation.split_once('.').map(|(schema, _)| schema);
+        self.closed.iter().any(|closed| closed == relation || schema.is_some_and(|s| closed.strip_suffix(".*") == Some(s)))
+    }
+
+    /// A function that is known to read nothing that is protected.
+    pub(super) fn may_call(&self, function: &str) -> bool {
+        self.functions.contains(function)
     }
 
     /// A whole row becomes its columns.
@@ -215,6 +230,6 @@ impl Bound {
     }
 
     pub(super) fn protects_from(&self, exempt: &[bool]) -> bool {
-        self.relations.values().flatten().any(|n| exempt.get(*n) == Some(&false))
+        !self.closed.is_empty() || self.relations.values().flatten().any(|n| exempt.get(*n) == Some(&false))
     }
 }

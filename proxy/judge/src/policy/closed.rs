@@ -11,15 +11,79 @@ const RELATIONS: &[(&str, &str)] = &[
     ("pg_catalog.pg_stat_get_activity", "it shows the text of other sessions' statements"),
     ("pg_catalog.pg_stat_replication", "it is part of the server's operation"),
     ("pg_catalog.pg_largeobject", "large objects have no columns that a rule could name"),
-    ("pg_catalog.pg_authid", "it holds password verifiers"),
     ("pg_catalog.pg_shadow", "it holds password verifiers"),
     ("pg_catalog.pg_user_mapping", "it may hold credentials"),
     ("pg_catalog.pg_user_mappings", "it may hold credentials"),
-    ("pg_catalog.pg_subscription", "it may hold credentials"),
     ("pg_catalog.pg_hba_file_rules", "it is part of the server's operation"),
     ("pg_catalog.pg_file_settings", "it is part of the server's operation"),
     ("pg_catalog.pg_replication_slots", "it is part of the server's operation"),
 ];
+
+/// Columns of the system's relations that are closed, where the rest of the relation is what tools read.
+const COLUMNS: &[(&str, &str)] = &[
+    ("pg_catalog.pg_authid.rolpassword", "it holds password verifiers"),
+    ("pg_catalog.pg_subscription.subconninfo", "it may hold credentials"),
+];
+
+/// Why a column of the system is closed, if it is.
+pub(super) fn column(name: &str) -> Option<&'static str> {
+    COLUMNS.iter().find(|(closed, _)| *closed == name).map(|(_, why)| *why)
+}
+
+/// Kinds of statements that change who may do what, what the server is, or where its data goes: they would undermine
+/// every rule.
+const KINDS: &[&str] = &[
+    "CREATE ROLE",
+    "ALTER ROLE",
+    "DROP ROLE",
+    "GRANT ROLE",
+    "REVOKE ROLE",
+    "ALTER DEFAULT PRIVILEGES",
+    "REASSIGN OWNED",
+    "DROP OWNED",
+    "ALTER SYSTEM",
+    "CREATE DATABASE",
+    "ALTER DATABASE",
+    "DROP DATABASE",
+    "CREATE TABLESPACE",
+    "ALTER TABLESPACE",
+    "DROP TABLESPACE",
+    "ALTER TABLE ALL",
+    "CREATE EXTENSION",
+    "ALTER EXTENSION",
+    "CREATE LANGUAGE",
+    "CREATE ACCESS METHOD",
+    "CREATE FOREIGN DATA WRAPPER",
+    "ALTER FOREIGN DATA WRAPPER",
+    "CREATE SERVER",
+    "ALTER SERVER",
+    "CREATE FOREIGN TABLE",
+    "IMPORT FOREIGN SCHEMA",
+    "CREATE USER MAPPING",
+    "ALTER USER MAPPING",
+    "CREATE PUBLICATION",
+    "ALTER PUBLICATION",
+    "CREATE SUBSCRIPTION",
+    "ALTER SUBSCRIPTION",
+    "DROP SUBSCRIPTION",
+    "CREATE EVENT TRIGGER",
+    "ALTER EVENT TRIGGER",
+    "CREATE CAST",
+    "CREATE TRANSFORM",
+    "CREATE CONVERSION",
+    "CREATE OPERATOR",
+    "CREATE OPERATOR CLASS",
+    "CREATE OPERATOR FAMILY",
+    "ALTER OPERATOR FAMILY",
+    "SECURITY LABEL",
+    "ALTER DOMAIN", // a new check tells whether stored values pass it
+    "PREPARE TRANSACTION",
+];
+
+/// Whether statements of that kind are closed.
+pub(super) fn kind(kind: &str) -> bool {
+    KINDS.contains(&kind)
+}
 
 /// Names of extensions' views, in whatever schema they are.
 const EXTENSIONS: &[(&str, &str)] = &[

@@ -147,7 +147,7 @@ impl Judge<'_> {
             if !self.bound.protects_from(&self.exempt) {
                 return None;
             }
-            self.unknowable(facts, touches).or_else(|| self.reveals(facts)).or_else(|| self.undermines(facts))
+            self.out_of_scope(facts).or_else(|| self.unknowable(facts, touches)).or_else(|| self.reveals(facts)).or_else(|| self.undermines(facts))
         })
     }
 
@@ -171,6 +171,31 @@ impl Judge<'_> {
         })
     }
 
+    /// Relations that are closed, functions that may read anything, and statements that change who may do what.
+    fn out_of_scope(&self, facts: &Facts) -> Option<No> {
+        if closed::kind(&facts.kind) {
+            return Some(No {
+                policy: "builtin:privilege",
+                reason: format!("{} would undermine what protects the data", facts.kind),
+                hint: "ask the owner of the data to do it",
+            });
+        }
+        if let Some(relation) = facts.relations.iter().find(|r| self.bound.is_closed(&r.name)) {
+            return Some(No {
+                policy: "builtin:scope",
+                reason: format!("{} is out of reach", relation.name),
+                hint: "do without it, or ask the owner of the data",
+            });
+        }
+        let unlisted = |name: &&String| !name.starts_with("pg_catalog.") && !self.bound.may_call(name);
+        let function = facts.functions.iter().find(unlisted)?;
+        Some(No {
+            policy: "builtin:function",
+            reason: format!("what the function {function} reads cannot be known"),
+            hint: "do without it, or ask the owner of the data to list it among the functions of this resource",
+        })
+    }
+
     /// What the facts cannot tell.
     fn unknowable(&self, facts: &Facts, touches: bool) -> Option<No> {
         if let Some(why) = &facts.opaque {
@@ -189,7 +214,14 @@ impl Judge<'_> {
             });
         }
         let closed = |r: &crate::sql::RelationUse| Some((r.name.clone(), closed::relation(&r.name)?));
-        let (name, why) = facts.relations.iter().find_map(closed)?;
+        let column = facts.columns.iter().find_map(|used| {
+            let all = self.bound.expand(used.column);
+            all.into_iter().find_map(|column| {
+                let name = self.bound.name(column)?;
+                Some((name.to_owned(), closed::column(name)?))
+            })
+        });
+        let (name, why) = facts.relations.iter().find_map(closed).or(column)?;
         Some(No { policy: "builtin:catalog", reason: format!("{name} is closed: {why}"), hint: "do without it" })
     }
 
@@ -260,6 +292,7 @@ impl Judge<'_> {
         }
         let copies_blindly = |r: &&crate::sql::RelationUse| {
             r.actions.contains(&Action::CopyOut)
+                && !r.indirect // COPY reads no children
                 && r.id
                     .is_some_and(|id| self.hides_of(id) && !facts.columns.iter().any(|used| used.column.relation == id))
         };
@@ -267,10 +300,11 @@ impl Judge<'_> {
             let reason = format!("{} has masked columns and may not be copied out as a whole", relation.name);
             return Some(No { policy: "builtin:copy", reason, hint: "use SELECT, which masks them" });
         }
+        let sorts = facts.kind == "CLUSTER"; // the order of rows would tell the order of values
         let changed = facts
             .relations
             .iter()
-            .find(|r| r.actions.contains(&Action::Alter) && r.id.is_some_and(|id| self.hides_of(id)))?;
+            .find(|r| (r.actions.contains(&Action::Alter) || sorts) && r.id.is_some_and(|id| self.hides_of(id)))?;
         let reason = format!("{} has masked columns, and its definition may not be changed", changed.name);
         Some(No { policy: "builtin:definition", reason, hint })
     }

@@ -16,7 +16,9 @@
 //! | `builtin:filter` | protected columns may not filter, join, group or order rows: that would tell their values |
 //! | `builtin:store` | protected values may not be copied to where no rule hides them |
 //! | `builtin:copy` | COPY of protected columns is denied |
-//! | `builtin:function` | protected values may not be given to functions that leave a trace or take time |
+//! | `builtin:function` | protected values may not be given to functions that leave a trace or take time, and functions that may read anything are denied |
+//! | `builtin:scope` | relations that are closed may not be touched |
+//! | `builtin:privilege` | who may do what, what the server is and where its data goes stay as they are |
 //! | `builtin:definition` | a definition on which a masking rule rests may not be changed |
 //! | `builtin:catalog` | parts of the system catalog that repeat values are closed |
 //! | `builtin:setting` | settings that change how text is read, or who one is, stay as they are |

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::{collections::BTreeSet, fmt};
 
 /// Begins what the policy version is the digest of; changes when the built-in rules do.
-const BUILTIN: &str = "builtin/1";
+const BUILTIN: &str = "builtin/2";
 
 /// Who may connect to a resource, and what is hidden from whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -17,6 +17,11 @@ pub struct Rules {
     pub connect_groups: Vec<String>,
     /// What is hidden, and from whom. _Default:_ nothing.
     pub masking: Vec<Masking>,
+    /// Relations that nobody may touch, as `schema.table`, or `schema.*` for a whole schema. _Default:_ none.
+    pub closed: Vec<String>,
+    /// Functions, as `schema.name`, that read nothing that is hidden or closed, and so may be called where there is such.
+    /// PostgreSQL's own need not be listed. _Default:_ none.
+    pub functions: Vec<String>,
     #[serde(skip)]
     key: Option<Key>,
 }
@@ -79,6 +84,12 @@ impl Rules {
         if self.connect_groups.iter().any(String::is_empty) {
             problems.push("connect_groups has an empty name".to_owned());
         }
+        for name in self.closed.iter().chain(&self.functions) {
+            let parts: Vec<&str> = name.split('.').collect();
+            if parts.len() != 2 || parts.iter().any(|part| part.is_empty()) {
+                problems.push(format!("{name:?} is not schema.name"));
+            }
+        }
         let mut seen = BTreeSet::new();
         for (number, rule) in (1..).zip(&self.masking) {
             if rule.columns.is_empty() {
@@ -130,6 +141,8 @@ impl Rules {
         }
         let mut text = format!("{BUILTIN}\n");
         put(&mut text, "connect", &self.connect_groups);
+        put(&mut text, "closed", &self.closed);
+        put(&mut text, "functions", &self.functions);
         for rule in &self.masking {
             put(&mut text, "mask", &rule.columns);
             put(&mut text, "unmask", &rule.unmask_groups);

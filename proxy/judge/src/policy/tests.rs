@@ -285,3 +285,45 @@ fn rules_are_checked_all_at_once_and_have_a_version() {
     assert!(rules().may_connect(&["agents".into()]).is_ok());
     assert_eq!(rules().may_connect(&[]).unwrap_err().policy, "builtin:connect");
 }
+
+#[test]
+fn what_may_read_anything_is_denied_unless_it_is_listed() {
+    let call = |function: &str| Facts { functions: [function.to_owned()].into(), ..nothing("SELECT") };
+    denied(&call("public.get_card"), "builtin:function");
+    denied(&call("public.="), "builtin:function");
+    assert_eq!(judged(&call("pg_catalog.pg_get_viewdef")).0, VerdictKind::Allow);
+    let mut listed = rules();
+    listed.functions = vec!["public.total".into()];
+    assert_eq!(decide(&call("public.total"), &listed.bind(&Shop), &["agents".into()]).verdict, VerdictKind::Allow);
+    // who sees everything may call anything
+    assert_eq!(decide(&call("public.get_card"), &bound(), &["fraud".into()]).verdict, VerdictKind::Allow);
+}
+
+#[test]
+fn closed_relations_are_out_of_reach_for_all() {
+    let mut closed = rules();
+    closed.closed = vec!["hr.*".into(), "public.ledger".into()];
+    assert!(closed.check().is_empty());
+    let bound = closed.bind(&Shop);
+    for name in ["hr.salaries", "public.ledger"] {
+        let facts = Facts { relations: vec![relation(90, name, Action::Lock)], ..nothing("SELECT") };
+        for group in ["agents", "fraud"] {
+            assert_eq!(decide(&facts, &bound, &[group.into()]).policies, ["builtin:scope"], "{name} for {group}");
+        }
+    }
+    let other = Facts { relations: vec![relation(91, "hrx.salaries", Action::Select)], ..nothing("SELECT") };
+    assert_eq!(decide(&other, &bound, &["agents".into()]).verdict, VerdictKind::Allow);
+    closed.closed = vec!["hr".into(), "a.b.c".into()];
+    assert_eq!(closed.check().len(), 2);
+}
+
+#[test]
+fn what_the_rules_stand_on_stays() {
+    for kind in ["ALTER ROLE", "ALTER SYSTEM", "ALTER DEFAULT PRIVILEGES", "ALTER DOMAIN", "CREATE EXTENSION"] {
+        denied(&nothing(kind), "builtin:privilege");
+    }
+    let of = |kind: &str, relation: RelationUse| Facts { relations: vec![relation], ..nothing(kind) };
+    denied(&of("CLUSTER", relation(10, "public.customers", Action::Maintain)), "builtin:definition");
+    assert_eq!(judged(&of("VACUUM", relation(10, "public.customers", Action::Maintain))).0, VerdictKind::Allow);
+    assert_eq!(judged(&of("CLUSTER", relation(30, "public.payments", Action::Maintain))).0, VerdictKind::Allow);
+}

@@ -7,7 +7,7 @@
 use super::Facts;
 use std::{
     collections::{HashMap, hash_map::RandomState},
-    hash::{BuildHasher, Hash, Hasher},
+    hash::BuildHasher,
     sync::Arc,
 };
 
@@ -68,9 +68,9 @@ impl Cache {
     }
 
     fn hash(&self, key: &Key<'_>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        key.hash(&mut hasher);
-        hasher.finish()
+        
+        
+        self.hasher.hash_one(key)
     }
 
     /// The facts of this text under these conditions, if they are known.

@@ -71,6 +71,55 @@ const HARMLESS: &[&str] = &[
 const WAITS: &[&str] = &["pg_sleep", "pg_sleep_for", "pg_sleep_until"];
 const SEQUENCES: &[&str] = &["nextval", "currval", "lastval", "setval"];
 
+/// Begin the names of functions that take and give back advisory locks: like a sequence, a lock keeps the number that it
+/// is given where other sessions see it.
+const LOCKS: &[&str] = &["pg_advisory_", "pg_try_advisory_"];
+
+/// Called volatile, though they only tell what the system catalog, the server's settings or its clocks say, or how large
+/// files are: tools that describe a database call them. No value of a table can reach their results.
+const DESCRIBE: &[&str] = &[
+    "current_setting", // a setting is stored by SET and set_config, which are judged where they stand
+    "pg_partition_ancestors",
+    "pg_partition_tree",
+    "pg_relation_size",
+    "pg_table_size",
+    "pg_total_relation_size",
+    "pg_indexes_size",
+    "pg_database_size",
+    "pg_tablespace_size",
+    "pg_tablespace_databases",
+    "pg_tablespace_location",
+    "pg_extension_config_dump",
+    "pg_get_keywords",
+    "pg_get_catalog_foreign_keys",
+    "pg_timezone_names",
+    "pg_timezone_abbrevs",
+    "pg_event_trigger_table_rewrite_oid",
+    "pg_database_collation_actual_version",
+    "pg_collation_actual_version",
+    "pg_get_wal_replay_pause_state",
+    "pg_is_wal_replay_paused",
+    "pg_last_wal_replay_lsn",
+    "pg_last_wal_receive_lsn",
+    "pg_last_xact_replay_timestamp",
+    "pg_current_wal_lsn",
+    "pg_my_temp_schema",
+    "pg_is_other_temp_schema",
+    "pg_blocking_pids",
+    "pg_isolation_test_session_is_blocked",
+    "pg_sequence_last_value",
+    "pg_current_xact_id",
+    "pg_current_xact_id_if_assigned",
+    "txid_current",
+    "txid_current_if_assigned",
+    "txid_status",
+    "pg_xact_status",
+    "pg_show_all_settings",
+    "pg_available_extensions",
+    "pg_available_extension_versions",
+    "pg_extension_update_paths",
+];
+
 /// Begin the names of functions that reach out of the statement.
 const REACHING: &[&str] = &[
     "query_to_xml",
@@ -106,7 +155,6 @@ const REACHING: &[&str] = &[
     "pg_control_",
     "binary_upgrade_",
     "set_config",
-    "current_setting",
     "current_query",
     "pg_restore_",
     "pg_clear_",
@@ -181,7 +229,7 @@ pub(super) fn resolve<'a>(
     // an empty catalog still knows what every server has
     let builtin = matches!(schema, "" | "pg_catalog") && candidates.is_empty() && all.is_empty();
     let class = if builtin && !catalog.knows_functions() {
-        builtin_class(name, 'v', Class::Unknown)
+        builtin_class(name, Class::Unknown)
     } else {
         candidates.iter().map(|function| class(name, function)).max().unwrap_or(Class::Unknown)
     };
@@ -197,7 +245,7 @@ pub(super) fn resolve<'a>(
 fn class(name: &str, function: &Function) -> Class {
     if function.schema == "pg_catalog" {
         let other = if function.volatility == 'v' { Class::Reaches } else { Class::Reads };
-        return builtin_class(name, function.volatility, other);
+        return builtin_class(name, other);
     }
     let extension = function.extension.as_deref();
     let harmless = function.volatility == 'i' || EXTENSION_HARMLESS.contains(&name);
@@ -210,16 +258,16 @@ fn class(name: &str, function: &Function) -> Class {
     }
 }
 
-fn builtin_class(name: &str, volatility: char, other: Class) -> Class {
+fn builtin_class(name: &str, other: Class) -> Class {
     if REACHING.iter().any(|prefix| name.starts_with(prefix)) {
         Class::Reaches
     } else if PURE.contains(name) {
         Class::Pure
     } else if WAITS.contains(&name) {
         Class::Waits
-    } else if SEQUENCES.contains(&name) {
+    } else if SEQUENCES.contains(&name) || LOCKS.iter().any(|prefix| name.starts_with(prefix)) {
         Class::Sequence
-    } else if volatility == 'v' && matches!(name, "pg_relation_size" | "pg_table_size" | "pg_total_relation_size" | "pg_indexes_size" | "pg_database_size" | "pg_tablespace_size" | "pg_size_pretty") {
+    } else if DESCRIBE.contains(&name) {
         Class::Reads
     } else {
         other

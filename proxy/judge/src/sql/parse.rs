@@ -1,11 +1,15 @@
 //! From text to tree: limits first, then PostgreSQL's grammar, on a stack that is large enough.
 //!
-//! Parser, decoder and walk recurse with the tree's depth, which no level can deepen without at least one token. So the
-//! scan of [`weigh`], which counts tokens that can open a level, bounds the depth. Light texts run where they are called;
-//! others on a thread of their own with [`STACK`] bytes, and none may have more than [`Limits::levels`] of them.
+//! Parser, decoder, walk and drop recurse with the tree's depth, which no level can deepen without a token of its own.
+//! [`weigh`] counts, without a parser, what could be such tokens: light texts run where they are called. For others
+//! PostgreSQL's own scanner gives the tokens and [`depth`] a bound of the tree's depth: that is limited by
+//! [`Limits::depth`], and what may be deep runs on a thread of its own with [`STACK`] bytes.
 
 use super::Error;
-use pg_query::{NodeEnum, protobuf};
+use pg_query::{
+    NodeEnum,
+    protobuf::{self, Token},
+};
 use std::ops::Range;
 
 /// What is refused before it is looked at.
@@ -17,23 +21,26 @@ pub struct Limits {
     pub comments: usize,
     /// Deepest nesting of brackets. _Default:_ 512
     pub brackets: usize,
-    /// Most operators, brackets and words of a text: each may deepen its tree by one. _Default:_ 131072
-    pub levels: usize,
+    /// Most tokens on the way from a text's beginning to its deepest place, what commas and closed brackets end left out:
+    /// each may deepen its tree by one. A chain of 8000 `OR a = 1` is within it. _Default:_ 32768
+    pub depth: usize,
     /// Most statements of one message. _Default:_ 1024
     pub statements: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 256 << 10, comments: 32, brackets: 512, levels: 128 << 10, statements: 1024 }
+        Self { bytes: 256 << 10, comments: 32, brackets: 512, depth: 32 << 10, statements: 1024 }
     }
 }
 
-/// The stack of a thread for heavy texts: [`Limits::levels`] times the bytes that a level was measured to take.
-const STACK: usize = 1 << 30;
+/// The stack of a thread for deep texts. The grammar gives up beyond 10000 open levels, and the way from its tree to ours
+/// beyond 5000: the deepest that it lets pass takes less than half of this (see the tests). Only what is touched costs.
+pub(super) const STACK: usize = 64 << 20;
 
-/// Texts up to this weight run on the caller's stack, of which they take less than 1 MiB (see the test).
-const LIGHT: usize = 192;
+/// Texts of at most so many words, and trees of at most that depth, stay on the caller's stack, of which they take less
+/// than half of the 2 MiB that a thread has (see the tests).
+const LIGHT: usize = 128;
 
 /// One statement of a text.
 #[derive(Debug)]
@@ -62,7 +69,7 @@ pub(super) fn on_fitting_stack<T: Send>(
     limits: &Limits,
     analysis: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
-    if weigh(text, limits)? <= LIGHT {
+    if weigh(text, limits)? <= LIGHT || depth(text, limits)? <= LIGHT {
         return analysis();
     }
     on_large_stack(analysis)
@@ -84,48 +91,88 @@ pub(super) fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + 
     })
 }
 
-/// Checks the limits that need no parser, and counts what can deepen a tree: operators, brackets and words. What stands in
-/// strings counts too: this scan must not be cleverer than PostgreSQL's.
+/// Checks the limits that need no scanner, and counts what could deepen a tree: operators, brackets and words. What stands
+/// in strings counts too: this count must not be cleverer than PostgreSQL's.
 fn weigh(text: &str, limits: &Limits) -> Result<usize, Error> {
     let bytes = text.as_bytes();
     if bytes.len() > limits.bytes {
         return Err(Error::TooLarge { bytes: bytes.len(), limit: limits.bytes });
     }
-    let (mut weight, mut comments, mut brackets) = (0usize, 0usize, 0usize);
-    let (mut deepest_comment, mut deepest_bracket) = (0usize, 0usize);
+    let (mut weight, mut comments, mut deepest) = (0usize, 0usize, 0usize);
     let (mut previous, mut in_word) = (0u8, false);
     for &byte in bytes {
         let word = byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+        let mut paired = false;
         match byte {
             0 => return Err(Error::Nul),
             b'*' if previous == b'/' => {
                 comments += 1;
-                deepest_comment = deepest_comment.max(comments);
+                deepest = deepest.max(comments);
+                paired = true;
             }
-            b'/' if previous == b'*' => comments = comments.saturating_sub(1),
-            b'(' | b'[' => {
-                brackets += 1;
-                deepest_bracket = deepest_bracket.max(brackets);
+            b'/' if previous == b'*' => {
+                comments = comments.saturating_sub(1);
+                paired = true;
             }
-            b')' | b']' => brackets = brackets.saturating_sub(1),
             _ => {}
         }
         // an operator of n characters may be n operators of one
         let operator = !word && !byte.is_ascii_whitespace() && !matches!(byte, b',' | b'.' | b';' | b'\'' | b')' | b']');
         weight += usize::from(operator || (word && !in_word));
         in_word = word;
-        previous = byte;
+        previous = if paired { 0 } else { byte }; // `/*/*` opens two, `/*/` closes none
     }
-    if deepest_comment > limits.comments {
+    if deepest > limits.comments {
         return Err(Error::TooDeep { what: "comments", limit: limits.comments });
     }
-    if deepest_bracket > limits.brackets {
-        return Err(Error::TooDeep { what: "brackets", limit: limits.brackets });
-    }
-    if weight > limits.levels {
-        return Err(Error::TooDeep { what: "operators and words", limit: limits.levels });
-    }
     Ok(weight)
+}
+
+/// A bound of the depth of a text's tree, from PostgreSQL's own tokens: a comma or semicolon ends what stands before it at
+/// its level of brackets, a closing bracket what is within. Set operations alone go on over commas.
+///
+/// # Errors
+/// [`Error::TooDeep`]. A text that the scanner refuses is as deep as nothing: the parser refuses it too, before it has made
+/// a tree.
+fn depth(text: &str, limits: &Limits) -> Result<usize, Error> {
+    let Ok(tokens) = pg_query::scan_tokens(text) else { return Ok(0) };
+    // tokens since the last comma, and set operations, of each open bracket
+    let mut open = vec![(0usize, 0usize)];
+    let (mut now, mut deepest) = (0usize, 0usize);
+    for token in &tokens {
+        let Some(level) = open.last_mut() else { break };
+        match Token::try_from(token.token).unwrap_or(Token::Nul) {
+            Token::Ascii40 | Token::Ascii91 => {
+                level.0 += 1;
+                now += 1;
+                open.push((0, 0));
+                if open.len() > limits.brackets {
+                    return Err(Error::TooDeep { what: "brackets", limit: limits.brackets });
+                }
+            }
+            Token::Ascii41 | Token::Ascii93 => {
+                if open.len() > 1 {
+                    let inner = open.pop().unwrap_or_default();
+                    now = now.saturating_sub(inner.0 + inner.1);
+                }
+            }
+            Token::Ascii44 => now = now.saturating_sub(std::mem::take(&mut level.0)),
+            Token::Ascii59 => now = now.saturating_sub(std::mem::take(&mut level.0) + std::mem::take(&mut level.1)),
+            Token::Union | Token::Intersect | Token::Except => {
+                level.1 += 1;
+                now += 1;
+            }
+            _ => {
+                level.0 += 1;
+                now += 1;
+            }
+        }
+        deepest = deepest.max(now);
+    }
+    if deepest > limits.depth {
+        return Err(Error::TooDeep { what: "operators and words", limit: limits.depth });
+    }
+    Ok(deepest)
 }
 
 /// Splits a text into its statements. Call it within [`on_fitting_stack`].
@@ -181,3 +228,7 @@ fn position(text: &str, message: &str) -> Option<usize> {
         }
     })
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

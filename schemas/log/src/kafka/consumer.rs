@@ -20,10 +20,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Which partitions a subscription reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Members {
     /// Those that the group gives it: the group's members share the work.
     Group,
+    /// Likewise, as the member of this name, which no other may have. A process that died and comes back goes on with
+    /// its partitions at once; as one without a name it would wait until the group has given up on the dead one.
+    Named(String),
     /// All of them: each such subscription sees everything.
     All,
 }
@@ -58,12 +61,16 @@ enum Command {
 const MAX_WAITING: usize = 32;
 /// Bytes that librdkafka fetches ahead.
 const MAX_FETCHED_KBYTES: &str = "16384";
+/// After this time without a sign of life the group gives a member's partitions to others.
+const SESSION_TIMEOUT_MS: &str = "10000";
 /// How long the thread waits for a message before it looks for commands.
 const POLL: Duration = Duration::from_millis(10);
 /// How often the number of partitions is looked at, where all are read.
 const METADATA_INTERVAL: Duration = Duration::from_secs(30);
 const METADATA_RETRY: Duration = Duration::from_millis(500);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two warnings about what passes by itself.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl KafkaSubscription {
@@ -76,7 +83,14 @@ impl KafkaSubscription {
         let (commands, receiver) = commands::channel();
         let inner = Inner { commands: receiver, places: BTreeMap::new(), later: Vec::new() };
         let context = Rebalance { topic: config.events_topic(), sender: sender.clone(), inner: Mutex::new(inner) };
-        let consumer: BaseConsumer<Rebalance> = client(config)
+        let mut settings = client(config);
+        if !config.client.contains_key("session.timeout.ms") {
+            settings.set("session.timeout.ms", SESSION_TIMEOUT_MS);
+        }
+        if let Members::Named(member) = &members {
+            settings.set("group.instance.id", member);
+        }
+        let consumer: BaseConsumer<Rebalance> = settings
             .set("group.id", format!("{}-{name}", config.group))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -89,8 +103,8 @@ impl KafkaSubscription {
             .set("allow.auto.create.topics", "false")
             .create_with_context(context)
             .map_err(|error| unavailable("make a consumer", &error))?;
-        let poller =
-            Poller { consumer, topic: config.events_topic(), config: config.clone(), members, sender, looked: None };
+        let (topic, config) = (config.events_topic(), config.clone());
+        let poller = Poller { consumer, topic, config, members, sender, looked: None, complained: None };
         let thread = std::thread::Builder::new().name(format!("kafka-{name}")).spawn(move || poller.run());
         thread.map_err(|error| Error::Unavailable(format!("kafka: cannot start a thread: {error}")))?;
         Ok(Self { steps, commands, generations: BTreeMap::new(), generation: 0 })
@@ -238,13 +252,14 @@ struct Poller {
     members: Members,
     sender: mpsc::Sender<Sent>,
     looked: Option<Instant>,
+    complained: Option<Instant>,
 }
 
 impl Poller {
     /// Runs until the subscription is dropped.
     fn run(mut self) {
         self.create_topic();
-        if self.members == Members::Group
+        if self.members != Members::All
             && let Err(error) = self.consumer.subscribe(&[&self.topic])
         {
             self.send(Sent::Error(unavailable("subscribe", &error)));
@@ -346,7 +361,7 @@ impl Poller {
     }
 
     /// Errors that pass by themselves are logged; others are the consumer's to know.
-    fn complain(&self, error: &KafkaError) -> bool {
+    fn complain(&mut self, error: &KafkaError) -> bool {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             let text = "kafka: an offset that the consumer asked for is not there any more".to_owned();
@@ -355,7 +370,11 @@ impl Poller {
         if code == Some(RDKafkaErrorCode::Fatal) {
             return self.send(Sent::Error(unavailable("read", error)));
         }
-        tracing::warn!(%error, "kafka: reading is disturbed, it goes on by itself");
+        // while the brokers are away there is one of these for each try to connect
+        if self.complained.is_none_or(|last| last.elapsed() > COMPLAINT_INTERVAL) {
+            self.complained = Some(Instant::now());
+            tracing::warn!(%error, "kafka: reading is disturbed, it goes on by itself");
+        }
         true
     }
 

@@ -11,6 +11,20 @@ use crate::sql::{
 use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 
+/// What pg_dump sets `restrict_nonsystem_relation_kind` to, whose name it takes from pg_settings.
+const PG_DUMP_RESTRICTS: &str = "view, foreign-table";
+
+/// PostgreSQL's own that return as many rows as their arguments say, for catalogs without functions.
+const MULTIPLY: &[&str] =
+    &["generate_series", "generate_subscripts", "unnest", "string_to_table", "regexp_split_to_table", "regexp_matches"];
+
+/// Pure functions that fail outside of a range which the caller can move over a value: whether they do answers a question
+/// about it, as a condition would.
+const FAIL: &[&str] = &[
+    "array_fill", "cot", "div", "exp", "factorial", "ln", "log", "log10", "make_date", "make_interval", "make_time",
+    "make_timestamp", "make_timestamptz", "mod", "pow", "power", "sqrt", "acos", "asin", "acosh", "atanh", "width_bucket",
+];
+
 impl<'a> Walker<'a> {
     /// A call in an expression.
     pub(super) fn call(&mut self, call: &protobuf::FuncCall) -> Value {
@@ -31,7 +45,7 @@ impl<'a> Walker<'a> {
         }
         let resolved = functions::resolve(self.catalog, self.search_path, schema, name, count);
         // a function that returns rows decides how many there are
-        let multiplies = resolved.candidates.iter().any(|function| function.returns_set) || name == "generate_series";
+        let multiplies = resolved.candidates.iter().any(|function| function.returns_set) || MULTIPLY.contains(&name);
         if multiplies && !call.args.iter().all(is_of_fixed_size) {
             for value in &arguments {
                 self.decide(value, Usage::Filtered);
@@ -79,14 +93,16 @@ impl<'a> Walker<'a> {
 
     fn apply(&mut self, resolved: Resolved<'a>, name: &str, mut arguments: Vec<Value>) -> Value {
         // `card_number(c)` is `c.card_number` where no function has that name
-        if let ([Value { row: Some(row), .. }], true) = (arguments.as_slice(), resolved.candidates.is_empty()) {
-            if let Some(field) = row.fields.iter().find(|field| field.name == name) {
+        if let ([Value { row: Some(row), .. }], true) = (arguments.as_slice(), resolved.candidates.is_empty())
+            && let Some(field) = row.fields.iter().find(|field| field.name == name) {
                 return field.value.clone();
             }
-        }
         let mut value = Value::default();
         for argument in &mut arguments {
             value.reach(argument);
+        }
+        if FAIL.contains(&name) {
+            self.decide(&value, Usage::Filtered);
         }
         match resolved.class {
             Class::Pure => return value,
@@ -127,6 +143,28 @@ impl<'a> Walker<'a> {
                     value: Some(value.clone()),
                     local: matches!(local.as_str(), "t" | "true"),
                 });
+                true
+            }
+            // the value comes from elsewhere: no policy takes it to be harmless
+            ("set_config", [Some(setting), None, Some(local)]) if !setting.eq_ignore_ascii_case("search_path") => {
+                self.out.writes = true;
+                self.out.functions.insert("pg_catalog.set_config".to_owned());
+                self.out.effects.push(Effect::Set {
+                    name: setting.to_ascii_lowercase(),
+                    value: None,
+                    local: matches!(local.as_str(), "t" | "true"),
+                });
+                for argument in &call.args {
+                    let value = self.expression(argument);
+                    self.store(&value);
+                }
+                true
+            }
+            // pg_dump, where a server has the setting; no other setting takes this value
+            ("set_config", [None, Some(value), Some(_)]) if value == PG_DUMP_RESTRICTS => {
+                self.out.writes = true;
+                let name = "restrict_nonsystem_relation_kind".to_owned();
+                self.out.effects.push(Effect::Set { name, value: Some(value.clone()), local: false });
                 true
             }
             _ => false,

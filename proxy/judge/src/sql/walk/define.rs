@@ -186,7 +186,10 @@ impl<'a> Walker<'a> {
                 *scope = Rc::new(scope.iter().chain(outer.iter()).cloned().collect());
             }
             let value = self.maybe(constraint.raw_expr.as_deref());
-            if constraint.contype() == protobuf::ConstrType::ConstrGenerated {
+            if matches!(
+                constraint.contype(),
+                protobuf::ConstrType::ConstrGenerated | protobuf::ConstrType::ConstrDefault
+            ) {
                 self.store(&value);
             }
             self.decide(&value, Usage::Filtered);

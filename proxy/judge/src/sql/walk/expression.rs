@@ -169,7 +169,13 @@ impl<'a> Walker<'a> {
     }
 
     fn operation(&mut self, expression: &protobuf::AExpr) -> Value {
-        let mut value = self.both(expression.lexpr.as_deref(), expression.rexpr.as_deref());
+        let mut value = self.maybe(expression.lexpr.as_deref());
+        let right = self.maybe(expression.rexpr.as_deref());
+        // whether it fails tells whether the divisor is zero
+        if matches!(names::split(&expression.name).1, "/" | "%") {
+            self.decide(&right, Usage::Filtered);
+        }
+        value.absorb(right);
         value.direct = false;
         value.row = None;
         value.opaque |= self.operator(&expression.name);
@@ -184,7 +190,7 @@ impl<'a> Walker<'a> {
         }
         let all = self.catalog.operators.get(name).map(Vec::as_slice).unwrap_or_default();
         let mut visible = all.iter().filter(|operator| {
-            let listed = self.search_path.iter().any(|path| *path == operator.schema);
+            let listed = self.search_path.contains(&operator.schema);
             if schema.is_empty() { listed } else { operator.schema == schema }
         });
         let is_foreign = |extension: &Option<String>| !crate::sql::functions::is_pure_extension(extension.as_deref());

@@ -13,6 +13,9 @@ use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 use std::rc::Rc;
 
+/// What an item that is copied costs of the budget.
+const ITEM: usize = 8;
+
 impl Relation {
     /// It has columns of its own, be they none.
     pub(super) fn is_table_like(&self) -> bool {
@@ -22,18 +25,21 @@ impl Relation {
 
 impl<'a> Walker<'a> {
     /// The items of a FROM clause, in order.
-    pub(super) fn from_list(&mut self, nodes: &[Node]) -> Vec<Item<'a>> {
+    pub(super) fn items_of_list(&mut self, nodes: &[Node]) -> Vec<Item<'a>> {
         let mut items = Vec::new();
         for node in nodes {
-            let more = self.from_item(node, &items);
+            let more = self.items_of(node, &items);
             items.extend(more);
         }
         items
     }
 
     /// One item, a join being several. `left` is what LATERAL may refer to.
-    pub(super) fn from_item(&mut self, node: &Node, left: &[Item<'a>]) -> Vec<Item<'a>> {
+    pub(super) fn items_of(&mut self, node: &Node, left: &[Item<'a>]) -> Vec<Item<'a>> {
         let Some(kind) = &node.node else { return Vec::new() };
+        if self.budget == 0 {
+            return vec![Item::rows("", Rows::unknown())];
+        }
         match kind {
             NodeEnum::RangeVar(name) => vec![self.table(name)],
             NodeEnum::RangeSubselect(part) => {
@@ -54,7 +60,7 @@ impl<'a> Walker<'a> {
                 vec![Item::rows("json_table", Rows { fields, unknown: false }).aliased(part.alias.as_ref())]
             }
             NodeEnum::RangeTableSample(part) => {
-                let items = part.relation.as_deref().map(|relation| self.from_item(relation, left)).unwrap_or_default();
+                let items = part.relation.as_deref().map(|relation| self.items_of(relation, left)).unwrap_or_default();
                 self.lateral(left, |walker| {
                     let value = walker.list(&part.args);
                     walker.decide(&value, Usage::Filtered);
@@ -116,7 +122,7 @@ impl<'a> Walker<'a> {
 
     /// Walks what may refer to the items on its left.
     fn lateral<T>(&mut self, left: &[Item<'a>], walk: impl FnOnce(&mut Self) -> T) -> T {
-        self.spend(left.len());
+        self.spend(left.len() * ITEM);
         self.scopes.push(Rc::new(left.to_vec()));
         let result = walk(self);
         self.scopes.pop();
@@ -150,7 +156,10 @@ impl<'a> Walker<'a> {
         let mut rows = Rows::default();
         let mut first_name = String::new();
         for entry in &part.functions {
-            let Some(NodeEnum::List(list)) = &entry.node else { continue };
+            let Some(NodeEnum::List(list)) = &entry.node else {
+                self.give_up("a function in FROM is not understood");
+                continue;
+            };
             let Some(function) = list.items.first() else { continue };
             let (mut found, name) = self.function_rows(function);
             let defined = list.items.get(1).map(definitions).unwrap_or_default();
@@ -168,11 +177,10 @@ impl<'a> Walker<'a> {
             rows = redefine(&rows, defined);
         }
         // the alias of a function with one column names the column as well
-        if let (Some(alias), [field], false) = (&part.alias, rows.fields.as_mut_slice(), rows.unknown) {
-            if field.name == first_name && part.coldeflist.is_empty() {
+        if let (Some(alias), [field], false) = (&part.alias, rows.fields.as_mut_slice(), rows.unknown)
+            && field.name == first_name && part.coldeflist.is_empty() {
                 field.name.clone_from(&alias.aliasname);
             }
-        }
         if part.ordinality {
             rows.fields.push(Field { name: "ordinality".to_owned(), value: Value::default() });
         }
@@ -188,6 +196,11 @@ impl<'a> Walker<'a> {
         };
         let name = super::names::split(&call.funcname).1.to_owned();
         let (value, rows) = self.call_with_rows(call);
+        // with several arrays, it returns a column for each
+        if name == "unnest" && call.args.len() > 1 {
+            let one = Field { name: name.clone(), value };
+            return (Rows { fields: vec![one; call.args.len()], unknown: false }, name);
+        }
         let unknown = value.opaque && rows.is_none();
         let rows = rows.unwrap_or_else(|| Rows { unknown, ..Rows::one(&name, value) });
         (rows, name)
@@ -218,9 +231,10 @@ impl<'a> Walker<'a> {
     }
 
     fn join(&mut self, join: &protobuf::JoinExpr, around: &[Item<'a>]) -> Vec<Item<'a>> {
-        let mut left = join.larg.as_deref().map(|node| self.from_item(node, around)).unwrap_or_default();
+        let mut left = join.larg.as_deref().map(|node| self.items_of(node, around)).unwrap_or_default();
+        self.spend((around.len() + left.len()) * ITEM);
         let visible: Vec<_> = around.iter().chain(&left).cloned().collect();
-        let mut right = join.rarg.as_deref().map(|node| self.from_item(node, &visible)).unwrap_or_default();
+        let mut right = join.rarg.as_deref().map(|node| self.items_of(node, &visible)).unwrap_or_default();
         let shared = if join.is_natural { shared_names(&left, &right) } else { super::strings(&join.using_clause) };
         let full = join.jointype() == protobuf::JoinType::JoinFull;
         if join.is_natural && left.iter().chain(&right).any(Item::is_unknown) {

@@ -249,9 +249,7 @@ impl<'a> Walker<'a> {
 
     /// A node that has no business where it stands.
     fn unexpected(&mut self, node: &NodeEnum, place: &str) -> Value {
-        let text = format!("{node:?}");
-        let kind: String = text.chars().take_while(char::is_ascii_alphanumeric).collect();
-        self.give_up(format!("{kind} in {place} is not understood"));
+        self.give_up(format!("{} in {place} is not understood", names::of_node(node)));
         Value::opaque()
     }
 }

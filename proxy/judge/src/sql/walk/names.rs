@@ -91,3 +91,19 @@ fn figure(node: &Node) -> Option<(String, bool)> {
         _ => None, // a name only: the client's RowDescription says what it is
     }
 }
+
+/// What a node is called. Its text as a whole would be as long as the statement, and as deep.
+pub(super) fn of_node(node: &NodeEnum) -> String {
+    struct Word(String);
+    impl std::fmt::Write for Word {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            let word = text.find(|c: char| !c.is_ascii_alphanumeric()).and_then(|end| text.get(..end));
+            self.0.push_str(word.unwrap_or(text));
+            // an error ends the writing: the first word is all that is wanted
+            if word.is_some() { Err(std::fmt::Error) } else { Ok(()) }
+        }
+    }
+    let mut word = Word(String::new());
+    let whole = std::fmt::write(&mut word, format_args!("{node:?}"));
+    if whole.is_err() || !word.0.is_empty() { word.0 } else { "a node".to_owned() }
+}

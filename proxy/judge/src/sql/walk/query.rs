@@ -186,7 +186,7 @@ impl<'a> Walker<'a> {
     }
 
     fn plain_select(&mut self, select: &protobuf::SelectStmt) -> Rows {
-        let items = self.from_list(&select.from_clause);
+        let items = self.items_of_list(&select.from_clause);
         self.scopes.push(Rc::new(items));
         let condition = self.maybe(select.where_clause.as_deref());
         self.decide(&condition, Usage::Filtered);
@@ -374,11 +374,10 @@ impl<'a> Walker<'a> {
             &name.schemaname
         };
         let hides = self.catalog.resolve("", &name.relname, self.search_path);
-        if let Some(hidden) = hides.filter(|_| temporary || name.schemaname.is_empty()) {
-            if hidden.kind != Kind::Index {
+        if let Some(hidden) = hides.filter(|_| temporary || name.schemaname.is_empty())
+            && hidden.kind != Kind::Index {
                 self.out.flags.insert(format!("shadows:{}", hidden.qualified()));
             }
-        }
         let id = self.catalog.find(schema, &name.relname).map(|relation| relation.id);
         self.note(id, names::qualified(schema, &name.relname), Action::Create, false);
     }

@@ -16,11 +16,10 @@ impl<'a> Walker<'a> {
         self.out.writes = true;
         let Some(name) = name else { return Item::rows("", Rows::unknown()) };
         let item = self.relation(name, action);
-        if let Columns::Relation(relation) = item.columns {
-            if relation.has_rules {
+        if let Columns::Relation(relation) = item.columns
+            && relation.has_rules {
                 self.give_up(format!("{} has rewrite rules", relation.qualified()));
             }
-        }
         item
     }
 
@@ -59,6 +58,9 @@ impl<'a> Walker<'a> {
             self.store(&whole);
         }
         if let Some(conflict) = insert.on_conflict_clause.as_deref() {
+            if conflict.infer.as_deref().is_none_or(|infer| infer.index_elems.is_empty()) {
+                self.any_conflict(&target, &insert.cols);
+            }
             self.on_conflict(conflict, &target);
         }
         self.returning(insert.returning_clause.as_ref(), vec![target.clone()], &target)
@@ -77,15 +79,26 @@ impl<'a> Walker<'a> {
             let condition = self.maybe(infer.where_clause.as_deref());
             self.decide(&condition, Usage::Filtered);
         }
-        if conflict.action() == protobuf::OnConflictAction::OnconflictUpdate {
-            if let Columns::Relation(relation) = target.columns {
+        if conflict.action() == protobuf::OnConflictAction::OnconflictUpdate
+            && let Columns::Relation(relation) = target.columns {
                 self.touch(relation, Action::Update);
             }
-        }
         self.assignments(&conflict.target_list, target);
         let condition = self.maybe(conflict.where_clause.as_deref());
         self.decide(&condition, Usage::Filtered);
         self.scopes.pop();
+    }
+
+    /// Any unique column that is written may decide whether the row is.
+    fn any_conflict(&mut self, target: &Item<'a>, columns: &[Node]) {
+        let Columns::Relation(relation) = target.columns else { return };
+        let named = |name: &str| {
+            columns.is_empty()
+                || columns.iter().any(|node| matches!(&node.node, Some(NodeEnum::ResTarget(column)) if column.name == name))
+        };
+        for column in relation.columns.iter().filter(|column| named(&column.name)) {
+            self.use_columns(&column.origins, Usage::Filtered);
+        }
     }
 
     pub(super) fn index_element(&mut self, element: &protobuf::IndexElem) -> Value {
@@ -129,7 +142,7 @@ impl<'a> Walker<'a> {
         let target = self.target(update.relation.as_ref(), Action::Update);
         let mut items = vec![target.clone()];
         for node in &update.from_clause {
-            let more = self.from_item(node, &items);
+            let more = self.items_of(node, &items);
             items.extend(more);
         }
         self.scopes.push(Rc::new(items.clone()));
@@ -146,7 +159,7 @@ impl<'a> Walker<'a> {
         let target = self.target(delete.relation.as_ref(), Action::Delete);
         let mut items = vec![target.clone()];
         for node in &delete.using_clause {
-            let more = self.from_item(node, &items);
+            let more = self.items_of(node, &items);
             items.extend(more);
         }
         self.scopes.push(Rc::new(items.clone()));
@@ -160,7 +173,7 @@ impl<'a> Walker<'a> {
     pub(super) fn merge(&mut self, merge: &protobuf::MergeStmt) -> Rows {
         self.with(merge.with_clause.as_ref());
         let target = self.target(merge.relation.as_ref(), Action::Select);
-        let mut items = merge.source_relation.as_deref().map(|node| self.from_item(node, &[])).unwrap_or_default();
+        let mut items = merge.source_relation.as_deref().map(|node| self.items_of(node, &[])).unwrap_or_default();
         let few = merge.source_relation.as_deref().is_some_and(is_values);
         items.push(target.clone());
         self.scopes.push(Rc::new(items.clone()));
