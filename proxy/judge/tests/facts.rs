@@ -91,7 +91,10 @@ fn compare_with_plan(server: &Postgres, id: &str, text: &str, facts: &Facts) -> 
             continue; // functions in FROM are shown so
         }
         let known = facts.relations.iter().any(|found| found.name == relation) || facts.functions.contains(relation);
-        assert!(known || !facts.functions.is_empty(), "{id}: {relation} is in the plan only: {text}\n{plan}\n{facts:?}");
+        assert!(
+            known || !facts.functions.is_empty(),
+            "{id}: {relation} is in the plan only: {text}\n{plan}\n{facts:?}"
+        );
     }
     true
 }

@@ -175,7 +175,9 @@ impl Bound {
     /// A relation that nobody may touch here, by its name or its schema's.
     pub(super) fn is_closed(&self, relation: &str) -> bool {
         let schema = relation.split_once('.').map(|(schema, _)| schema);
-        self.closed.iter().any(|closed| closed == relation || schema.is_some_and(|s| closed.strip_suffix(".*") == Some(s)))
+        self.closed
+            .iter()
+            .any(|closed| closed == relation || schema.is_some_and(|s| closed.strip_suffix(".*") == Some(s)))
     }
 
     /// A function that is known to read nothing that is protected.

@@ -147,7 +147,10 @@ impl Judge<'_> {
             if !self.bound.protects_from(&self.exempt) {
                 return None;
             }
-            self.out_of_scope(facts).or_else(|| self.unknowable(facts, touches)).or_else(|| self.reveals(facts)).or_else(|| self.undermines(facts))
+            self.out_of_scope(facts)
+                .or_else(|| self.unknowable(facts, touches))
+                .or_else(|| self.reveals(facts))
+                .or_else(|| self.undermines(facts))
         })
     }
 

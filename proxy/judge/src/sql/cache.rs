@@ -68,8 +68,6 @@ impl Cache {
     }
 
     fn hash(&self, key: &Key<'_>) -> u64 {
-        
-        
         self.hasher.hash_one(key)
     }
 

@@ -15,7 +15,13 @@ pub fn fingerprint(text: &str) -> String {
         }
         let is_constant = matches!(
             kind,
-            Token::Iconst | Token::Fconst | Token::Sconst | Token::Usconst | Token::Bconst | Token::Xconst | Token::Param
+            Token::Iconst
+                | Token::Fconst
+                | Token::Sconst
+                | Token::Usconst
+                | Token::Bconst
+                | Token::Xconst
+                | Token::Param
         );
         if is_constant {
             if !(constant && comma) {

@@ -117,7 +117,8 @@ fn weigh(text: &str, limits: &Limits) -> Result<usize, Error> {
             _ => {}
         }
         // an operator of n characters may be n operators of one
-        let operator = !word && !byte.is_ascii_whitespace() && !matches!(byte, b',' | b'.' | b';' | b'\'' | b')' | b']');
+        let operator =
+            !word && !byte.is_ascii_whitespace() && !matches!(byte, b',' | b'.' | b';' | b'\'' | b')' | b']');
         weight += usize::from(operator || (word && !in_word));
         in_word = word;
         previous = if paired { 0 } else { byte }; // `/*/*` opens two, `/*/` closes none

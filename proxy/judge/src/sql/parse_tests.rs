@@ -127,7 +127,12 @@ fn the_deepest_text_of_each_shape_takes_at_most_half_of_the_stack() {
         })
         .unwrap();
         let time = start.elapsed();
-        println!("{}: {times} times, depth {bound}, {} KiB, {} bytes a level, {time:?}", shape.name, used >> 10, used / bound);
+        println!(
+            "{}: {times} times, depth {bound}, {} KiB, {} bytes a level, {time:?}",
+            shape.name,
+            used >> 10,
+            used / bound
+        );
         assert!(used < STACK / 2, "{} takes {used} bytes", shape.name);
         assert!(outcome.is_ok() && facts(&text).is_ok(), "{}", shape.name);
         assert!(facts(&shape.text(times + 1)).is_err(), "{} has no limit", shape.name);
@@ -139,7 +144,9 @@ fn the_deepest_text_of_each_shape_takes_at_most_half_of_the_stack() {
 fn what_runs_where_it_is_called_takes_at_most_half_of_a_small_stack() {
     for shape in SHAPES {
         let mut times = 1;
-        let light = |text: &str| weigh(text, &Limits::default()).unwrap() <= LIGHT || depth(text, &Limits::default()).unwrap() <= LIGHT;
+        let light = |text: &str| {
+            weigh(text, &Limits::default()).unwrap() <= LIGHT || depth(text, &Limits::default()).unwrap() <= LIGHT
+        };
         while light(&shape.text(times + 1)) {
             times += 1;
         }

@@ -49,7 +49,20 @@ impl Postgres {
     /// Runs SQL as psql does; the output and whether it succeeded.
     pub fn psql(&self, database: &str, options: &[&str], sql: &str) -> (String, bool) {
         let done = Command::new(format!("{BIN}/psql"))
-            .args(["-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "postgres",
+                "-d",
+                database,
+            ])
             .args(options)
             .args(["-v", "ON_ERROR_STOP=1", "-c", sql])
             .stdin(Stdio::null())
@@ -60,7 +73,20 @@ impl Postgres {
 
     pub fn file(&self, database: &str, path: &str) {
         let done = Command::new(format!("{BIN}/psql"))
-            .args(["-X", "-q", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database, "-f", path])
+            .args([
+                "-X",
+                "-q",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "postgres",
+                "-d",
+                database,
+                "-f",
+                path,
+            ])
             .output()
             .unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

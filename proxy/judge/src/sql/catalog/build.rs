@@ -1,8 +1,8 @@
 //! From rows to a snapshot: names first, then generated columns and inheritance, then views in the order of their needs.
 
 use super::{
-    Catalog, Column, ColumnId, Error, Function, Kind, Operator, Part, QUERIES, Relation, RelationId, Rows, Sources, Type,
-    View,
+    Catalog, Column, ColumnId, Error, Function, Kind, Operator, Part, QUERIES, Relation, RelationId, Rows, Sources,
+    Type, View,
 };
 use crate::sql::{Limits, parse, walk};
 use std::collections::{BTreeSet, HashMap};
@@ -46,7 +46,8 @@ pub(super) fn catalog(epoch: u64, results: &[Rows]) -> Result<Catalog, Error> {
     }
     let (views, checks) = (rows(Part::Views), rows(Part::DomainChecks));
     let texts = definitions(&catalog, views)?;
-    let constraints = checks.iter().map(|row| Ok((row.number::<u32>(0)?, row.text(1)?))).collect::<Result<Vec<_>, Error>>()?;
+    let constraints =
+        checks.iter().map(|row| Ok((row.number::<u32>(0)?, row.text(1)?))).collect::<Result<Vec<_>, Error>>()?;
     parse::on_large_stack(|| {
         domain_checks(&mut catalog, &constraints);
         follow_views(&mut catalog, &texts);
@@ -119,7 +120,13 @@ fn inheritance(catalog: &mut Catalog, rows: Reader<'_>) -> Result<(), Error> {
     for &child in parents.keys() {
         let (mut found, mut level) = (BTreeSet::new(), vec![child]);
         for _ in 0..DEEPEST {
-            level = level.iter().filter_map(|id| parents.get(id)).flatten().copied().filter(|id| found.insert(*id)).collect();
+            level = level
+                .iter()
+                .filter_map(|id| parents.get(id))
+                .flatten()
+                .copied()
+                .filter(|id| found.insert(*id))
+                .collect();
         }
         for &ancestor in &found {
             if let Some(relation) = catalog.relations.get_mut(&ancestor) {
@@ -137,7 +144,9 @@ fn inheritance(catalog: &mut Catalog, rows: Reader<'_>) -> Result<(), Error> {
     for relation in catalog.relations.values().filter(|relation| !relation.ancestors.is_empty()) {
         for (position, column) in relation.columns.iter().enumerate() {
             for ancestor in &relation.ancestors {
-                let Some(above) = catalog.relations.get(ancestor).and_then(|found| found.column(&column.name)) else { continue };
+                let Some(above) = catalog.relations.get(ancestor).and_then(|found| found.column(&column.name)) else {
+                    continue;
+                };
                 reached.push((relation.id, position, ColumnId { relation: *ancestor, attribute: above.attribute }));
             }
         }
@@ -155,7 +164,8 @@ fn generated(catalog: &mut Catalog, rows: Reader<'_>) -> Result<(), Error> {
     for row in rows.iter() {
         let (id, generated, base) = (row.number::<u32>(0)?, row.number::<i16>(1)?, row.number::<i16>(2)?);
         let Some(relation) = catalog.relations.get_mut(&id) else { continue };
-        let origins = relation.columns.iter().find(|column| column.attribute == base).map(|column| column.origins.clone());
+        let origins =
+            relation.columns.iter().find(|column| column.attribute == base).map(|column| column.origins.clone());
         let column = relation.columns.iter_mut().find(|column| column.attribute == generated && column.generated);
         if let (Some(origins), Some(column)) = (origins, column) {
             column.origins.extend(origins);
@@ -197,7 +207,12 @@ fn functions(catalog: &mut Catalog, schemas: &HashMap<u32, String>, rows: Reader
 fn out_names(names: Option<&str>, modes: Option<&str>) -> Vec<String> {
     let (Some(names), Some(modes)) = (names, modes) else { return Vec::new() };
     let modes = elements(modes);
-    elements(names).into_iter().zip(modes).filter(|(_, mode)| matches!(mode.as_str(), "o" | "b" | "t")).map(|(name, _)| name).collect()
+    elements(names)
+        .into_iter()
+        .zip(modes)
+        .filter(|(_, mode)| matches!(mode.as_str(), "o" | "b" | "t"))
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// The elements of a one-dimensional array's text.
@@ -241,10 +256,11 @@ fn domain_checks(catalog: &mut Catalog, constraints: &[(u32, &str)]) {
         let condition = condition.trim_end().strip_suffix("NOT VALID").unwrap_or(condition);
         let text = format!("SELECT {condition} FROM (SELECT NULL::text AS value) v");
         let limits = Limits { bytes: LONGEST_VIEW, ..Limits::default() };
-        let pure = parse::statements(&text, &limits).ok().and_then(|all| all.into_iter().next()).is_some_and(|statement| {
-            let facts = walk::statement(&statement, catalog, &[]);
-            facts.functions.is_empty() && facts.opaque.is_none()
-        });
+        let pure =
+            parse::statements(&text, &limits).ok().and_then(|all| all.into_iter().next()).is_some_and(|statement| {
+                let facts = walk::statement(&statement, catalog, &[]);
+                facts.functions.is_empty() && facts.opaque.is_none()
+            });
         if let Some(found) = catalog.types.get_mut(id).filter(|_| !pure) {
             found.calls = true;
         }

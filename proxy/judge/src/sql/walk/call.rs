@@ -21,8 +21,28 @@ const MULTIPLY: &[&str] =
 /// Pure functions that fail outside of a range which the caller can move over a value: whether they do answers a question
 /// about it, as a condition would.
 const FAIL: &[&str] = &[
-    "array_fill", "cot", "div", "exp", "factorial", "ln", "log", "log10", "make_date", "make_interval", "make_time",
-    "make_timestamp", "make_timestamptz", "mod", "pow", "power", "sqrt", "acos", "asin", "acosh", "atanh", "width_bucket",
+    "array_fill",
+    "cot",
+    "div",
+    "exp",
+    "factorial",
+    "ln",
+    "log",
+    "log10",
+    "make_date",
+    "make_interval",
+    "make_time",
+    "make_timestamp",
+    "make_timestamptz",
+    "mod",
+    "pow",
+    "power",
+    "sqrt",
+    "acos",
+    "asin",
+    "acosh",
+    "atanh",
+    "width_bucket",
 ];
 
 impl<'a> Walker<'a> {
@@ -94,9 +114,10 @@ impl<'a> Walker<'a> {
     fn apply(&mut self, resolved: Resolved<'a>, name: &str, mut arguments: Vec<Value>) -> Value {
         // `card_number(c)` is `c.card_number` where no function has that name
         if let ([Value { row: Some(row), .. }], true) = (arguments.as_slice(), resolved.candidates.is_empty())
-            && let Some(field) = row.fields.iter().find(|field| field.name == name) {
-                return field.value.clone();
-            }
+            && let Some(field) = row.fields.iter().find(|field| field.name == name)
+        {
+            return field.value.clone();
+        }
         let mut value = Value::default();
         for argument in &mut arguments {
             value.reach(argument);

@@ -440,7 +440,11 @@ fn plain(kind: &NodeEnum) -> String {
         NodeEnum::DefineStmt(part) => return format!("CREATE {}", object_name(part.kind())),
         NodeEnum::AlterFunctionStmt(part) => return format!("ALTER {}", object_name(part.objtype())),
         NodeEnum::GrantRoleStmt(part) => {
-            if part.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" }
+            if part.is_grant {
+                "GRANT ROLE"
+            } else {
+                "REVOKE ROLE"
+            }
         }
         NodeEnum::AlterCollationStmt(_) => "ALTER COLLATION",
         NodeEnum::AlterDefaultPrivilegesStmt(_) => "ALTER DEFAULT PRIVILEGES",

@@ -178,9 +178,11 @@ impl<'a> Walker<'a> {
         }
         // the alias of a function with one column names the column as well
         if let (Some(alias), [field], false) = (&part.alias, rows.fields.as_mut_slice(), rows.unknown)
-            && field.name == first_name && part.coldeflist.is_empty() {
-                field.name.clone_from(&alias.aliasname);
-            }
+            && field.name == first_name
+            && part.coldeflist.is_empty()
+        {
+            field.name.clone_from(&alias.aliasname);
+        }
         if part.ordinality {
             rows.fields.push(Field { name: "ordinality".to_owned(), value: Value::default() });
         }
@@ -244,7 +246,8 @@ impl<'a> Walker<'a> {
         for name in shared {
             let (first, second) = (take(&mut left, &name), take(&mut right, &name));
             let direct = !full && first.direct;
-            let mut value = if join.jointype() == protobuf::JoinType::JoinRight { second.clone() } else { first.clone() };
+            let mut value =
+                if join.jointype() == protobuf::JoinType::JoinRight { second.clone() } else { first.clone() };
             value.absorb(first);
             value.absorb(second);
             self.decide(&value, Usage::Joined);

@@ -125,14 +125,15 @@ impl<'a> Walker<'a> {
     fn select(&mut self, select: &protobuf::SelectStmt) -> Rows {
         self.spend(0);
         self.with(select.with_clause.as_ref());
-        let rows = match select.op() {
-            protobuf::SetOperation::SetopUnion
-            | protobuf::SetOperation::SetopIntersect
-            | protobuf::SetOperation::SetopExcept => self.set_operation(select),
-            protobuf::SetOperation::Undefined | protobuf::SetOperation::SetopNone => {
-                if select.values_lists.is_empty() { self.plain_select(select) } else { self.values(select) }
-            }
-        };
+        let rows =
+            match select.op() {
+                protobuf::SetOperation::SetopUnion
+                | protobuf::SetOperation::SetopIntersect
+                | protobuf::SetOperation::SetopExcept => self.set_operation(select),
+                protobuf::SetOperation::Undefined | protobuf::SetOperation::SetopNone => {
+                    if select.values_lists.is_empty() { self.plain_select(select) } else { self.values(select) }
+                }
+            };
         if let Some(into) = select.into_clause.as_deref() {
             self.created(into.rel.as_ref());
             self.store(&rows.whole());
@@ -348,10 +349,14 @@ impl<'a> Walker<'a> {
     fn lock(&mut self, node: &Node) {
         self.out.writes = true;
         let Some(NodeEnum::LockingClause(clause)) = &node.node else { return };
-        let named: Vec<&str> = clause.locked_rels.iter().filter_map(|node| match &node.node {
-            Some(NodeEnum::RangeVar(name)) => Some(name.relname.as_str()),
-            _ => None,
-        }).collect();
+        let named: Vec<&str> = clause
+            .locked_rels
+            .iter()
+            .filter_map(|node| match &node.node {
+                Some(NodeEnum::RangeVar(name)) => Some(name.relname.as_str()),
+                _ => None,
+            })
+            .collect();
         let scope = self.scopes.last().cloned().unwrap_or_default();
         for item in scope.iter().filter(|item| named.is_empty() || named.contains(&item.alias.as_str())) {
             if let super::scope::Columns::Relation(relation) = item.columns {
@@ -375,9 +380,10 @@ impl<'a> Walker<'a> {
         };
         let hides = self.catalog.resolve("", &name.relname, self.search_path);
         if let Some(hidden) = hides.filter(|_| temporary || name.schemaname.is_empty())
-            && hidden.kind != Kind::Index {
-                self.out.flags.insert(format!("shadows:{}", hidden.qualified()));
-            }
+            && hidden.kind != Kind::Index
+        {
+            self.out.flags.insert(format!("shadows:{}", hidden.qualified()));
+        }
         let id = self.catalog.find(schema, &name.relname).map(|relation| relation.id);
         self.note(id, names::qualified(schema, &name.relname), Action::Create, false);
     }

@@ -12,9 +12,11 @@ fn catalog() -> Catalog {
     let rows = |part: catalog::Part| -> &[&[&str]] {
         match part {
             catalog::Part::Schemas => &[&["11", "pg_catalog"], &["2200", "public"]],
-            catalog::Part::Relations => {
-                &[&["10", "2200", "t", "r", "0", "f"], &["20", "2200", "u", "r", "0", "f"], &["30", "2200", "v", "v", "0", "f"]]
-            }
+            catalog::Part::Relations => &[
+                &["10", "2200", "t", "r", "0", "f"],
+                &["20", "2200", "u", "r", "0", "f"],
+                &["30", "2200", "v", "v", "0", "f"],
+            ],
             catalog::Part::Columns => &[
                 &["10", "id", "1", "23", "f"],
                 &["10", "secret", "2", "25", "f"],
@@ -153,7 +155,12 @@ fn each_expression_over_a_column_has_it_as_a_source() {
         assert!(output.sources.contains(&SECRET), "{text}: {all:?}");
         assert!(!output.direct, "{text}");
         assert!(usages(&all[0]).contains(&Usage::Projected), "{text}");
-        for clause in ["WHERE ({}) IS NULL", "ORDER BY ({})", "HAVING ({}) IS NULL", "LIMIT (SELECT count(*) FROM t WHERE ({}) IS NULL)"] {
+        for clause in [
+            "WHERE ({}) IS NULL",
+            "ORDER BY ({})",
+            "HAVING ({}) IS NULL",
+            "LIMIT (SELECT count(*) FROM t WHERE ({}) IS NULL)",
+        ] {
             let text = format!("SELECT 1 FROM t {}", clause.replace("{}", expression));
             let seen = usages(&facts_of(&catalog, &text)[0]);
             assert!(seen.contains(&Usage::Filtered), "{text}: {seen:?}");
@@ -241,7 +248,10 @@ fn clauses_that_pick_rows_filter() {
         ("ALTER POLICY p ON t WITH CHECK (secret = 'x')", Usage::Filtered),
         ("ALTER TABLE t ADD CHECK (secret = 'x')", Usage::Filtered),
         ("CREATE RULE r AS ON INSERT TO u WHERE EXISTS (SELECT FROM t WHERE secret = 'x') DO NOTHING", Usage::Filtered),
-        ("CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW WHEN (old.secret = 'x') EXECUTE FUNCTION f()", Usage::Filtered),
+        (
+            "CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW WHEN (old.secret = 'x') EXECUTE FUNCTION f()",
+            Usage::Filtered,
+        ),
         ("COPY t FROM STDIN WHERE secret = 'x'", Usage::Filtered),
         ("CREATE PUBLICATION p FOR TABLE t WHERE (secret = 'x')", Usage::Filtered),
     ] {
@@ -355,11 +365,68 @@ fn a_setting_by_function_is_a_setting() {
 
 /// Pieces of statements, from which wrong and odd ones are made.
 const PIECES: &[&str] = &[
-    "SELECT", "secret", "FROM", "t", "v", "WHERE", "(", ")", ",", "*", "1", "'x'", "||", "=", "AND", "NOT", "UNION", "JOIN",
-    "ON", "USING", "(id)", "WITH", "c AS", "RECURSIVE", "INSERT INTO u", "VALUES", "UPDATE u SET note =", "DELETE FROM t",
-    "RETURNING", "ORDER BY", "GROUP BY", "LATERAL", "CASE WHEN", "THEN", "ELSE", "END", "::text", "ARRAY[", "]", "ROW(",
-    ".", ";", "$1", "COPY", "TO STDOUT", "EXPLAIN", "PREPARE p AS", "CREATE VIEW n AS", "max(", "OVER (", "FILTER (WHERE", "--",
-    "/*", "*/", "E'\\'", "$$", "\"", "U&'\\0041'", "ALTER TABLE t ADD", "CHECK (", "ON CONFLICT DO NOTHING", "LIMIT",
+    "SELECT",
+    "secret",
+    "FROM",
+    "t",
+    "v",
+    "WHERE",
+    "(",
+    ")",
+    ",",
+    "*",
+    "1",
+    "'x'",
+    "||",
+    "=",
+    "AND",
+    "NOT",
+    "UNION",
+    "JOIN",
+    "ON",
+    "USING",
+    "(id)",
+    "WITH",
+    "c AS",
+    "RECURSIVE",
+    "INSERT INTO u",
+    "VALUES",
+    "UPDATE u SET note =",
+    "DELETE FROM t",
+    "RETURNING",
+    "ORDER BY",
+    "GROUP BY",
+    "LATERAL",
+    "CASE WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "::text",
+    "ARRAY[",
+    "]",
+    "ROW(",
+    ".",
+    ";",
+    "$1",
+    "COPY",
+    "TO STDOUT",
+    "EXPLAIN",
+    "PREPARE p AS",
+    "CREATE VIEW n AS",
+    "max(",
+    "OVER (",
+    "FILTER (WHERE",
+    "--",
+    "/*",
+    "*/",
+    "E'\\'",
+    "$$",
+    "\"",
+    "U&'\\0041'",
+    "ALTER TABLE t ADD",
+    "CHECK (",
+    "ON CONFLICT DO NOTHING",
+    "LIMIT",
 ];
 
 proptest! {
@@ -377,7 +444,7 @@ proptest! {
             format!("SELECT {} FROM t WHERE id = 1", EXPRESSIONS[base]).split(' ').map(str::to_owned).collect();
         for (piece, place) in pieces {
             let place = usize::from(place) % (words.len() + 1);
-            if place % 3 == 0 && place < words.len() {
+            if place.is_multiple_of(3) && place < words.len() {
                 words[place] = PIECES[piece].to_owned();
             } else {
                 words.insert(place, PIECES[piece].to_owned());

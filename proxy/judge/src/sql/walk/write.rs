@@ -17,9 +17,10 @@ impl<'a> Walker<'a> {
         let Some(name) = name else { return Item::rows("", Rows::unknown()) };
         let item = self.relation(name, action);
         if let Columns::Relation(relation) = item.columns
-            && relation.has_rules {
-                self.give_up(format!("{} has rewrite rules", relation.qualified()));
-            }
+            && relation.has_rules
+        {
+            self.give_up(format!("{} has rewrite rules", relation.qualified()));
+        }
         item
     }
 
@@ -67,7 +68,8 @@ impl<'a> Walker<'a> {
     }
 
     fn on_conflict(&mut self, conflict: &protobuf::OnConflictClause, target: &Item<'a>) {
-        let excluded = Item { alias: "excluded".to_owned(), schema: String::new(), qualified_only: true, ..target.clone() };
+        let excluded =
+            Item { alias: "excluded".to_owned(), schema: String::new(), qualified_only: true, ..target.clone() };
         self.scopes.push(Rc::new(vec![target.clone(), excluded]));
         if let Some(infer) = conflict.infer.as_deref() {
             for element in &infer.index_elems {
@@ -80,9 +82,10 @@ impl<'a> Walker<'a> {
             self.decide(&condition, Usage::Filtered);
         }
         if conflict.action() == protobuf::OnConflictAction::OnconflictUpdate
-            && let Columns::Relation(relation) = target.columns {
-                self.touch(relation, Action::Update);
-            }
+            && let Columns::Relation(relation) = target.columns
+        {
+            self.touch(relation, Action::Update);
+        }
         self.assignments(&conflict.target_list, target);
         let condition = self.maybe(conflict.where_clause.as_deref());
         self.decide(&condition, Usage::Filtered);
@@ -94,7 +97,9 @@ impl<'a> Walker<'a> {
         let Columns::Relation(relation) = target.columns else { return };
         let named = |name: &str| {
             columns.is_empty()
-                || columns.iter().any(|node| matches!(&node.node, Some(NodeEnum::ResTarget(column)) if column.name == name))
+                || columns
+                    .iter()
+                    .any(|node| matches!(&node.node, Some(NodeEnum::ResTarget(column)) if column.name == name))
         };
         for column in relation.columns.iter().filter(|column| named(&column.name)) {
             self.use_columns(&column.origins, Usage::Filtered);
