@@ -13,7 +13,8 @@ pub mod template;
 use crate::event::{Event, FramesEventRef};
 use crate::id::{SequenceNumber, SessionId};
 use apache_avro::{Schema, rabin::Rabin, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
-use std::{io::Cursor, sync::LazyLock};
+use std::{cell::RefCell, io::Cursor, sync::LazyLock};
+use zstd::bulk::{Compressor, Decompressor};
 
 /// Largest datum of one event. Statement text is capped at 256 KiB and a run of frames at [`MAX_RUN_BYTES`] before.
 pub const MAX_EVENT_BYTES: usize = 1 << 20;
@@ -289,13 +290,23 @@ fn varint(input: &mut &[u8]) -> Option<i64> {
     None
 }
 
+thread_local! {
+    // a context costs more to make than a small batch to compress
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 /// Compresses concatenated datums into a block.
 ///
 /// # Errors
 /// [`Error::TooLarge`] over [`MAX_BLOCK_BYTES`], [`Error::Zstd`].
 pub fn compress(datums: &[u8]) -> Result<Vec<u8>, Error> {
     within(datums.len(), "a block")?;
-    zstd::bulk::compress(datums, ZSTD_LEVEL).map_err(|source| Error::Zstd { doing: "compress", source })
+    let failed = |source| Error::Zstd { doing: "compress", source };
+    COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(datums).map_err(failed),
+        None => kept.insert(Compressor::new(ZSTD_LEVEL).map_err(failed)?).compress(datums).map_err(failed),
+    })
 }
 
 /// Expands a block to at most [`MAX_BLOCK_BYTES`].
@@ -303,7 +314,11 @@ pub fn compress(datums: &[u8]) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::Zstd`] if the bytes are damaged or expand beyond the cap.
 pub fn decompress(block: &[u8]) -> Result<Vec<u8>, Error> {
-    zstd::bulk::decompress(block, MAX_BLOCK_BYTES).map_err(|source| Error::Zstd { doing: "decompress", source })
+    let failed = |source| Error::Zstd { doing: "decompress", source };
+    DECOMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(decompressor) => decompressor.decompress(block, MAX_BLOCK_BYTES).map_err(failed),
+        None => kept.insert(Decompressor::new().map_err(failed)?).decompress(block, MAX_BLOCK_BYTES).map_err(failed),
+    })
 }
 
 /// The end of Avro's message: it begins by printing the whole schema.

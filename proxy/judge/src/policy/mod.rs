@@ -24,7 +24,7 @@
 //! | `builtin:setting` | settings that change how text is read, or who one is, stay as they are |
 //! | `builtin:server-file` | COPY with files or programs of the server is denied |
 //!
-//! [`decide`] is the one entry. [`rules`] is the configuration, [`bound`] the rules over a catalog.
+//! [`decide()`] is the one entry. [`rules`] is the configuration, [`bound`] the rules over a catalog.
 
 pub mod bound;
 mod closed;
