@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         "who was denied",
         "identity:agent-7 verdict:deny",
         "\"where id = 5\" rows:>3",
-        "who touched hr.salaries OR email",
+        "relation:hr.salaries OR email",
     ] {
         let question = Question::parse(text, 1_767_225_600_000_000)?;
         let mut times: Vec<Duration> = Vec::with_capacity(ROUNDS);

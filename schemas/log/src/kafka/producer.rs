@@ -32,7 +32,7 @@ pub(crate) struct Shipper {
 const MAX_IN_FLIGHT: u64 = 1_000;
 /// Most bytes of them.
 const MAX_IN_FLIGHT_KBYTES: &str = "65536";
-/// How long one look for acknowledgements takes when there is nothing to send.
+/// Between looks for acknowledgements and new batches when there is nothing to send.
 const POLL: Duration = Duration::from_millis(5);
 /// Pause before a new producer is made.
 const RETRY: Duration = Duration::from_millis(500);
@@ -165,7 +165,11 @@ fn send_all(
         for (shard, batch) in next.iter_mut() {
             idle &= !send_next(shared, producer, topic, *shard, batch)?;
         }
-        producer.poll(if idle { POLL } else { Duration::ZERO });
+        producer.poll(Duration::ZERO);
+        if idle {
+            // not by the client's own wait: it turns round and round for the last millisecond of it
+            std::thread::park_timeout(POLL);
+        }
         let failed = lock(&producer.context().failed).take();
         if let Some(error) =
             failed.or_else(|| producer.client().fatal_error().map(|(code, _)| KafkaError::MessageProduction(code)))
