@@ -383,9 +383,10 @@ impl Conversation {
             _ => return Err(End::desynchronized("the server is ready while answers are missing")),
         }
         self.transaction = transaction;
-        let committed = !std::mem::take(&mut self.transaction_failed);
-        self.paths.ready(transaction, committed);
+        // kept through the whole transaction: COMMIT of one that failed rolls it back
+        self.paths.ready(transaction, !self.transaction_failed);
         if transaction == Transaction::Idle {
+            self.transaction_failed = false;
             self.protected_window = false;
         }
         self.show(frame, out);

@@ -25,8 +25,10 @@ pub struct Paths {
     doubtful: Vec<Path>,
     /// The path when the open transaction began.
     before: Option<Path>,
-    /// A SET LOCAL happened in the open transaction.
-    local: bool,
+    /// Every path that the open transaction set.
+    set_here: Vec<Path>,
+    /// A SET LOCAL happened in the open transaction, or a savepoint came after a SET.
+    uncertain: bool,
     tickets: Tickets,
     role: String,
     version: u64,
@@ -41,7 +43,8 @@ impl Paths {
             initial,
             doubtful: Vec::new(),
             before: None,
-            local: false,
+            set_here: Vec::new(),
+            uncertain: false,
             tickets: Tickets::default(),
             role: role.to_owned(),
             version: 0,
@@ -77,8 +80,9 @@ impl Paths {
         if done {
             let current = self.now.candidates(Window::MAX).first().cloned();
             self.before = self.before.take().or(current);
-            self.local |= local;
+            self.uncertain |= local;
             self.now.confirm(ticket);
+            self.set_here.extend(self.now.candidates(Window::MAX).first().cloned());
         } else {
             self.now.reject(ticket);
         }
@@ -91,32 +95,42 @@ impl Paths {
         self.now = Slot::holding(parse(value, &self.role));
     }
 
-    /// A savepoint was rolled back: any path of this transaction may be in force again.
+    /// A savepoint was made, released or rolled back: any path that this transaction set may be in force, or undone.
     pub fn doubt(&mut self) {
-        let candidates = self.now.candidates(Window::MAX);
-        for path in self.before.iter().chain(&candidates) {
-            if !self.doubtful.contains(path) && self.doubtful.len() < MAX_POSSIBLE {
-                self.doubtful.push(path.clone());
-            }
+        if self.before.is_some() {
+            self.uncertain = true;
+            self.suspect_all();
         }
     }
 
-    /// The server is ready again. `committed`: the last transaction ended well.
+    /// The server is ready again. `committed`: nothing failed or was rolled back since it was last idle.
+    ///
+    /// Only a plain SET that surely was committed leaves one path. What was rolled back, and how far, cannot be told from
+    /// here in every case (a message may hold several transactions, COMMIT of a failed one rolls back), so that all paths
+    /// that were set then stay possible until the next SET that surely holds.
     pub fn ready(&mut self, transaction: Transaction, committed: bool) {
-        if transaction != Transaction::Idle {
+        if transaction != Transaction::Idle || self.before.is_none() {
             return;
         }
-        let Some(before) = self.before.take() else { return };
         self.version += 1;
-        if !committed {
-            self.now = Slot::holding(before);
+        if committed && !self.uncertain {
             self.doubtful.clear();
-        } else if self.local {
-            self.doubtful.push(before);
-        } else if self.doubtful.is_empty() {
-            return;
+        } else {
+            self.suspect_all();
         }
-        self.local = false;
+        self.before = None;
+        self.set_here.clear();
+        self.uncertain = false;
+    }
+
+    /// One more than [`MAX_POSSIBLE`] is kept at most: statements are refused then, no candidate is forgotten silently.
+    fn suspect_all(&mut self) {
+        self.version += 1;
+        for path in self.before.iter().chain(&self.set_here) {
+            if !self.doubtful.contains(path) && self.doubtful.len() <= MAX_POSSIBLE {
+                self.doubtful.push(path.clone());
+            }
+        }
     }
 }
 
@@ -182,23 +196,53 @@ mod tests {
     }
 
     #[test]
-    fn a_rolled_back_set_is_undone() {
+    fn after_a_rollback_every_path_of_the_transaction_stays_possible_until_a_set_surely_holds() {
         let mut paths = Paths::new("public", "gate");
         let ticket = paths.propose(Some("hr"), 1);
         paths.settle(ticket, true, false);
-        paths.ready(Transaction::Open, false);
+        paths.ready(Transaction::Open, true);
         assert_eq!(list(&paths), ["hr"]);
         paths.ready(Transaction::Idle, false);
-        assert_eq!(list(&paths), ["public"]);
+        assert_eq!(list(&paths), ["hr", "public"]);
+        assert_eq!(paths.version(), None);
+        let ticket = paths.propose(Some("sales"), 2);
+        paths.settle(ticket, true, false);
+        paths.ready(Transaction::Idle, true);
+        assert_eq!(list(&paths), ["sales"]);
+        assert!(paths.version().is_some());
+    }
+
+    #[test]
+    fn a_rollback_and_a_set_in_one_message_leave_all_of_them_possible() {
+        let mut paths = Paths::new("public", "gate");
+        for (window, path) in [(1, "hr"), (1, "sales")] {
+            let ticket = paths.propose(Some(path), window);
+            paths.settle(ticket, true, false);
+        }
+        paths.ready(Transaction::Idle, false);
+        let mut possible = list(&paths);
+        possible.sort();
+        assert_eq!(possible, ["hr", "public", "sales"]);
     }
 
     #[test]
     fn after_a_savepoint_every_path_of_the_transaction_is_possible() {
         let mut paths = Paths::new("public", "gate");
+        paths.doubt();
+        assert_eq!(list(&paths), ["public"]);
         let ticket = paths.propose(Some("hr"), 1);
         paths.settle(ticket, true, false);
         paths.doubt();
         assert_eq!(list(&paths), ["hr", "public"]);
+        paths.ready(Transaction::Idle, true);
+        assert_eq!(list(&paths), ["hr", "public"]);
+    }
+
+    #[test]
+    fn a_local_set_leaves_both_possible_after_its_transaction() {
+        let mut paths = Paths::new("public", "gate");
+        let ticket = paths.propose(Some("hr"), 1);
+        paths.settle(ticket, true, true);
         paths.ready(Transaction::Idle, true);
         assert_eq!(list(&paths), ["hr", "public"]);
     }
