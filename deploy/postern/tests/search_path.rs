@@ -1,6 +1,8 @@
 //! MSK-1 attacked through the search path: the gate is led to believe that a name means a table without secrets, while the
 //! server comes to another. Whatever the transaction did to the path, no protected value comes back.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
 mod support;
 
 use support::{Postern, Postgres, folder};
