@@ -74,6 +74,8 @@ pub struct Outbox {
     pub bytes: Vec<u8>,
     /// Before them, the record up to here must be durable.
     pub gate: Option<Receipt>,
+    /// Before them, the record up to here must be written: it survives a crash of the gate.
+    pub record: Option<Receipt>,
     must_be_durable: bool,
 }
 
@@ -197,13 +199,12 @@ impl Conversation {
         Ok(())
     }
 
-    /// Hands what was noted of the server's messages to the log, and writes it: it survives a crash of the gate before
-    /// the client sees a byte.
+    /// Hands what was noted of the server's messages to the log. It is written, so that it survives a crash of the gate,
+    /// before the client sees a byte: mostly by the sync that the statement's own record waits for.
     pub(crate) fn commit_answer(&mut self, out: &mut Outbox, priority: Priority) -> Result<(), End> {
         if let Some(receipt) = self.record.commit(priority)? {
             event_log::fault::point("forward.completed");
-            let written = self.record.log().written(receipt.position());
-            written.map_err(|source| End::from(record::Error::Log(source)))?;
+            out.record = Some(receipt);
         }
         out.gate = self.answers_after;
         Ok(())

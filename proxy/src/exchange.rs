@@ -77,6 +77,9 @@ impl Way {
                 }
                 self.out.gate = None;
             }
+            if let Some(receipt) = self.out.record.take() {
+                log.written(receipt.position()).map_err(io::Error::other)?;
+            }
             let rest = self.out.bytes.get(self.sent..).unwrap_or_default();
             match Pin::new(&mut *to).poll_write(context, rest) {
                 Poll::Pending => return Ok(moved),

@@ -14,7 +14,11 @@ use crate::{
 use judge::{
     mask::{self, Column, Plan},
     policy::{self, Bound, Denial, Judgement, Rules},
-    sql::{self, Cache, Catalog, Facts, Limits, catalog::QUERIES},
+    sql::{
+        self, Cache, Catalog, Facts, Limits,
+        catalog::QUERIES,
+        shape::{Shape, Shapes},
+    },
 };
 use kit::Shutdown;
 use schemas::{Identity, event::Verdict};
@@ -39,7 +43,7 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static CACHE: RefCell<Option<Cache>> = const { RefCell::new(None) };
+    static CACHE: RefCell<Option<(Cache, Shapes)>> = const { RefCell::new(None) };
 }
 
 /// A catalog snapshot under a version of the rules.
@@ -73,15 +77,21 @@ impl View {
         self.bound.protects()
     }
 
-    /// What each statement of a text touches. Answered from the worker's cache where the text was seen before.
+    /// What each statement of a text touches. Answered from the worker's cache where the text was seen before, or one of
+    /// its shape; the facts' `text` is then that one's.
     ///
     /// # Errors
     /// [`sql::Error`].
-    pub fn analyze(&self, text: &str, path: &Path) -> Result<Arc<Vec<Facts>>, sql::Error> {
+    pub fn analyze(&self, text: &str, path: &Path) -> Result<Arc<[Arc<Facts>]>, sql::Error> {
         let key = sql::cache::Key { text, search_path: path, epoch: self.epoch, extra: self.resource };
         CACHE.with_borrow_mut(|cache| {
-            let cache = cache.get_or_insert_with(|| Cache::new(self.cache_bytes));
+            let (cache, shapes) = cache.get_or_insert_with(|| (Cache::new(self.cache_bytes), Shapes::default()));
             if let Some(facts) = cache.get(&key) {
+                return Ok(facts);
+            }
+            let shape = Shape::of(text);
+            let common = shape.as_ref().and_then(|shape| shapes.common(text, shape));
+            if let Some(facts) = common.and_then(|common| cache.get(&sql::cache::Key { text: &common, ..key })) {
                 return Ok(facts);
             }
             let context = sql::Context {
@@ -90,8 +100,10 @@ impl View {
                 limits: Limits::default(),
                 tripwire: self.tripwire,
             };
-            let facts = Arc::new(sql::analyze(text, &context)?);
-            cache.insert(&key, facts.clone());
+            let (facts, free) = sql::analyze_with_free(text, &context)?;
+            let facts: Arc<[Arc<Facts>]> = facts.into_iter().map(Arc::new).collect();
+            let common = shape.and_then(|shape| shapes.learn(text, &shape, &free));
+            cache.insert(&sql::cache::Key { text: common.as_deref().unwrap_or(text), ..key }, facts.clone());
             Ok(facts)
         })
     }

@@ -59,8 +59,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permit:
         Ok(Err(refusal)) => return refuse::connection(&gate, peer, started, refusal).await,
         Err(_) => return refuse::connection(&gate, peer, started, Refusal::timeout()).await,
     };
-    let span = tracing::info_span!("session", session = %opening.record.session(), resource = %opening.resource.name);
-    converse(started, opening, upstream, &gate).instrument(span).await;
+    converse(started, opening, upstream, &gate).await;
     drop(permit);
 }
 
@@ -121,6 +120,8 @@ async fn authenticate(started: &mut Started, gate: &Gate) -> Result<Verified, Re
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
 async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
     let Opening { mut record, resource, verified } = opening;
+    // not around the exchange, which logs nothing: entering it at every turn costs more than a turn
+    let span = tracing::info_span!("session", session = %record.session(), resource = %resource.name);
     gate.metrics.opened();
     let paths = Paths::new(&upstream.search_path, &resource.database.user);
     let (secret, shown) = greeting(&upstream);
@@ -136,7 +137,7 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
     exchange.greet(&shown);
     let end = exchange.run().await;
     drop(registered);
-    close(exchange, end, gate).await;
+    close(exchange, end, gate).instrument(span).await;
 }
 
 /// The end of the startup phase as the client sees it: what is never recorded, and what is.

@@ -24,7 +24,7 @@ use judge::{
 use schemas::Identity;
 use schemas::codec::template::Template;
 use schemas::event::{Body, Verdict, VerdictKind};
-use std::{cell::OnceCell, rc::Rc, sync::Arc};
+use std::{cell::OnceCell, collections::VecDeque, rc::Rc, sync::Arc};
 
 /// Largest text that a Statement event repeats: the largest that is parsed.
 pub const MAX_EVENT_TEXT: usize = 256 << 10;
@@ -71,6 +71,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// It does not depend on what names of statements and cursors stand for.
+    fn is_fixed(&self) -> bool {
+        !self.effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }))
+    }
+
     /// Its rows are masked.
     pub fn masks(&self) -> bool {
         self.judgement.verdict == VerdictKind::Mask
@@ -137,18 +142,29 @@ pub struct Decided {
     decision: Rc<Decision>,
 }
 
+/// A decision about the only statement of a simple message. Facts are known by their place in memory: they are of one text,
+/// or of texts that differ in nothing that matters.
+struct Seen {
+    reading: Arc<[Arc<Facts>]>,
+    decided: Decided,
+}
+
+/// Most decisions about simple messages that a session keeps.
+const MAX_SEEN: usize = 16;
+
 /// Decides the statements of one session.
 pub struct Decider {
     resource: Arc<Resource>,
     identity: Identity,
     /// The catalog epoch for which a refresh was already waited for.
     refreshed: Option<u64>,
+    seen: VecDeque<Seen>,
 }
 
 impl Decider {
     /// For a session of this identity on this resource.
     pub fn new(resource: Arc<Resource>, identity: Identity) -> Self {
-        Self { resource, identity, refreshed: None }
+        Self { resource, identity, refreshed: None, seen: VecDeque::new() }
     }
 
     /// The resource.
@@ -182,11 +198,15 @@ impl Decider {
             let decision = self.decide(&view, vec![Arc::new(nothing())], Vec::new())?;
             return Ok(vec![Simple { index: 0, text: text.to_owned(), decision }]);
         }
+        if count == 1 {
+            let decision = self.single(&view, &readings, scope)?;
+            let text = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
+            return Ok(vec![Simple { index: 0, text: text.to_owned(), decision }]);
+        }
         let mut statements = Vec::with_capacity(count);
         let mut earlier: Vec<Effect> = Vec::new();
         for place in 0..count {
-            let facts: Vec<Arc<Facts>> =
-                readings.iter().filter_map(|reading| reading.get(place)).map(|f| Arc::new(f.clone())).collect();
+            let facts: Vec<Arc<Facts>> = readings.iter().filter_map(|reading| reading.get(place)).cloned().collect();
             let range = facts.first().map(|f| f.text.clone()).unwrap_or_default();
             let decision = self.resolve(&view, facts, scope, &earlier)?;
             earlier.extend(decision.effects.iter().cloned());
@@ -197,6 +217,36 @@ impl Decider {
             });
         }
         Ok(statements)
+    }
+
+    /// Decides the only statement of a message: as the last time, if that was of the same facts under the same conditions.
+    fn single(
+        &mut self,
+        view: &Arc<View>,
+        readings: &[Arc<[Arc<Facts>]>],
+        scope: Scope<'_>,
+    ) -> Result<Rc<Decision>, Refused> {
+        let version = scope.paths.version();
+        let known = |seen: &&Seen| {
+            Arc::ptr_eq(&seen.decided.decision.view, view)
+                && version == Some(seen.decided.paths)
+                && matches!(readings, [one] if Arc::ptr_eq(one, &seen.reading))
+        };
+        if let Some(seen) = self.seen.iter().find(known) {
+            return Ok(seen.decided.decision.clone());
+        }
+        let facts = readings.iter().filter_map(|reading| reading.first()).cloned().collect();
+        let decision = self.resolve(view, facts, scope, &[])?;
+        if let (Some(paths), [reading]) = (version, readings)
+            && decision.is_fixed()
+        {
+            if self.seen.len() >= MAX_SEEN {
+                self.seen.pop_front();
+            }
+            self.seen
+                .push_back(Seen { reading: reading.clone(), decided: Decided { paths, decision: decision.clone() } });
+        }
+        Ok(decision)
     }
 
     /// Decides a prepared statement, again if what it was decided under changed.
@@ -215,9 +265,9 @@ impl Decider {
         let readings = self.read(&view, &prepared.text, scope)?;
         let mut facts = Vec::new();
         for reading in &readings {
-            match (reading.as_slice(), prepared.origin) {
+            match (&**reading, prepared.origin) {
                 ([], _) => facts.push(Arc::new(nothing())),
-                ([one], Origin::Parse) => facts.push(Arc::new(one.clone())),
+                ([one], Origin::Parse) => facts.push(one.clone()),
                 (all, Origin::Prepare) => facts.extend(inner_statements(all)),
                 _ => {
                     let text = "cannot insert multiple commands into a prepared statement";
@@ -226,9 +276,8 @@ impl Decider {
             }
         }
         let decision = self.resolve(&view, facts, scope, &[])?;
-        let fixed = !decision.effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));
         *prepared.decided.borrow_mut() =
-            version.filter(|_| fixed).map(|paths| Decided { paths, decision: decision.clone() });
+            version.filter(|_| decision.is_fixed()).map(|paths| Decided { paths, decision: decision.clone() });
         Ok(decision)
     }
 
@@ -299,7 +348,7 @@ impl Decider {
     }
 
     /// Reads a text under each possible path.
-    fn read(&self, view: &Arc<View>, text: &str, scope: Scope<'_>) -> Result<Vec<Arc<Vec<Facts>>>, Refused> {
+    fn read(&self, view: &Arc<View>, text: &str, scope: Scope<'_>) -> Result<Vec<Arc<[Arc<Facts>]>>, Refused> {
         let paths = scope.paths.possible(scope.window);
         if paths.is_empty() || paths.len() > MAX_POSSIBLE {
             let text = "the search path cannot be known while so many changes of it are under way";
@@ -313,7 +362,7 @@ impl Decider {
         let mut readings = Vec::with_capacity(paths.len());
         for path in &paths {
             let reading = view.analyze(text, path).map_err(|error| Refused::of_sql(&error))?;
-            if self.refreshed != Some(view.epoch()) && reading.iter().any(names_unknown) {
+            if self.refreshed != Some(view.epoch()) && reading.iter().any(|facts| names_unknown(facts)) {
                 return Err(Refused::CatalogTooOld);
             }
             readings.push(reading);
@@ -397,7 +446,7 @@ fn declared(earlier: &[Effect], wanted: &str, prepared: bool) -> Option<Arc<Fact
     })
 }
 
-fn inner_statements(all: &[Facts]) -> impl Iterator<Item = Arc<Facts>> {
+fn inner_statements(all: &[Arc<Facts>]) -> impl Iterator<Item = Arc<Facts>> {
     all.iter().flat_map(|facts| &facts.effects).filter_map(|effect| match effect {
         Effect::Prepare { inner, .. } => Some(Arc::new((**inner).clone())),
         _ => None,

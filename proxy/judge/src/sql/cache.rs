@@ -30,7 +30,7 @@ struct Entry {
     search_path: Box<[String]>,
     epoch: u64,
     extra: u64,
-    facts: Arc<Vec<Facts>>,
+    facts: Arc<[Arc<Facts>]>,
     bytes: usize,
 }
 
@@ -72,7 +72,7 @@ impl Cache {
     }
 
     /// The facts of this text under these conditions, if they are known.
-    pub fn get(&mut self, key: &Key<'_>) -> Option<Arc<Vec<Facts>>> {
+    pub fn get(&mut self, key: &Key<'_>) -> Option<Arc<[Arc<Facts>]>> {
         let hash = self.hash(key);
         if let Some(entry) = self.young.get(&hash).filter(|entry| entry.is(key)) {
             return Some(Arc::clone(&entry.facts));
@@ -88,8 +88,8 @@ impl Cache {
     }
 
     /// Keeps the facts of a text; they may be let go at any time. Facts larger than a quarter of the limit are not kept.
-    pub fn insert(&mut self, key: &Key<'_>, facts: Arc<Vec<Facts>>) {
-        let bytes = key.text.len() + facts.iter().map(weight).sum::<usize>() + 256;
+    pub fn insert(&mut self, key: &Key<'_>, facts: Arc<[Arc<Facts>]>) {
+        let bytes = key.text.len() + facts.iter().map(|facts| weight(facts)).sum::<usize>() + 256;
         if bytes > self.limit / 4 {
             return;
         }
@@ -162,7 +162,7 @@ mod tests {
         let mut cache = Cache::new(1 << 20);
         let path = ["public".to_owned()];
         let key = Key { text: "select 1", search_path: &path, epoch: 1, extra: 0 };
-        cache.insert(&key, Arc::new(Vec::new()));
+        cache.insert(&key, Arc::from(Vec::new()));
         assert!(cache.get(&key).is_some());
         assert!(cache.get(&Key { text: "select 2", ..key }).is_none());
         assert!(cache.get(&Key { search_path: &[], ..key }).is_none());
@@ -174,10 +174,10 @@ mod tests {
     fn it_stays_within_its_limit_and_keeps_what_is_used() {
         let mut cache = Cache::new(64 << 10);
         let hot = Key { text: "hot", search_path: &[], epoch: 0, extra: 0 };
-        cache.insert(&hot, Arc::new(Vec::new()));
+        cache.insert(&hot, Arc::from(Vec::new()));
         for number in 0..10_000 {
             let text = format!("select {number}");
-            cache.insert(&Key { text: &text, ..hot }, Arc::new(Vec::new()));
+            cache.insert(&Key { text: &text, ..hot }, Arc::from(Vec::new()));
             assert!(cache.get(&hot).is_some(), "after {number}");
             assert!(cache.bytes() <= 64 << 10);
         }

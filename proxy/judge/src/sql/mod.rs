@@ -14,6 +14,7 @@ pub mod facts;
 mod fingerprint;
 mod functions;
 mod parse;
+pub mod shape;
 mod tripwire;
 mod walk;
 
@@ -22,6 +23,8 @@ pub use catalog::Catalog;
 pub use facts::{Action, ColumnId, ColumnUse, Effect, Facts, Output, RelationId, RelationUse};
 pub use fingerprint::fingerprint;
 pub use parse::{Limits, utf8};
+
+use std::collections::BTreeSet;
 
 /// Everything that a text's meaning depends on.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +130,14 @@ impl Error {
 /// # Errors
 /// [`Error`]: the text is not SQL, or beyond a limit. A statement that is understood in part is no error: see [`Facts::opaque`].
 pub fn analyze(text: &str, context: &Context<'_>) -> Result<Vec<Facts>, Error> {
+    analyze_with_free(text, context).map(|(facts, _)| facts)
+}
+
+/// As [`analyze`]; and where the literals begin that the facts do not depend on: see [`shape`].
+///
+/// # Errors
+/// As [`analyze`].
+pub fn analyze_with_free(text: &str, context: &Context<'_>) -> Result<(Vec<Facts>, BTreeSet<usize>), Error> {
     parse::on_fitting_stack(text, &context.limits, || {
         let statements = parse::statements(text, &context.limits)?;
         let suspicion = if context.tripwire { tripwire::compare(text, &statements) } else { None };
@@ -138,6 +149,10 @@ pub fn analyze(text: &str, context: &Context<'_>) -> Result<Vec<Facts>, Error> {
             facts.flags.extend(suspicion.map(str::to_owned));
             all.push(facts);
         }
-        Ok(all)
+        let free = match (statements.as_slice(), all.as_slice()) {
+            ([one], [facts]) if facts.effects.is_empty() && facts.opaque.is_none() => shape::free(&one.node),
+            _ => BTreeSet::new(),
+        };
+        Ok((all, free))
     })
 }
