@@ -1,5 +1,5 @@
-//! Ordinary clients work through the gate unmodified: psql, psycopg, node-postgres, tokio-postgres, pgbench, pg_dump.
-//! What is masked stays masked for each of them (AUD-2, MSK-1).
+//! Ordinary clients work through the gate unmodified, with a token of a real OIDC provider as their password: psql,
+//! psycopg, node-postgres, tokio-postgres, pgbench, pg_dump. What is masked stays masked for each of them (AUD-2, MSK-1).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
 
@@ -10,23 +10,35 @@ use std::{
     process::{Command, Stdio},
     time::Duration,
 };
-use support::{Postern, Postgres, eventually, folder, root};
+use support::{Issuer, Postern, Postgres, eventually, folder, root};
 
 struct Gate {
     postern: Postern,
     token: String,
-    _processes: (support::Process, Postgres),
+    postgres: Postgres,
+    _processes: (support::Process, Issuer),
     folder: tempfile::TempDir,
 }
 
 fn gate() -> Gate {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
-    let postern = Postern::configure(folder.path(), "gate", &postgres, "");
+    let issuer = Issuer::start(folder.path());
+    let postern = Postern::configure(folder.path(), "gate", &postgres, &issuer.section());
     log_in_as_an_ordinary_role(&postern, &postgres);
+    // the provider's tokens alone open a session: none of the development issuer's
+    change(&postern, "enabled = true", "enabled = false");
     let process = postern.start("up");
-    let token = postern.token("billing-bot", "agents");
-    Gate { postern, token, _processes: (process, postgres), folder }
+    let token = issuer.token("agent-rs");
+    Gate { postern, token, postgres, _processes: (process, issuer), folder }
+}
+
+/// Changes the config, which must say the former.
+fn change(postern: &Postern, from: &str, to: &str) {
+    let text = std::fs::read_to_string(&postern.config).unwrap();
+    let changed = text.replace(from, to);
+    assert_ne!(text, changed);
+    std::fs::write(&postern.config, changed).unwrap();
 }
 
 /// The gate's role owns what the clients work with, and is no superuser: what pg_dump asks differs for one.
@@ -41,10 +53,7 @@ fn log_in_as_an_ordinary_role(postern: &Postern, postgres: &Postgres) {
                     where schemaname = 'public'
            loop execute r.q; end loop; end $$",
     );
-    let text = std::fs::read_to_string(&postern.config).unwrap();
-    let changed = text.replace("user = \"postgres\"", "user = \"gate\"");
-    assert_ne!(text, changed);
-    std::fs::write(&postern.config, changed).unwrap();
+    change(postern, "user = \"postgres\"", "user = \"gate\"");
 }
 
 fn cache() -> std::path::PathBuf {
@@ -73,7 +82,23 @@ fn psql_works_with_its_own_commands() {
     let copy = format!("\\copy payments_copy from '{}' csv", file.display());
     gate.postern.sql(&gate.token, &copy);
     assert_eq!(gate.postern.sql(&gate.token, "select count(*) from payments_copy"), "400");
+}
 
+#[test]
+fn psql_works_at_a_terminal() {
+    let gate = gate();
+    let mut command = Command::new("python3");
+    command.arg(root().join("deploy/postern/tests/clients/psql_suite.py")).arg(gate.folder.path());
+    let port = gate.postgres.port.to_string();
+    let sleeping = "select count(*) from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'";
+    let url = format!("postgresql://postgres:{}@127.0.0.1:{port}/shop?sslmode=disable", gate.postgres.password);
+    command.args(["psql", "-XAtc", sleeping, &url]);
+    run(&gate, command);
+}
+
+#[test]
+fn psql_that_is_no_terminal_watches_and_is_cancelled_by_a_signal() {
+    let gate = gate();
     let mut command = Command::new("psql");
     command.envs(gate.postern.environment(&gate.token)).args(["-XAt"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut watching = command.spawn().unwrap();
@@ -86,18 +111,14 @@ fn psql_works_with_its_own_commands() {
     }
     watching.kill().unwrap();
     watching.wait().unwrap();
-}
 
-#[test]
-fn psql_cancels_with_control_c() {
-    let gate = gate();
     let mut command = Command::new("psql");
     command.envs(gate.postern.environment(&gate.token)).args(["-XAt", "-c", "select pg_sleep(60)"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
-    let postgres = &gate._processes.1;
     eventually("the statement runs", Duration::from_secs(20), || {
-        let running = postgres
+        let running = gate
+            .postgres
             .sql("select count(*) from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'");
         (running == "1").then_some(())
     });
@@ -173,6 +194,8 @@ fn pg_dump_of_a_table_works() {
         .args(["-t", "customers", "--data-only"])
         .output()
         .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("postern") && said.contains("COPY"), "{said}");
     assert!(!String::from_utf8_lossy(&refused.stdout).contains("4929"));
 }
 
@@ -202,6 +225,17 @@ fn tokio_postgres_works() {
         assert_eq!([a, b, c].map(|row| row.unwrap().get::<_, i64>(0)), [2, 3, 4]);
         let denied = client.query("select id from customers where email = 'x'", &[]).await.unwrap_err();
         assert_eq!(denied.code().unwrap().code(), "42501");
+        let cancel = client.cancel_token();
+        let mut sleeping = Box::pin(client.batch_execute("select pg_sleep(60)"));
+        let ended = loop {
+            // a request that comes before the statement runs cancels nothing: it is made again
+            match tokio::time::timeout(Duration::from_millis(100), &mut sleeping).await {
+                Ok(ended) => break ended,
+                Err(_) => cancel.cancel_query(tokio_postgres::NoTls).await.unwrap(),
+            }
+        };
+        assert_eq!(ended.unwrap_err().code().unwrap().code(), "57014");
+        drop(sleeping);
         drop(client);
         connection.await.unwrap().unwrap();
     });

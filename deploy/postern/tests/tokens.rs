@@ -9,16 +9,6 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use std::time::Duration;
 use support::{Issuer, Postern, Postgres, eventually, folder};
 
-fn fetch(issuer: &Issuer, client: &str, secret: &str) -> String {
-    let credentials = base64::prelude::BASE64_STANDARD.encode(format!("{client}:{secret}"));
-    let mut response = ureq::post(format!("{}/token", issuer.url()))
-        .header("authorization", format!("Basic {credentials}"))
-        .send_form([("grant_type", "client_credentials")])
-        .unwrap();
-    let answer: serde_json::Value = response.body_mut().read_json().unwrap();
-    answer["access_token"].as_str().unwrap().to_owned()
-}
-
 /// Any token, signed with a provider's present keys.
 fn signed(issuer: &Issuer, algorithm: &str, claims: serde_json::Value) -> String {
     let body = serde_json::json!({"header": {"alg": algorithm, "typ": "at+jwt"}, "claims": claims});
@@ -53,18 +43,14 @@ fn tokens_of_a_real_provider_open_sessions_and_bad_ones_are_refused() {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
     let issuer = Issuer::start(folder.path());
-    let more = format!(
-        "[[issuers]]\nissuer = \"{url}\"\naudiences = [\"postern\"]\nalgorithms = [\"RS256\", \"ES256\"]\n",
-        url = issuer.url()
-    );
-    let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
+    let postern = Postern::configure(folder.path(), "gate", &postgres, &issuer.section());
     let process = postern.start("up");
 
-    let good = fetch(&issuer, "agent-rs", "s3cret-rs");
+    let good = issuer.token("agent-rs");
     assert_eq!(postern.sql(&good, "select 1"), "1");
 
     std::fs::create_dir(folder.path().join("other")).unwrap();
-    let wrong_group = fetch(&issuer, "agent-es", "s3cret-es");
+    let wrong_group = issuer.token("agent-es");
     let text = postern.refused(&wrong_group, "select 1");
     assert!(text.contains("agents") || text.contains("group"), "{text}");
 

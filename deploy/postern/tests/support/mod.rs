@@ -172,7 +172,8 @@ impl Issuer {
     pub fn start(folder: &Path) -> Self {
         let port = free_port();
         let mut command = Command::new(root().join("deploy/services/oidc/oidc"));
-        command.args(["start", "--port", &port.to_string()]);
+        // longer than any test
+        command.args(["start", "--port", &port.to_string(), "--lifetime", "3600"]);
         let mut process = Process::start("oidc provider", &mut command, &folder.join("oidc.log"));
         let url = format!("http://127.0.0.1:{port}/.well-known/openid-configuration");
         process.wait_for("answers", || ureq::get(&url).call().is_ok());
@@ -181,6 +182,26 @@ impl Issuer {
 
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// An access token, by client credentials: `agent-rs` is an agent, `auditor` an auditor (see provider.mjs).
+    pub fn token(&self, client: &str) -> String {
+        use base64::{Engine, prelude::BASE64_STANDARD};
+        let secret = format!("s3cret-{}", client.trim_start_matches("agent-"));
+        let mut response = ureq::post(format!("{}/token", self.url()))
+            .header("authorization", format!("Basic {}", BASE64_STANDARD.encode(format!("{client}:{secret}"))))
+            .send_form([("grant_type", "client_credentials")])
+            .unwrap();
+        let answer: serde_json::Value = response.body_mut().read_json().unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The issuer as a config names it.
+    pub fn section(&self) -> String {
+        format!(
+            "[[issuers]]\nissuer = \"{}\"\naudiences = [\"postern\"]\nalgorithms = [\"RS256\", \"ES256\"]\n",
+            self.url()
+        )
     }
 }
 
