@@ -151,6 +151,7 @@ impl<C: Consume> Indexer<C> {
                 for partition in partitions {
                     self = self.begin(partition).await?;
                 }
+                self.metrics.assigned.set(true);
             }
             Step::Revoked(partitions) => {
                 tracing::info!(?partitions, "partitions revoked");
@@ -159,6 +160,7 @@ impl<C: Consume> Indexer<C> {
                 // ours begins there again
                 self.committer.forget().map_err(Error::Index)?;
                 let ours: Vec<Partition> = self.assigned.keys().copied().collect();
+                self.metrics.assigned.set(!ours.is_empty());
                 for partition in ours {
                     self = self.begin(partition).await?;
                 }

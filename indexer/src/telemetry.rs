@@ -1,7 +1,7 @@
 //! The indexer's metrics: names, units, and what each says to an operator.
 
-use kit::metrics::Registry;
 use kit::metrics::prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+use kit::metrics::{Condition, Registry};
 
 /// Counters of one indexer. Clones share them.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Metrics {
     pub(crate) failures: Counter,
     pub(crate) commit_seconds: Histogram,
     pub(crate) open_sessions: Gauge,
+    /// Whether the bus has given it its share of the partitions: before that it indexes nothing.
+    pub assigned: Condition,
 }
 
 /// A few documents take 3 to 7 ms, 100,000 take 300 ms; a second is the limit for being found in time.
@@ -52,6 +54,7 @@ impl Metrics {
             failures: Counter::default(),
             commit_seconds: Histogram::new(COMMIT_SECONDS),
             open_sessions: Gauge::default(),
+            assigned: Condition::default(),
         }
     }
 }

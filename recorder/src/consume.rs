@@ -160,11 +160,13 @@ impl Recorder {
                 for partition in partitions {
                     self.resume(*partition, consumer).await?;
                 }
+                self.telemetry.assigned.set(true);
             }
             Step::Revoked(partitions) => {
                 for partition in partitions {
                     self.lanes.remove(partition);
                 }
+                self.telemetry.assigned.set(!self.lanes.is_empty());
             }
             Step::Batch(delivery) => self.take(delivery).await?,
             Step::Idle => {}

@@ -1,7 +1,7 @@
 //! What the recorder counts, and what an operator does about it.
 
-use kit::metrics::Registry;
 use kit::metrics::prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use kit::metrics::{Condition, Registry};
 
 /// The recorder's metrics. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub struct Telemetry {
     pub conflicts: Counter,
     /// Bytes that wait in memory for a commit.
     pub pending: Gauge,
+    /// Whether the bus has given it its share of the partitions: before that it records nothing.
+    pub assigned: Condition,
 }
 
 impl Telemetry {
@@ -31,6 +33,7 @@ impl Telemetry {
     pub fn register(registry: &Registry) -> Self {
         let counter = |name: &str, help: &str| registry.register(name, help, Counter::default());
         Self {
+            assigned: Condition::default(),
             batches: counter("recorder_batches", "batches archived; if it stands still under load, look at retries"),
             events: counter("recorder_events", "events archived"),
             bytes: counter("recorder_object_bytes", "bytes of data objects written to the archive"),

@@ -20,7 +20,7 @@ fn main() {
         told.trigger();
     });
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let server = Server::bind(config).await.unwrap();
+        let server = Server::bind(config).unwrap();
         println!("http://{} {}", server.address(), sample::AUDITOR);
         let parts = Parts {
             archive: Arc::new(sample::shelf()),

@@ -24,6 +24,6 @@ mod server;
 pub mod sources;
 pub mod telemetry;
 
-pub use adapters::{parts, run, run_with};
+pub use adapters::{parts, run};
 pub use api::{Api, Parts, router};
 pub use server::{Error, Server};

@@ -33,20 +33,21 @@ pub enum Error {
 /// A bound API that does not answer yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: tokio::net::TcpListener,
+    listener: std::net::TcpListener,
     address: SocketAddr,
     config: Config,
 }
 
 impl Server {
-    /// Binds it, so that a taken port is known before anything else starts. Needs a runtime.
+    /// Binds it, so that a taken port is known before anything else starts, and before readiness is told.
     ///
     /// # Errors
     /// [`Error::Listen`].
-    pub async fn bind(config: Config) -> Result<Self, Error> {
+    pub fn bind(config: Config) -> Result<Self, Error> {
         let listen = config.listen;
         let refused = |source| Error::Listen { listen, source };
-        let listener = tokio::net::TcpListener::bind(listen).await.map_err(refused)?;
+        let listener = std::net::TcpListener::bind(listen).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self { listener, address, config })
     }
@@ -56,7 +57,7 @@ impl Server {
         self.address
     }
 
-    /// Answers until the shutdown; requests that run then have `api.drain_ms` to end.
+    /// Answers until the shutdown, on the runtime that it is called on; requests that run then have `api.drain_ms` to end.
     ///
     /// # Errors
     /// [`Error::Serve`].
@@ -64,9 +65,10 @@ impl Server {
         let (drain, connections) = (self.config.drain, self.config.connections);
         tracing::info!(address = %self.address, "serving the api and the console");
         let router = router(Api::new(self.config, parts, telemetry, Clock::system(), shutdown.clone()));
+        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(|source| Error::Serve { source })?;
         let service = router.into_make_service_with_connect_info::<Peer>();
         let told = shutdown.clone();
-        let serving = axum::serve(Limited::new(self.listener, connections), service)
+        let serving = axum::serve(Limited::new(listener, connections), service)
             .with_graceful_shutdown(async move { told.wait().await });
         tokio::select! {
             served = async { serving.await } => served.map_err(|source| Error::Serve { source }),

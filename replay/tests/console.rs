@@ -32,7 +32,7 @@ async fn an_auditor_searches_reads_and_plays_and_hostile_text_stays_text() {
         run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder));
     }
     let config = File { listen: "127.0.0.1:0".to_owned(), ..File::default() }.check("console-1").unwrap();
-    let server = Server::bind(config).await.unwrap();
+    let server = Server::bind(config).unwrap();
     let (address, ledger, shutdown) = (server.address(), Arc::new(Ledger::default()), Shutdown::new());
     let parts = Parts {
         archive: Arc::new(sample::shelf()),

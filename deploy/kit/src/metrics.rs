@@ -10,6 +10,7 @@ use prometheus_client::registry::Metric;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The metrics of one process. Clones share them; each library registers its own in its `telemetry.rs`.
@@ -51,6 +52,23 @@ impl Registry {
 
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// What the work of a process says of itself for [`Health`], such as having its partitions. Clones share it; at first it
+/// does not hold.
+#[derive(Debug, Clone, Default)]
+pub struct Condition(Arc<AtomicBool>);
+
+impl Condition {
+    /// Says whether it holds from now on.
+    pub fn set(&self, holds: bool) {
+        self.0.store(holds, Ordering::Release);
+    }
+
+    /// Whether it holds.
+    pub fn holds(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// What must hold for the process to be ready. Checks run at each request: they look at state, they do not do IO.
 #[derive(Default)]
 pub struct Health(Vec<(String, Check)>);
@@ -66,6 +84,13 @@ impl Health {
     pub fn check(mut self, name: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.0.push((name.to_owned(), Box::new(check)));
         self
+    }
+
+    /// Adds a condition that the process's own work sets; `reason` is shown while it does not hold.
+    #[must_use]
+    pub fn when(self, name: &str, condition: &Condition, reason: &'static str) -> Self {
+        let condition = condition.clone();
+        self.check(name, move || if condition.holds() { Ok(()) } else { Err(reason.to_owned()) })
     }
 
     /// Whether all is well, and a line for each check.
@@ -194,7 +219,6 @@ mod tests {
     use axum::body::Body;
     use http_body_util::BodyExt as _;
     use prometheus_client::metrics::counter::Counter;
-    use std::sync::atomic::{AtomicBool, Ordering};
     use tower::ServiceExt as _;
 
     async fn ask(router: &Router, path: &str) -> (u16, String) {
@@ -228,6 +252,15 @@ mod tests {
         assert_eq!(ask(&router, "/readyz").await, (503, "log: the spool is full\nnot ready\n".to_owned()));
         shutdown.trigger();
         assert_eq!(ask(&router, "/readyz").await, (503, "shutting down\nnot ready\n".to_owned()));
+    }
+
+    #[test]
+    fn a_condition_is_unmet_until_it_is_set() {
+        let condition = Condition::default();
+        let health = Health::new().when("bus", &condition, "no partitions yet");
+        assert_eq!(health.report(), (false, "bus: no partitions yet\nnot ready\n".to_owned()));
+        condition.set(true);
+        assert_eq!(health.report(), (true, "bus: ok\nready\n".to_owned()));
     }
 
     #[tokio::test]

@@ -85,13 +85,18 @@ fn clients_go_on_while_the_broker_is_away() {
     site.kafka.stop();
     let stopped = Instant::now();
     let before = sofar(&site);
+    let beside = site.back.beside();
+    let mut indexer = beside.launch("indexer", &[]);
+    indexer.wait_for("says what it waits for", || beside.readiness().contains("no partitions are assigned yet"));
     eventually("time passes without the broker", away * 2, || (stopped.elapsed() > away).then_some(()));
     assert!(sofar(&site) > before + 500, "clients stood still while the broker was away");
+    assert!(!beside.is_ready(), "ready without a broker");
     site.kafka.resume();
+    indexer.wait_for("has its partitions", || beside.is_ready());
     let acknowledged = run.acknowledged();
     // the gate ships what waited in its spool while it runs
     let archived = ledger::complete(&site.back, &acknowledged, Duration::from_secs(60));
     ledger::nothing_forwarded_unrecorded(&site.postgres, &archived);
-    gate.stop();
-    recorder.stop();
+    ledger::search_agrees(&site.back, &archived);
+    [gate, recorder, indexer].into_iter().for_each(support::Process::stop);
 }

@@ -26,15 +26,7 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<(), Error> {
     let parts = parts(reader, searcher, verifier, log);
-    run_with(config, parts, Telemetry::new(&Registry::new()), shutdown).await
-}
-
-/// As [`run`], over any parts and with registered metrics.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_with(config: Config, parts: Parts, telemetry: Telemetry, shutdown: Shutdown) -> Result<(), Error> {
-    Server::bind(config).await?.serve(parts, telemetry, shutdown).await
+    Server::bind(config)?.serve(parts, Telemetry::new(&Registry::new()), shutdown).await
 }
 
 /// The real parts.

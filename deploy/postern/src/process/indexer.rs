@@ -12,15 +12,16 @@ use recorder::archive::Reader;
 pub fn run(global: &Global) -> Result<(), Failure> {
     let mut started = start(global)?;
     let subscription = bus::apart(&started.config, NAME)?;
-    started.serve_metrics(None)?;
-    spawn(&mut started, subscription)?;
+    let metrics = Metrics::new(&started.registry);
+    started.serve_metrics(super::bus_health(&metrics.assigned))?;
+    spawn(&mut started, metrics, subscription)?;
     started.jobs.join()
 }
 
 /// Starts it as one job of a process.
-pub fn spawn(started: &mut Started, subscription: Subscription) -> Result<(), Failure> {
+pub fn spawn(started: &mut Started, metrics: Metrics, subscription: Subscription) -> Result<(), Failure> {
     let archive = Some(Reader::open(&started.config.archive)?);
-    let surroundings = Surroundings { metrics: Some(Metrics::new(&started.registry)), archive };
+    let surroundings = Surroundings { metrics: Some(metrics), archive };
     let config = started.config.index.clone();
     started.jobs.spawn(NAME, |shutdown| async move {
         Ok(indexer::run_with(config, surroundings, subscription, shutdown).await?)

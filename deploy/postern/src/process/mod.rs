@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::output;
 use event_log::Log;
 use jobs::Jobs;
-use kit::metrics::{Endpoint, Health, Registry};
+use kit::metrics::{Condition, Endpoint, Health, Registry};
 use kit::{Shutdown, logging};
 
 /// What every process has before its own work begins.
@@ -26,6 +26,17 @@ pub(crate) struct Started {
     config: Config,
     registry: Registry,
     jobs: Jobs,
+}
+
+/// Ready while the log takes records.
+fn log_health(log: &Log) -> Health {
+    let log = log.clone();
+    Health::new().check("log", move || log.stats().failed.map_or(Ok(()), Err))
+}
+
+/// Ready once the bus has given this consumer its partitions: before that it does nothing.
+fn bus_health(assigned: &Condition) -> Health {
+    Health::new().when("bus", assigned, "no partitions are assigned yet")
 }
 
 /// Loads the config, starts logging, and listens to signals.
@@ -54,13 +65,9 @@ impl Started {
         Ok(log)
     }
 
-    /// Serves metrics and health until the shutdown; with a log, readiness depends on it.
-    fn serve_metrics(&mut self, log: Option<&Log>) -> Result<(), Failure> {
+    /// Serves metrics and health until the shutdown.
+    fn serve_metrics(&mut self, health: Health) -> Result<(), Failure> {
         let (listen, registry) = (self.config.metrics, self.registry.clone());
-        let health = match log.cloned() {
-            Some(log) => Health::new().check("log", move || log.stats().failed.map_or(Ok(()), Err)),
-            None => Health::new(),
-        };
         self.jobs.spawn("metrics", move |shutdown| async move {
             Endpoint::bind(listen).await?.serve(registry, health, shutdown).await?;
             Ok(())

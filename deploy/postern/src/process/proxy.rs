@@ -20,7 +20,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     let log = started.open_log()?;
     // before readiness is told: who asks for it connects next
     let listeners = proxy::listen(&started.config.proxy)?;
-    started.serve_metrics(Some(&log))?;
+    started.serve_metrics(super::log_health(&log))?;
     output::line(&format!("gate      {}", started.config.proxy.listen))?;
     started.warn()?;
     let verifier = Verifier::new(started.config.identity.clone())?;

@@ -10,14 +10,15 @@ use recorder::telemetry::Telemetry;
 pub fn run(global: &Global) -> Result<(), Failure> {
     let mut started = start(global)?;
     let subscription = bus::apart(&started.config, NAME)?;
-    started.serve_metrics(None)?;
-    spawn(&mut started, subscription)?;
+    let telemetry = Telemetry::register(&started.registry);
+    started.serve_metrics(super::bus_health(&telemetry.assigned))?;
+    spawn(&mut started, telemetry, subscription)?;
     started.jobs.join()
 }
 
 /// Starts it as one job of a process.
-pub fn spawn(started: &mut Started, subscription: Subscription) -> Result<(), Failure> {
-    let (config, telemetry) = (started.config.archive.clone(), Telemetry::register(&started.registry));
+pub fn spawn(started: &mut Started, telemetry: Telemetry, subscription: Subscription) -> Result<(), Failure> {
+    let config = started.config.archive.clone();
     started
         .jobs
         .spawn(NAME, |shutdown| async move { Ok(recorder::run_with(config, subscription, telemetry, shutdown).await?) })

@@ -4,6 +4,8 @@ use super::{Jobs, bus, indexer, recorder, replay, start};
 use crate::arguments::Global;
 use crate::failure::Failure;
 use crate::output;
+use ::indexer::telemetry::Metrics;
+use ::recorder::telemetry::Telemetry;
 use event_log::Log;
 use identity::Verifier;
 use kit::Shutdown;
@@ -20,16 +22,18 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     announce(&started)?;
     // before readiness is told: who asks for it connects next
     let listeners = proxy::listen(&started.config.proxy)?;
-    started.serve_metrics(Some(&log))?;
-    replay::spawn(&mut started, verifier.clone(), log.clone())?;
+    let api = ::replay::Server::bind(started.config.api.clone())?;
+    started.serve_metrics(super::log_health(&log))?;
+    replay::spawn(&mut started, api, verifier.clone(), log.clone())?;
 
     let front = started.jobs.shutdown().clone();
     let behind = Shutdown::new();
     let subscriptions =
         (bus::beside(&started.config, &log, recorder::NAME)?, bus::beside(&started.config, &log, indexer::NAME)?);
     let front_jobs = std::mem::replace(&mut started.jobs, Jobs::new(behind.clone()));
-    recorder::spawn(&mut started, subscriptions.0)?;
-    indexer::spawn(&mut started, subscriptions.1)?;
+    let (recording, indexing) = (Telemetry::register(&started.registry), Metrics::new(&started.registry));
+    recorder::spawn(&mut started, recording, subscriptions.0)?;
+    indexer::spawn(&mut started, indexing, subscriptions.1)?;
     let back_jobs = std::mem::replace(&mut started.jobs, front_jobs);
     // A consumer that fails takes the gate with it: a record that nobody reads must not grow unseen.
     let told = front.clone();

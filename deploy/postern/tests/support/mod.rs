@@ -349,6 +349,13 @@ masking = [
         ureq::get(format!("http://127.0.0.1:{}/readyz", self.metrics)).call().is_ok()
     }
 
+    /// What it says of its readiness; empty where nothing answers yet.
+    pub fn readiness(&self) -> String {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let answer = agent.get(format!("http://127.0.0.1:{}/readyz", self.metrics)).call();
+        answer.map_or_else(|_| String::new(), |mut answer| answer.body_mut().read_to_string().unwrap())
+    }
+
     /// Runs a command of the tool to its end; it must succeed.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();

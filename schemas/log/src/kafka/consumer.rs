@@ -198,7 +198,8 @@ impl Rebalance {
     fn assigned(&self, partitions: Vec<Partition>) -> Result<TopicPartitionList, KafkaError> {
         let mut inner = lock(&self.inner);
         inner.places = partitions.iter().map(|partition| (*partition, None)).collect();
-        if !partitions.is_empty() && self.sender.blocking_send(Sent::Assigned(partitions)).is_ok() {
+        // none is an assignment too: a member beyond the number of partitions has its share
+        if self.sender.blocking_send(Sent::Assigned(partitions)).is_ok() {
             let deadline = Instant::now() + START_TIMEOUT;
             while inner.places.values().any(Option::is_none) && Instant::now() < deadline && !self.sender.is_closed() {
                 match inner.commands.recv_timeout(POLL) {
