@@ -12,7 +12,7 @@ use crate::{
     statement::Portal,
 };
 use event_log::Priority;
-use schemas::event::{Body, Completed, Direction, Outcome};
+use schemas::event::{Completed, Direction, Outcome};
 use std::rc::Rc;
 
 impl Conversation {
@@ -72,7 +72,7 @@ impl Conversation {
         // what ends a statement may use the log's reserve, rows may not
         let priority = if self.completed.is_empty() { Priority::Normal } else { Priority::Closing };
         for completed in std::mem::take(&mut self.completed) {
-            self.record.note(Body::Completed(completed))?;
+            self.record.note_completed(&completed)?;
         }
         self.commit_answer(out, priority)
     }

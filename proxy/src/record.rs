@@ -9,7 +9,7 @@ use schemas::codec::{
     self,
     template::{Run, Template},
 };
-use schemas::event::{Body, Direction, Event, FramesEventRef, FramesRef, SessionClosed};
+use schemas::event::{Body, Completed, Direction, Event, FramesEventRef, FramesRef, SessionClosed};
 use schemas::{SessionId, Shard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -95,6 +95,16 @@ impl Record {
     /// [`Error::Encode`]; the session ends.
     pub fn note_template(&mut self, template: &Template, number: u64) -> Result<(), Error> {
         template.put(&self.run(number), &mut self.datums).map_err(Error::Encode)?;
+        self.noted();
+        Ok(())
+    }
+
+    /// Notes how a statement ended.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; the session ends.
+    pub fn note_completed(&mut self, completed: &Completed) -> Result<(), Error> {
+        codec::encode_completed(&self.run(completed.number), completed, &mut self.datums).map_err(Error::Encode)?;
         self.noted();
         Ok(())
     }

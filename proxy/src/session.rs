@@ -161,7 +161,7 @@ async fn close(mut exchange: Exchange<Ending>, end: End, gate: &Gate) {
     let (bytes_in, bytes_out) = conversation.record.totals();
     let abandoned = conversation.abandon_all();
     for completed in abandoned {
-        if let Err(error) = conversation.record.note(Body::Completed(completed)) {
+        if let Err(error) = conversation.record.note_completed(&completed) {
             tracing::error!(error = %crate::chain(&error), "cannot record an outcome");
         }
     }

@@ -8,9 +8,12 @@
 //! Encoding is infallible in practice (the types mirror the schemas, and a test holds them together), but its errors
 //! are reported all the same. Decoding reads bytes that may be hostile or damaged: every size has a cap.
 
+mod direct;
 pub mod template;
 
-use crate::event::{Event, FramesEventRef};
+pub use direct::{encode_completed, encode_frames};
+
+use crate::event::Event;
 use crate::id::{SequenceNumber, SessionId};
 use apache_avro::{Schema, rabin::Rabin, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
 use std::{cell::RefCell, io::Cursor, sync::LazyLock};
@@ -195,14 +198,6 @@ fn inlined(root: &str) -> String {
 /// then as it was.
 pub fn encode(event: &Event, out: &mut Vec<u8>) -> Result<(), Error> {
     encode_serde(event, "an event", out)
-}
-
-/// Appends the datum of one Frames event over borrowed bytes: the data path's form of [`encode`].
-///
-/// # Errors
-/// As [`encode`].
-pub fn encode_frames(event: &FramesEventRef<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-    encode_serde(event, "a run of frames", out)
 }
 
 fn encode_serde<T: serde::Serialize>(value: &T, what: &'static str, out: &mut Vec<u8>) -> Result<(), Error> {

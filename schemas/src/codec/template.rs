@@ -5,8 +5,12 @@
 //! [`Template`] keeps the rest as it was encoded once by the ordinary way ([`super::encode`]), and a test holds that
 //! both ways write the same bytes.
 
-use super::{Error, MAX_EVENT_BYTES, encode};
-use crate::event::{Body, Event, PayloadCodec};
+use super::{
+    Error, MAX_EVENT_BYTES,
+    direct::{put_bytes, put_long, put_plain},
+    encode,
+};
+use crate::event::{Body, Event};
 use crate::id::{SequenceNumber, SessionId};
 
 /// Bytes of the head of an encoded event whose sequence, time and number are 0: 16, then one each for the sequence, the
@@ -78,11 +82,8 @@ impl Template {
         match parameters {
             None => put_long(0, out),
             Some(bytes) => {
-                // the union's second branch, then Payload: codec `plain`, no key, the bytes
                 put_long(1, out);
-                put_long(PayloadCodec::Plain as i64, out);
-                put_long(0, out);
-                put_bytes(bytes, out);
+                put_plain(bytes, out);
             }
         }
         Ok(())
@@ -116,26 +117,6 @@ pub struct Run {
     pub time: i64,
     /// The statement's number.
     pub number: u64,
-}
-
-/// An Avro long: zigzag, seven bits a byte, lowest first.
-fn put_long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    loop {
-        let low = (rest & 0x7f).to_le_bytes();
-        rest >>= 7;
-        let [byte, ..] = low;
-        if rest == 0 {
-            out.push(byte);
-            return;
-        }
-        out.push(byte | 0x80);
-    }
-}
-
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    put_long(i64::try_from(bytes.len()).unwrap_or(i64::MAX), out);
-    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

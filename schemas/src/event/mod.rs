@@ -16,7 +16,7 @@ pub use statement::{
 pub use verdict::{Column, Relation, Usage, Verdict, VerdictKind};
 
 use crate::id::{EventId, SequenceNumber, SessionId};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// One thing that happened in one session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,23 +86,14 @@ impl Body {
 }
 
 /// A [`Frames`] event over borrowed bytes: written the same, without copying the run first.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct FramesEventRef<'a> {
     /// See [`Event::session`].
     pub session: SessionId,
     /// See [`Event::sequence`].
-    #[serde(with = "crate::codec::long")]
     pub sequence: SequenceNumber,
     /// See [`Event::time`].
     pub time: i64,
     /// The run.
-    #[serde(serialize_with = "as_frames_variant")]
     pub body: FramesRef<'a>,
-}
-
-/// The place of [`Body::Frames`] in the union of `event.avsc`.
-const FRAMES_VARIANT: u32 = 4;
-
-fn as_frames_variant<S: Serializer>(frames: &FramesRef<'_>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_newtype_variant("Body", FRAMES_VARIANT, "Frames", frames)
 }

@@ -1,6 +1,6 @@
 //! Events about one statement: what came, what went, how it ended.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// How a payload's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,31 +101,16 @@ pub struct Frames {
 }
 
 /// [`Frames`] over borrowed bytes, for the data path.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct FramesRef<'a> {
     /// See [`Frames::direction`].
     pub direction: Direction,
     /// See [`Frames::offset`].
-    #[serde(with = "crate::codec::long")]
     pub offset: u64,
     /// See [`Frames::frames`].
-    #[serde(with = "crate::codec::int")]
     pub frames: u32,
     /// Plain bytes.
-    #[serde(serialize_with = "as_plain_payload")]
     pub payload: &'a [u8],
-}
-
-#[derive(Serialize)]
-struct PayloadRef<'a> {
-    codec: PayloadCodec,
-    key: Option<&'a str>,
-    #[serde(serialize_with = "crate::codec::blob::serialize")]
-    bytes: &'a [u8],
-}
-
-fn as_plain_payload<S: Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    PayloadRef { codec: PayloadCodec::Plain, key: None, bytes }.serialize(serializer)
 }
 
 /// The statement waits for a reviewer.
