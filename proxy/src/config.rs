@@ -79,6 +79,10 @@ pub struct ResourceFile {
     /// Longest time to open a connection, seconds, 1 to 300. _Default:_ 10.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
+    /// Take a server of any version. The gate is tested with PostgreSQL 13 to 18 and refuses others: what it does not
+    /// know of their SQL and catalog could show what is hidden. _Default:_ false.
+    #[serde(default)]
+    pub accept_any_version: bool,
     /// Seconds between refreshes of the catalog snapshot; changes made through the gate are seen at once. _Default:_ 30.
     #[serde(default = "default_catalog_refresh")]
     pub catalog_refresh_seconds: u64,
@@ -129,6 +133,7 @@ impl ResourceFile {
             tls: self.tls,
             ca_file: self.ca_file,
             connect_timeout_seconds: self.connect_timeout_seconds,
+            accept_any_version: self.accept_any_version,
         };
         let mut problems = Vec::new();
         let database = database.check().map_err(|more| problems.extend(more)).ok();

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
     time::Duration,
 };
-use support::{Issuer, Postern, Postgres, eventually, folder, root};
+use support::{Issuer, Postern, Postgres, cache, eventually, folder, root};
 
 struct Gate {
     postern: Postern,
@@ -25,40 +25,14 @@ fn gate() -> Gate {
     let postgres = Postgres::start(folder.path());
     let issuer = Issuer::start(folder.path());
     let postern = Postern::configure(folder.path(), "gate", &postgres, &issuer.section());
-    log_in_as_an_ordinary_role(&postern, &postgres);
+    postern.log_in_as_an_ordinary_role(&postgres);
     // the provider's tokens alone open a session: none of the development issuer's
-    change(&postern, "enabled = true", "enabled = false");
+    postern.change("enabled = true", "enabled = false");
     let process = postern.start("up");
     let token = issuer.token("agent-rs");
+    let served = postern.sql(&token, "show server_version");
+    assert!(support::version().is_none_or(|version| served.starts_with(&version)), "{served}");
     Gate { postern, token, postgres, _processes: (process, issuer), folder }
-}
-
-/// Changes the config, which must say the former.
-fn change(postern: &Postern, from: &str, to: &str) {
-    let text = std::fs::read_to_string(&postern.config).unwrap();
-    let changed = text.replace(from, to);
-    assert_ne!(text, changed);
-    std::fs::write(&postern.config, changed).unwrap();
-}
-
-/// The gate's role owns what the clients work with, and is no superuser: what pg_dump asks differs for one.
-fn log_in_as_an_ordinary_role(postern: &Postern, postgres: &Postgres) {
-    postgres.sql(&format!("create role gate login password '{}'", postgres.password));
-    postgres.sql(
-        "do $$ declare r record; begin
-           alter database shop owner to gate; alter schema public owner to gate; alter schema hr owner to gate;
-           for r in select format('alter table %I.%I owner to gate', schemaname, tablename) q from pg_tables
-                    where schemaname in ('public', 'hr')
-                    union all select format('alter view %I.%I owner to gate', schemaname, viewname) from pg_views
-                    where schemaname = 'public'
-           loop execute r.q; end loop; end $$",
-    );
-    change(postern, "user = \"postgres\"", "user = \"gate\"");
-}
-
-fn cache() -> std::path::PathBuf {
-    std::env::var_os("POSTERN_CACHE")
-        .map_or_else(|| std::path::PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/postern"), Into::into)
 }
 
 #[test]
@@ -162,11 +136,7 @@ fn pgbench_works_in_all_three_protocol_modes() {
     let gate = gate();
     let environment = gate.postern.environment(&gate.token);
     let pgbench = |arguments: &[&str]| {
-        let output = Command::new("/usr/lib/postgresql/15/bin/pgbench")
-            .envs(environment.clone())
-            .args(arguments)
-            .output()
-            .unwrap();
+        let output = support::program("pgbench").envs(environment.clone()).args(arguments).output().unwrap();
         let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{arguments:?}: {text}");
         text
@@ -181,7 +151,7 @@ fn pgbench_works_in_all_three_protocol_modes() {
 #[test]
 fn pg_dump_of_a_table_works() {
     let gate = gate();
-    let output = Command::new("/usr/lib/postgresql/15/bin/pg_dump")
+    let output = support::program("pg_dump")
         .envs(gate.postern.environment(&gate.token))
         .args(["-t", "payments"])
         .output()
@@ -189,7 +159,7 @@ fn pg_dump_of_a_table_works() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let dump = String::from_utf8(output.stdout).unwrap();
     assert!(dump.contains("CREATE TABLE public.payments") && dump.contains("invoice 400"));
-    let refused = Command::new("/usr/lib/postgresql/15/bin/pg_dump")
+    let refused = support::program("pg_dump")
         .envs(gate.postern.environment(&gate.token))
         .args(["-t", "customers", "--data-only"])
         .output()

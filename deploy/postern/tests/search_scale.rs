@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{Issuer, Postern, Postgres, eventually, folder};
 
@@ -60,7 +59,7 @@ fn load(folder: &std::path::Path, postern: &Postern, token: &str) {
         .map(|line| if line.starts_with('\\') { format!("{line}\n") } else { format!("{line};\n") })
         .collect();
     std::fs::write(&script, text).unwrap();
-    let output = Command::new("/usr/lib/postgresql/15/bin/pgbench")
+    let output = support::program("pgbench")
         .envs(postern.environment(token))
         .args(["-n", "-M", "prepared", "-j", "2", "-c", &CLIENTS.to_string(), "-t", &RUNS.to_string(), "-f"])
         .arg(&script)

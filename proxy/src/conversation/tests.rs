@@ -65,6 +65,7 @@ fn resource() -> Resource {
         tls: None,
         ca_file: None,
         connect_timeout_seconds: 10,
+        accept_any_version: false,
     };
     let rule = judge::policy::Masking {
         columns: vec!["public.customers.card_number".to_owned()],

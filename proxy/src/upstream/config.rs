@@ -49,6 +49,9 @@ pub struct DatabaseFile {
     /// Longest time to open a connection, login included, seconds, 1 to 300. _Default: 10._
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
+    /// Take a server of any version, not only of those that the gate was tested with. _Default: false._
+    #[serde(default)]
+    pub accept_any_version: bool,
 }
 
 fn default_host() -> String {
@@ -76,6 +79,7 @@ pub struct Database {
     pub user: String,
     /// The longest time to open a connection.
     pub connect_timeout: Duration,
+    pub(super) any_version: bool,
     pub(super) password: Option<Arc<Secret<String>>>,
     pub(super) tls: Option<Arc<ClientConfig>>,
 }
@@ -150,6 +154,7 @@ impl DatabaseFile {
             database: self.database,
             user: self.user,
             connect_timeout: Duration::from_secs(self.connect_timeout_seconds),
+            any_version: self.accept_any_version,
             password,
             tls,
         })

@@ -26,6 +26,11 @@ pub(super) async fn login(
             return Err(Error::Setting { name, value: value.unwrap_or_default().to_owned(), expected });
         }
     }
+    let version =
+        settings.parameters.iter().find(|(name, _)| name == "server_version").map(|(_, value)| value.as_str());
+    if !database.any_version && !major(version.unwrap_or_default()).is_some_and(|major| VERSIONS.contains(&major)) {
+        return Err(Error::Version { version: version.unwrap_or_default().to_owned() });
+    }
     let search_path = show_search_path(&mut line).await?;
     let early = line.read.get(line.at..).unwrap_or_default().to_vec();
     Ok(Upstream {
@@ -40,6 +45,14 @@ pub(super) async fn login(
 
 /// The gate's understanding of SQL text holds under these alone.
 const PINNED: [(&str, &str); 2] = [("client_encoding", "UTF8"), ("standard_conforming_strings", "on")];
+
+/// Major versions that the gate was tested with.
+const VERSIONS: std::ops::RangeInclusive<u32> = 13..=18;
+
+/// The major version of such as `15.20 (Debian 15.20-0+deb12u1)`, `18beta1`.
+pub(super) fn major(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
 
 /// The agent's parameters, with the gate's own where it decides. Protocol 3.0: every server speaks it.
 fn startup_packet(database: &Database, parameters: &BTreeMap<String, String>) -> Vec<u8> {

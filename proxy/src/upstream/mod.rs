@@ -97,6 +97,12 @@ pub enum Error {
         /// Its text: for the log alone, it names the role.
         text: String,
     },
+    /// The server is of a version that the gate does not know.
+    #[error("the server is PostgreSQL {version:?}, and the gate knows 13 to 18: see accept_any_version")]
+    Version {
+        /// What it says.
+        version: String,
+    },
     /// A setting that the gate depends on has another value.
     #[error("the server reports {name} = {value:?}, and the gate depends on {expected:?}")]
     Setting {
@@ -114,7 +120,8 @@ impl Error {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Connection(_) => "08001",
-            Self::NoTls { .. } | Self::Handshake { .. } | Self::Protocol(_) | Self::Setting { .. } => "08004",
+            Self::NoTls { .. } | Self::Handshake { .. } | Self::Protocol(_) => "08004",
+            Self::Setting { .. } | Self::Version { .. } => "08004",
             Self::Method(_) | Self::Scram(_) => "28000",
             Self::Refused { sqlstate, .. } => match sqlstate.as_str() {
                 code if code.starts_with("28") => "28000",
@@ -134,6 +141,7 @@ impl Error {
             }
             Self::Protocol(_) => "the database server does not speak the protocol that the gate expects".to_owned(),
             Self::Setting { name, .. } => format!("the database has a value of {name} that the gate cannot work with"),
+            Self::Version { .. } => "the database server is of a version that the gate was not tested with".to_owned(),
             Self::Method(_) | Self::Scram(_) => "the gate and the database server cannot authenticate".to_owned(),
             Self::Refused { sqlstate, .. } => match sqlstate.as_str() {
                 code if code.starts_with("28") => "the database server refused the gate's own login".to_owned(),

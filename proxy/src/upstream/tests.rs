@@ -86,6 +86,7 @@ fn file(host: &str, port: u16, user: &str, password: Option<&str>, tls: TlsMode)
         tls: Some(tls),
         ca_file: None,
         connect_timeout_seconds: 10,
+        accept_any_version: false,
     }
 }
 
@@ -275,6 +276,28 @@ fn attack_servers_that_misbehave_are_not_believed() {
     }
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     assert_eq!(refusal(file("127.0.0.1", free, "u", None, Disable)).sqlstate(), "08001");
+}
+
+/// A login without a password, and the settings of a server of that version, but no answer to what follows.
+const OLD: &[u8] = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x19client_encoding\0UTF8\0S\0\0\0\x23standard_conforming_strings\0on\0\
+    S\0\0\0\x19server_version\012.22\0Z\0\0\0\x05I";
+
+#[test]
+fn a_server_of_an_unknown_version_is_refused_unless_the_config_says_otherwise() {
+    for (accept, state) in [(false, "08004"), (true, "08001")] {
+        let (port, thread) = server(OLD, false);
+        let database = DatabaseFile {
+            accept_any_version: accept,
+            connect_timeout_seconds: 1,
+            ..file("127.0.0.1", port, "u", None, Disable)
+        };
+        let error = refusal(database);
+        assert_eq!(error.sqlstate(), state, "{error}");
+        assert_eq!(matches!(&error, Error::Version { version } if version == "12.22"), !accept, "{error:?}");
+        thread.join().unwrap();
+    }
+    let read = ["15.20 (Debian 15.20-0+deb12u1)", "18beta1", "13.23", "9.6.24", "", "devel"].map(login::major);
+    assert_eq!(read, [Some(15), Some(18), Some(13), Some(9), None, None]);
 }
 
 #[test]

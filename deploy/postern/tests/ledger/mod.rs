@@ -5,12 +5,12 @@
 
 #![allow(dead_code, reason = "each test uses its part of it")]
 
-use super::support::{Postern, Postgres};
+use super::support::{Postern, Postgres, program};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -43,7 +43,7 @@ impl Run {
         fs::write(&script, text).unwrap();
         let prefix = folder.join(format!("run-{number}"));
         let protocol = if number.is_multiple_of(2) { "simple" } else { "extended" };
-        let child = Command::new("/usr/lib/postgresql/15/bin/pgbench")
+        let child = program("pgbench")
             .envs(postern.environment(token))
             .args([
                 "-n",

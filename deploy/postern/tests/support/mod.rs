@@ -32,6 +32,12 @@ pub fn folder() -> tempfile::TempDir {
     folder
 }
 
+/// Where what tests need is kept once it was fetched.
+pub fn cache() -> PathBuf {
+    std::env::var_os("POSTERN_CACHE")
+        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/postern"), Into::into)
+}
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -118,6 +124,17 @@ impl Drop for Process {
     }
 }
 
+/// The major version of PostgreSQL that `POSTERN_TEST_POSTGRES` asks for; none: the one that is installed.
+pub fn version() -> Option<String> {
+    std::env::var("POSTERN_TEST_POSTGRES").ok().filter(|version| !version.is_empty())
+}
+
+/// A program of PostgreSQL's, such as pgbench: of the folder `POSTERN_TEST_PROGRAMS`, or as installed.
+pub fn program(name: &str) -> Command {
+    let folder = std::env::var_os("POSTERN_TEST_PROGRAMS").unwrap_or_else(|| "/usr/lib/postgresql/15/bin".into());
+    Command::new(Path::new(&folder).join(name))
+}
+
 /// A scratch PostgreSQL with the test schema.
 pub struct Postgres {
     pub process: Process,
@@ -133,6 +150,9 @@ impl Postgres {
         let mut command = Command::new(root().join("deploy/services/postgres"));
         command.args(["start", "--database", "shop", "-c", "fsync=off", "-c", "max_connections=200", "--dir"]);
         command.arg(&dir).arg("--load").arg(schema);
+        if let Some(version) = version() {
+            command.args(["--version", &version]);
+        }
         let mut process = Process::start("postgres", &mut command, &folder.join("postgres.log"));
         process.wait_for("takes connections", || dir.join("port").exists());
         let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap().trim().to_owned();
@@ -306,6 +326,31 @@ masking = [
         );
         fs::write(&config, text).unwrap();
         Self { name: name.to_owned(), folder: folder.to_owned(), config, port, api, metrics }
+    }
+
+    /// Changes the config, which must say the former.
+    pub fn change(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let changed = text.replace(from, to);
+        assert_ne!(text, changed);
+        fs::write(&self.config, changed).unwrap();
+    }
+
+    /// Makes the gate's role one that owns what the clients work with, and is no superuser: what tools ask differs.
+    pub fn log_in_as_an_ordinary_role(&self, postgres: &Postgres) {
+        postgres.sql(&format!("create role gate login password '{}'", postgres.password));
+        postgres.sql(
+            "do $$ declare r record; begin
+               alter database shop owner to gate; alter schema public owner to gate; alter schema hr owner to gate;
+               for r in select format('alter table %I.%I owner to gate', schemaname, tablename) q from pg_tables
+                        where schemaname in ('public', 'hr')
+                        union all select format('alter view %I.%I owner to gate', schemaname, viewname) from pg_views
+                        where schemaname = 'public'
+                        union all select format('alter materialized view %I.%I owner to gate', schemaname, matviewname)
+                        from pg_matviews
+               loop execute r.q; end loop; end $$",
+        );
+        self.change("user = \"postgres\"", "user = \"gate\"");
     }
 
     /// The same config for one more process at the same time: with a metrics port of its own.

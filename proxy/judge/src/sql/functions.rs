@@ -68,6 +68,21 @@ const HARMLESS: &[&str] = &[
     "get_current_ts_config",
 ];
 
+/// The functions that come with information_schema and depend on their arguments only: drivers call them for keys and
+/// types.
+const INFORMATION: &[&str] = &[
+    "_pg_expandarray",
+    "_pg_truetypid",
+    "_pg_truetypmod",
+    "_pg_char_max_length",
+    "_pg_char_octet_length",
+    "_pg_numeric_precision",
+    "_pg_numeric_precision_radix",
+    "_pg_numeric_scale",
+    "_pg_datetime_precision",
+    "_pg_interval_type",
+];
+
 const WAITS: &[&str] = &["pg_sleep", "pg_sleep_for", "pg_sleep_until"];
 const SEQUENCES: &[&str] = &["nextval", "currval", "lastval", "setval"];
 
@@ -246,6 +261,13 @@ fn class(name: &str, function: &Function) -> Class {
     if function.schema == "pg_catalog" {
         let other = if function.volatility == 'v' { Class::Reaches } else { Class::Reads };
         return builtin_class(name, other);
+    }
+    if function.schema == "information_schema" {
+        return match name {
+            "_pg_index_position" => Class::Reads,
+            _ if INFORMATION.contains(&name) => Class::Pure,
+            _ => Class::Unknown,
+        };
     }
     let extension = function.extension.as_deref();
     let harmless = function.volatility == 'i' || EXTENSION_HARMLESS.contains(&name);

@@ -1,0 +1,208 @@
+//! Tools that look at a database work under a policy that hides columns and closes a schema: what psql's `\d` family,
+//! SQLAlchemy's reflection, Django's introspection and JDBC's metadata print through the gate is, byte for byte, what they
+//! print at the database itself. No value of what is hidden or closed is in it (MSK-1).
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
+mod support;
+
+use std::process::Command;
+use support::{Postern, Postgres, cache, folder, root};
+
+struct Gate {
+    postern: Postern,
+    postgres: Postgres,
+    token: String,
+    _process: support::Process,
+    _folder: tempfile::TempDir,
+}
+
+fn gate() -> Gate {
+    let folder = folder();
+    let postgres = Postgres::start(folder.path());
+    let objects = std::fs::read_to_string(root().join("deploy/postern/tests/clients/tools.sql")).unwrap();
+    postgres.sql(&objects);
+    let postern = Postern::configure(folder.path(), "gate", &postgres, "");
+    postern.log_in_as_an_ordinary_role(&postgres);
+    postern.change("connect_groups = [\"agents\"]", "connect_groups = [\"agents\"]\nclosed = [\"hr.*\"]");
+    let process = postern.start("up");
+    let token = postern.token("billing-bot", "agents");
+    assert!(postern.refused(&token, "select * from hr.salaries").contains("42501"));
+    Gate { postern, postgres, token, _process: process, _folder: folder }
+}
+
+impl Gate {
+    /// What a tool prints through the gate, if it succeeds, and what it prints at the database.
+    fn both(&self, command: impl Fn() -> Command) -> (Result<String, String>, String) {
+        let run = |environment: Vec<(String, String)>| {
+            let output = command().envs(environment).output().expect("deploy/test installs the tools");
+            let (said, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+            if output.status.success() && !error.contains("ERROR") { Ok(said) } else { Err(error.into_owned()) }
+        };
+        let mut direct = self.postern.environment(&self.postgres.password);
+        for (name, value) in &mut direct {
+            match name.as_str() {
+                "PGPORT" => *value = self.postgres.port.to_string(),
+                "PGUSER" => *value = "gate".to_owned(),
+                "PGSSLMODE" => *value = "disable".to_owned(),
+                _ => {}
+            }
+        }
+        (run(self.postern.environment(&self.token)), run(direct).unwrap())
+    }
+
+    /// Both must be the same, and none may hold a hidden value.
+    fn same(&self, name: &str, command: impl Fn() -> Command) -> String {
+        let (through, direct) = self.both(command);
+        let through = through.unwrap_or_else(|text| panic!("{name}: {text}"));
+        if through != direct {
+            let differs = through.lines().zip(direct.lines()).find(|(a, b)| a != b);
+            panic!("{name} differs through the gate; the first line that does: {differs:#?}");
+        }
+        for hidden in ["4929", "private.example", "-45-6", "987654"] {
+            assert!(!through.contains(hidden), "{name} shows {hidden}");
+        }
+        through
+    }
+}
+
+/// The commands of psql that look at the database, and a word that each prints.
+const PSQL: &[(&str, &str)] = &[
+    ("\\d", "customers"),
+    ("\\d+", "order_counts"),
+    ("\\d customers", "card_number"),
+    ("\\d+ customers", "customers_regions"),
+    ("\\d payments", "all_payments"),
+    ("\\d+ orders", "orders_touched"),
+    ("\\d+ order_lines", "no_notes"),
+    ("\\d+ readings", "readings_2025"),
+    ("\\d readings_2025", "Partition of"),
+    ("\\d+ people", "View definition"),
+    ("\\d+ order_counts", "View definition"),
+    ("\\d orders_state", "lower"),
+    ("\\d order_numbers", "Start"),
+    ("\\d place", "street"),
+    ("\\d+ hr.salaries", "full_name"),
+    ("\\d pg_class", "relname"),
+    ("\\da", "product"),
+    ("\\dA+", "btree"),
+    ("\\dAc btree", "int4"),
+    ("\\dAf btree", "integer_ops"),
+    ("\\dAo btree integer_ops", "integer_ops"),
+    ("\\dAp btree integer_ops", "btint4cmp"),
+    ("\\db", "pg_default"),
+    ("\\dcS", "utf8"),
+    ("\\dC", "integer"),
+    ("\\dd", ""),
+    ("\\dD", "cents"),
+    ("\\ddp", "reporting"),
+    ("\\dE", ""),
+    ("\\des+", "elsewhere"),
+    ("\\det+", ""),
+    ("\\deu", ""),
+    ("\\dew+", "nowhere"),
+    ("\\df", "order_total"),
+    ("\\df+ order_total", "sum"),
+    ("\\dft", "touched"),
+    ("\\dF+", "english"),
+    ("\\dFd+ english_stem", "snowball"),
+    ("\\dFp+", "default"),
+    ("\\dFt+", "simple"),
+    ("\\dg+", "reporting"),
+    ("\\di+", "orders_state"),
+    ("\\dl", ""),
+    ("\\dL+", "plpgsql"),
+    ("\\dm+", "order_counts"),
+    ("\\dn+", "hr"),
+    ("\\do", ""),
+    ("\\doS <", "numeric"),
+    ("\\dO", ""),
+    ("\\dp", "all_payments"),
+    ("\\dP+", "readings"),
+    ("\\drds", ""),
+    ("\\dRp+", "everything"),
+    ("\\ds+", "order_numbers"),
+    ("\\dt *.*", "pg_class"),
+    ("\\dt+", "payments"),
+    ("\\dT+", "mood"),
+    ("\\du+", "reporting"),
+    ("\\dv+", "people"),
+    ("\\dx+", "plpgsql"),
+    ("\\dX", "customers_regions"),
+    ("\\dy", ""),
+    ("\\l", "shop"),
+    ("\\l+", "shop"),
+    ("\\sf order_total", "sum"),
+    ("\\sv people", "email"),
+    ("\\z", "reporting"),
+    ("\\encoding", "UTF8"),
+    ("\\echo :SERVER_VERSION_NUM", "0"),
+];
+
+#[test]
+fn psql_describes_every_kind_of_object() {
+    let gate = gate();
+    let mut denied = Vec::new();
+    for (command, word) in PSQL {
+        let psql = || {
+            let mut psql = Command::new("psql");
+            psql.args(["-X", "-v", "ON_ERROR_STOP=1", "-c", command]);
+            psql
+        };
+        match gate.both(psql) {
+            (Ok(through), direct) => {
+                assert_eq!(through, direct, "{command} differs");
+                assert!(through.contains(word), "{command} does not print {word}: {through}");
+            }
+            (Err(text), _) => denied.push(format!("{command}: {text}")),
+        }
+    }
+    assert!(denied.is_empty(), "{} of {}:\n{}", denied.len(), PSQL.len(), denied.join("\n"));
+}
+
+fn python(script: &str) -> Command {
+    let mut command = Command::new(cache().join("clients/venv/bin/python"));
+    command.arg(root().join("deploy/postern/tests/clients").join(script));
+    command
+}
+
+#[test]
+fn sqlalchemy_reflects() {
+    let found = gate().same("SQLAlchemy", || python("sqlalchemy_suite.py"));
+    for word in ["orders_paid", "mood", "customers_email_key", "in cents", "order_lines_order_id_fkey", "hr.salaries"] {
+        assert!(found.contains(word), "{word} was not found");
+    }
+}
+
+#[test]
+fn django_inspects() {
+    let found = gate().same("Django", || python("django_suite.py"));
+    for word in [
+        "class Customers(models.Model)",
+        "card_number = models.TextField(unique=True)",
+        "class People",
+        "models.ForeignKey",
+    ] {
+        assert!(found.contains(word), "{word} was not found");
+    }
+}
+
+#[test]
+fn jdbc_tells_of_the_database() {
+    let java = || {
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(cache().join("clients/java/postgresql.jar"));
+        command.arg(root().join("deploy/postern/tests/clients/JdbcMetadata.java"));
+        command
+    };
+    let found = gate().same("JDBC", java);
+    for word in [
+        "COLUMN_NAME=card_number",
+        "PK_NAME=orders_pkey",
+        "INDEX_NAME=orders_state",
+        "FKTABLE_NAME=order_lines",
+        "salaries",
+    ] {
+        assert!(found.contains(word), "{word} was not found");
+    }
+}
