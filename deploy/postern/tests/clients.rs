@@ -86,10 +86,14 @@ fn psql_that_is_no_terminal_watches_and_is_cancelled_by_a_signal() {
     watching.kill().unwrap();
     watching.wait().unwrap();
 
-    let mut command = Command::new("psql");
-    command.envs(gate.postern.environment(&gate.token)).args(["-XAt", "-c", "select pg_sleep(60)"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
+    is_cancelled_by_a_signal(&gate, Command::new("psql"));
+}
+
+/// A psql that sleeps in the database and gets SIGINT.
+fn is_cancelled_by_a_signal(gate: &Gate, mut psql: Command) {
+    psql.envs(gate.postern.environment(&gate.token)).args(["-XAt", "-c", "select pg_sleep(60)"]);
+    psql.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = psql.spawn().unwrap();
     eventually("the statement runs", Duration::from_secs(20), || {
         let running = gate
             .postgres
@@ -99,6 +103,25 @@ fn psql_that_is_no_terminal_watches_and_is_cancelled_by_a_signal() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("canceling statement due to user request"));
+}
+
+#[test]
+fn the_newest_psql_speaks_the_newest_protocol() {
+    let gate = gate();
+    let psql = || {
+        let mut psql = Command::new(support::newest_programs().join("psql"));
+        psql.env("PGMINPROTOCOLVERSION", "3.2").env("PGMAXPROTOCOLVERSION", "3.2");
+        psql
+    };
+    let mut command = psql();
+    command
+        .envs(gate.postern.environment(&gate.token))
+        .args(["-XAtc", "select card_number from customers where id = 1"]);
+    let output = command.output().unwrap();
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains('*') && !said.contains("4929"), "{said}{error}");
+    // its cancel requests carry a key of another length than those of 3.0
+    is_cancelled_by_a_signal(&gate, psql());
 }
 
 #[test]

