@@ -86,12 +86,14 @@ fn psql_that_is_no_terminal_watches_and_is_cancelled_by_a_signal() {
     watching.kill().unwrap();
     watching.wait().unwrap();
 
-    is_cancelled_by_a_signal(&gate, Command::new("psql"));
+    let mut psql = Command::new("psql");
+    psql.envs(gate.postern.environment(&gate.token));
+    is_cancelled_by_a_signal(&gate, psql);
 }
 
 /// A psql that sleeps in the database and gets SIGINT.
 fn is_cancelled_by_a_signal(gate: &Gate, mut psql: Command) {
-    psql.envs(gate.postern.environment(&gate.token)).args(["-XAt", "-c", "select pg_sleep(60)"]);
+    psql.args(["-XAt", "-c", "select pg_sleep(60)"]);
     psql.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = psql.spawn().unwrap();
     eventually("the statement runs", Duration::from_secs(20), || {
@@ -111,13 +113,12 @@ fn the_newest_psql_speaks_the_newest_protocol() {
     let psql = || {
         let mut psql = Command::new(support::newest_programs().join("psql"));
         psql.env("PGMINPROTOCOLVERSION", "3.2").env("PGMAXPROTOCOLVERSION", "3.2");
+        // as PyPI has it, it is built without TLS
+        psql.envs(gate.postern.environment(&gate.token)).env("PGSSLMODE", "disable");
         psql
     };
     let mut command = psql();
-    command
-        .envs(gate.postern.environment(&gate.token))
-        .args(["-XAtc", "select card_number from customers where id = 1"]);
-    let output = command.output().unwrap();
+    let output = command.args(["-XAtc", "select card_number from customers where id = 1"]).output().unwrap();
     let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.contains('*') && !said.contains("4929"), "{said}{error}");
     // its cancel requests carry a key of another length than those of 3.0

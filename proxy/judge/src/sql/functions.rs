@@ -123,6 +123,7 @@ const DESCRIBE: &[&str] = &[
     "pg_blocking_pids",
     "pg_isolation_test_session_is_blocked",
     "pg_sequence_last_value",
+    "pg_get_sequence_data",
     "pg_current_xact_id",
     "pg_current_xact_id_if_assigned",
     "txid_current",
