@@ -1,5 +1,7 @@
 //! Types, as far as masking tells them apart, by their fixed ids in `pg_type`.
 
+use super::detect::Family;
+
 /// What values of a type look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -49,6 +51,41 @@ impl Kind {
             1003 => Self::Texts(NAME),
             _ => Self::Other,
         }
+    }
+}
+
+/// How values of a type are searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Search {
+    /// As they are.
+    Plain,
+    /// As JSON text.
+    Json,
+    /// As JSON text; in binary after a version byte.
+    Jsonb,
+    /// Element by element in binary, as they are in text.
+    Array,
+    /// Bytes; hexadecimal in text.
+    Bytes,
+    /// As they are; NULL where a binary value holds something.
+    Opaque,
+}
+
+impl Search {
+    /// How values of a type are searched, if they are. `column`: they are a table's own, not an expression's.
+    pub(super) fn of(type_id: u32, column: bool) -> Option<(Self, Family)> {
+        Some(match type_id {
+            TEXT | BPCHAR | VARCHAR | NAME | 705 | 1790 | 142 | 2275 => (Self::Plain, Family::Text),
+            114 => (Self::Json, Family::Json),
+            3802 => (Self::Jsonb, Family::Json),
+            1002 | 1003 | 1009 | 1014 | 1015 | 143 => (Self::Array, Family::Other),
+            // of bytes only what an expression made of text
+            17 if !column => (Self::Bytes, Family::Other),
+            // arrays of JSON, rows, text search
+            199 | 3807 | 2249 | 2287 | 3614 | 3615 => (Self::Opaque, Family::Other),
+            own if own >= 16384 => (Self::Opaque, Family::Other),
+            _ => return None,
+        })
     }
 }
 

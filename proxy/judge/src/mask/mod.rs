@@ -23,9 +23,13 @@
 //!
 //! Values of `varchar(n)` stay within n. `hash` and `fake` are keyed and deterministic, so that equal values stay equal.
 
+pub mod copy;
+pub mod detect;
+pub mod guard;
 mod kind;
 mod report;
 mod row;
+mod search;
 mod value;
 
 pub use report::scrub_report;
@@ -98,6 +102,12 @@ pub enum Error {
         /// Of the description.
         expected: usize,
     },
+    /// A row of COPY that is longer than can be held.
+    #[error("a row of COPY has {bytes} bytes and more, the limit is {}", copy::MAX_ROW)]
+    TooLarge {
+        /// What was held of it.
+        bytes: usize,
+    },
     /// A row that ends too early or too late, or has an impossible length.
     #[error("the row is malformed")]
     Malformed,
@@ -112,39 +122,82 @@ struct Cell {
     room: Option<usize>,
 }
 
+/// What becomes of the values of one column.
+#[derive(Debug, Clone)]
+enum Treatment {
+    /// They pass as they are.
+    Clear,
+    /// Each is hidden.
+    Hide(Cell),
+    /// Each is searched for what detectors know.
+    Search { how: kind::Search, binary: bool },
+}
+
 /// What to hide of each column of one answer.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    cells: Vec<Option<Cell>>,
+    cells: Vec<Treatment>,
     key: Option<hmac::Key>,
+    detectors: detect::Set,
 }
 
 impl Plan {
     /// Nothing is hidden: rows may pass as they are.
     pub fn is_identity(&self) -> bool {
-        self.cells.iter().all(Option::is_none)
+        self.cells.iter().all(|cell| matches!(cell, Treatment::Clear))
     }
 
     /// How each column is hidden, in order.
     pub fn methods(&self) -> impl Iterator<Item = Option<Method>> {
-        self.cells.iter().map(|cell| cell.as_ref().map(|cell| cell.method))
+        self.cells.iter().map(|cell| match cell {
+            Treatment::Hide(cell) => Some(cell.method),
+            Treatment::Clear | Treatment::Search { .. } => None,
+        })
     }
 
-    fn new(methods: &[Option<Method>], columns: &[Column], key: Option<&[u8; 32]>) -> Result<Self, Error> {
+    /// Whether each column is searched, in order.
+    pub fn searched(&self) -> impl Iterator<Item = bool> {
+        self.cells.iter().map(|cell| matches!(cell, Treatment::Search { .. }))
+    }
+
+    fn new(wishes: &[Wish], columns: &[Column], key: Option<&[u8; 32]>, detectors: detect::Set) -> Result<Self, Error> {
         let mut cells = Vec::with_capacity(columns.len());
-        for (number, (column, method)) in columns.iter().zip(methods).enumerate() {
+        for (number, (column, wish)) in columns.iter().zip(wishes).enumerate() {
             if !(0..=1).contains(&column.format) {
                 return Err(Error::Format { column: number, format: column.format });
             }
-            cells.push(method.map(|method| Cell {
-                method,
-                kind: Kind::of(column.type_id),
-                binary: column.format == 1,
-                room: kind::room(column.type_id, column.modifier),
-            }));
+            let binary = column.format == 1;
+            cells.push(match *wish {
+                Wish::Show => Treatment::Clear,
+                Wish::Search(how) => Treatment::Search { how, binary },
+                Wish::Hide(method) => Treatment::Hide(Cell {
+                    method,
+                    kind: Kind::of(column.type_id),
+                    binary,
+                    room: kind::room(column.type_id, column.modifier),
+                }),
+            });
         }
-        Ok(Self { cells, key: key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)) })
+        Ok(Self { cells, key: key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)), detectors })
     }
+}
+
+/// What is to become of a column, before its type and format are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Show,
+    Hide(Method),
+    Search(kind::Search),
+}
+
+/// Whether rows of a statement must be walked at all: something is hidden, or searched for.
+pub fn walks(judgement: &Judgement, bound: &Bound) -> bool {
+    judgement.verdict == schemas::event::VerdictKind::Mask || !bound.detectors(&judgement.exempt).is_empty()
+}
+
+/// What is looked for in errors, notices and notifications that an identity is sent.
+pub fn detectors(judgement: &Judgement, bound: &Bound) -> detect::Set {
+    bound.detectors(&judgement.exempt)
 }
 
 /// Makes the plan for an answer.
@@ -161,7 +214,8 @@ pub fn plan(judgement: &Judgement, bound: &Bound, columns: &[Column]) -> Result<
         return Err(Error::Columns { described: columns.len(), expected: outputs.len() });
     }
     let fitting = outputs.filter(|outputs| outputs.len() == columns.len());
-    let methods: Vec<Option<Method>> = columns
+    let detectors = bound.detectors(&judgement.exempt);
+    let wishes: Vec<Wish> = columns
         .iter()
         .enumerate()
         .map(|(number, column)| {
@@ -172,10 +226,21 @@ pub fn plan(judgement: &Judgement, bound: &Bound, columns: &[Column]) -> Result<
             let clear =
                 bound.knows(column.relation) && !bound.is_opaque(origin) || output.is_some_and(|output| output.known);
             let unknown = (judgement.protected && !clear).then_some(Method::Redact);
-            by_origin.max(by_lineage).max(unknown)
+            wish(by_origin.max(by_lineage).max(unknown), origin, column.type_id, bound, detectors)
         })
         .collect();
-    Plan::new(&methods, columns, bound.key())
+    Plan::new(&wishes, columns, bound.key(), detectors)
+}
+
+/// A column is hidden by a method, or searched, or shown.
+fn wish(method: Option<Method>, origin: ColumnId, type_id: u32, bound: &Bound, detectors: detect::Set) -> Wish {
+    if let Some(method) = method {
+        return Wish::Hide(method);
+    }
+    match kind::Search::of(type_id, origin.relation != 0) {
+        Some((how, family)) if !detectors.is_empty() && bound.searches(origin, family) => Wish::Search(how),
+        _ => Wish::Show,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,19 @@
-//! One pass over a row: clear columns are copied as they are, hidden ones replaced.
+//! One pass over a row: runs of clear columns are copied as they are, hidden ones replaced, searched ones where something
+//! is found.
 
-use super::{Error, Plan, value};
+use super::{Error, Plan, Treatment, search, value};
+use std::ops::Range;
+
+/// What stands in the place of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It stands as it is; nothing was appended.
+    Same,
+    /// What was appended.
+    Written,
+    /// NULL; nothing was appended.
+    Null,
+}
 
 /// Masks the body of one DataRow, appending the new body to `out`. Where it fails, `out` is as it was.
 ///
@@ -16,37 +29,74 @@ pub fn row(plan: &Plan, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
 }
 
 fn walk(plan: &Plan, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let (count, mut rest) = body.split_first_chunk::<2>().ok_or(Error::Malformed)?;
+    let (count, _) = body.split_first_chunk::<2>().ok_or(Error::Malformed)?;
     let got = usize::from(u16::from_be_bytes(*count));
     if got != plan.cells.len() {
         return Err(Error::Count { got, expected: plan.cells.len() });
     }
-    out.extend_from_slice(count);
+    let mut spans = Vec::new();
+    // `copied`: everything before it is in `out`, as it was or replaced
+    let (mut copied, mut at) = (0, 2);
     for cell in &plan.cells {
-        let (head, after) = rest.split_first_chunk::<4>().ok_or(Error::Malformed)?;
+        let head = body.get(at..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Error::Malformed)?;
         let length = i32::from_be_bytes(*head);
-        rest = after;
+        let begin = at + 4;
         if length == -1 {
-            out.extend_from_slice(head);
+            at = begin;
             continue;
         }
         let length = usize::try_from(length).map_err(|_| Error::Malformed)?;
-        let (field, after) = rest.split_at_checked(length).ok_or(Error::Malformed)?;
-        rest = after;
-        let Some(cell) = cell else {
-            out.extend_from_slice(head);
-            out.extend_from_slice(field);
-            continue;
+        let field = body.get(begin..).and_then(|rest| rest.get(..length)).ok_or(Error::Malformed)?;
+        let passes = match cell {
+            Treatment::Clear => true,
+            Treatment::Search { how, .. } => !search::may(plan, *how, field),
+            Treatment::Hide(_) => false,
         };
-        let place = out.len();
-        out.extend_from_slice(&[0xff; 4]);
-        if value::hide(cell, plan.key.as_ref(), field, out).is_some() {
-            let written = i32::try_from(out.len() - place - 4).map_err(|_| Error::Malformed)?;
-            let slot = out.get_mut(place..place + 4).ok_or(Error::Malformed)?;
-            slot.copy_from_slice(&written.to_be_bytes());
-        } else {
-            out.truncate(place + 4);
+        if !passes {
+            out.extend_from_slice(body.get(copied..at).ok_or(Error::Malformed)?);
+            let place = out.len();
+            out.extend_from_slice(&[0xff; 4]);
+            match show(plan, cell, field, out, &mut spans) {
+                Shown::Same => {
+                    out.truncate(place);
+                    copied = at;
+                }
+                Shown::Null => {
+                    out.truncate(place + 4);
+                    copied = begin + length;
+                }
+                Shown::Written => {
+                    let written = i32::try_from(out.len() - place - 4).map_err(|_| Error::Malformed)?;
+                    let slot = out.get_mut(place..place + 4).ok_or(Error::Malformed)?;
+                    slot.copy_from_slice(&written.to_be_bytes());
+                    copied = begin + length;
+                }
+            }
         }
+        at = begin + length;
     }
-    if rest.is_empty() { Ok(()) } else { Err(Error::Malformed) }
+    if at != body.len() {
+        return Err(Error::Malformed);
+    }
+    out.extend_from_slice(body.get(copied..).ok_or(Error::Malformed)?);
+    Ok(())
 }
+
+/// Appends what takes the place of one value.
+pub(super) fn show(
+    plan: &Plan,
+    treatment: &Treatment,
+    field: &[u8],
+    out: &mut Vec<u8>,
+    spans: &mut Vec<Range<usize>>,
+) -> Shown {
+    match treatment {
+        Treatment::Clear => Shown::Same,
+        Treatment::Hide(cell) => match value::hide(cell, plan.key.as_ref(), field, out) {
+            Some(()) => Shown::Written,
+            None => Shown::Null,
+        },
+        Treatment::Search { how, binary } => search::search(plan.detectors, *how, *binary, field, out, spans),
+    }
+}
+

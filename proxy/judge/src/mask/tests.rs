@@ -8,9 +8,9 @@ fn column(type_id: u32, modifier: i32, format: i16) -> Column {
 }
 
 fn plan_of(columns: &[(Option<Method>, u32, i32, i16)]) -> Plan {
-    let methods: Vec<_> = columns.iter().map(|c| c.0).collect();
+    let methods: Vec<_> = columns.iter().map(|c| c.0.map_or(Wish::Show, Wish::Hide)).collect();
     let described: Vec<_> = columns.iter().map(|c| column(c.1, c.2, c.3)).collect();
-    Plan::new(&methods, &described, Some(&KEY)).unwrap()
+    Plan::new(&methods, &described, Some(&KEY), detect::Set::default()).unwrap()
 }
 
 fn body(fields: &[Option<Vec<u8>>]) -> Vec<u8> {
@@ -92,7 +92,7 @@ fn a_made_up_value_has_the_shape_and_is_no_card() {
 
 #[test]
 fn without_a_key_pseudonyms_are_redacted() {
-    let plan = Plan::new(&[Some(Method::Hash)], &[column(25, -1, 0)], None).unwrap();
+    let plan = Plan::new(&[Wish::Hide(Method::Hash)], &[column(25, -1, 0)], None, detect::Set::default()).unwrap();
     let mut out = Vec::new();
     row(&plan, &body(&[Some(b"secret".to_vec())]), &mut out).unwrap();
     assert_eq!(fields(&out)[0].as_deref(), Some(b"****".as_slice()));

@@ -225,7 +225,7 @@ fn read_integer(field: &[u8], width: usize, binary: bool) -> Option<i64> {
     }
 }
 
-fn hexadecimal(field: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn hexadecimal(field: &[u8]) -> Option<Vec<u8>> {
     let digits = field.strip_prefix(b"\\x")?;
     let nibble = |byte: u8| char::from(byte).to_digit(16).and_then(|n| u8::try_from(n).ok());
     digits.chunks(2).map(|pair| Some(nibble(*pair.first()?)? << 4 | nibble(*pair.get(1)?)?)).collect()

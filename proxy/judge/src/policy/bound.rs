@@ -2,7 +2,10 @@
 
 use super::rules::{Key, Rules, split};
 use crate::{
-    mask::Method,
+    mask::{
+        Method,
+        detect::{self, Detector},
+    },
     sql::{Catalog, ColumnId, RelationId},
 };
 use std::{
@@ -53,6 +56,9 @@ impl Names for Catalog {
     }
 }
 
+/// The first id of relations and types that do not belong to PostgreSQL itself.
+const FIRST_OWN: RelationId = 16384;
+
 /// A masking rule without its columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
@@ -78,6 +84,8 @@ pub struct Bound {
     key: Option<Key>,
     closed: Vec<String>,
     functions: HashSet<String>,
+    detectors: detect::Settings,
+    skipped: HashSet<ColumnId>,
 }
 
 impl Bound {
@@ -108,7 +116,18 @@ impl Bound {
             key: rules.key().cloned(),
             closed: rules.closed.clone(),
             functions: rules.functions.iter().cloned().collect(),
+            detectors: rules.detectors.clone(),
+            skipped: HashSet::new(),
         };
+        for column in &rules.detectors.skip {
+            match split(column).and_then(|(schema, table, name)| names.column(schema, table, name)) {
+                Some(id) => {
+                    bound.skipped.extend(names.relatives(id));
+                    bound.skipped.insert(id);
+                }
+                None => bound.unknown.push(column.clone()),
+            }
+        }
         for (id, name) in names.columns() {
             bound.add(id, name, names, &named);
         }
@@ -224,6 +243,39 @@ impl Bound {
         let strictest = self.rules(column, exempt).iter().map(|rule| rule.method).max()?;
         // a row as one value can only be hidden whole
         Some(if column.attribute == 0 { strictest.max(Method::Redact) } else { strictest })
+    }
+
+    /// What is looked for in the values that an identity sees of columns without a rule.
+    pub(crate) fn detectors(&self, exempt: &[bool]) -> detect::Set {
+        let holds = |n: &usize| exempt.get(*n) == Some(&false);
+        let labelled = |detector: &Detector| {
+            let rules = self.rules.iter().enumerate();
+            rules.filter(|(_, rule)| rule.label.as_deref() == Some(detector.word())).map(|(n, _)| n).collect::<Vec<_>>()
+        };
+        let wanted: Vec<Detector> = match &self.detectors.on {
+            Some(on) => on.clone(),
+            None if !self.relations.values().flatten().any(|n| holds(n)) => Vec::new(),
+            None => {
+                let all = Detector::ALL.into_iter();
+                all.filter(|d| detect::USUAL.contains(d) || labelled(d).iter().any(|n| holds(n))).collect()
+            }
+        };
+        // who may see every column of such values may see them in free text
+        let exempted = |detector: &Detector| {
+            let rules = labelled(detector);
+            !rules.is_empty() && !rules.iter().any(|n| holds(n))
+        };
+        wanted.into_iter().filter(|detector| !exempted(detector)).collect()
+    }
+
+    /// Whether values of a column, as it stands, are searched.
+    pub(crate) fn searches(&self, column: ColumnId, family: detect::Family) -> bool {
+        let system = (1..FIRST_OWN).contains(&column.relation);
+        // a column with a rule is hidden, or shown in clear by an exemption
+        !system
+            && self.detectors.searches(family)
+            && !self.skipped.contains(&column)
+            && !self.protected.contains_key(&column)
     }
 
     /// What a column holds, for whoever reads the record; also where the identity may see it.

@@ -5,7 +5,7 @@ use super::{
     closed,
 };
 use crate::{
-    mask::Method,
+    mask::{Method, guard},
     sql::{Action, ColumnId, Effect, Facts, Output},
 };
 use schemas::event::{Column, Relation, Usage, VerdictKind};
@@ -150,6 +150,8 @@ impl Judge<'_> {
             self.out_of_scope(facts)
                 .or_else(|| self.unknowable(facts, touches))
                 .or_else(|| self.reveals(facts))
+                .or_else(|| self.copied(facts))
+                .or_else(|| self.writes_back(facts))
                 .or_else(|| self.undermines(facts))
         })
     }
@@ -252,13 +254,6 @@ impl Judge<'_> {
                 hint: "give a constant",
             });
         }
-        if let Some(name) = self.copied(facts) {
-            return Some(No {
-                policy: "builtin:copy",
-                reason: format!("{name} is masked and may not be copied out"),
-                hint: "leave the column out, or use SELECT, which masks it",
-            });
-        }
         let function = facts.functions.iter().find(|f| !HARMLESS.contains(&f.as_str()))?;
         self.computes(facts).then(|| No {
             policy: "builtin:function",
@@ -278,12 +273,30 @@ impl Judge<'_> {
         computed || facts.columns.iter().any(hidden)
     }
 
-    fn copied(&self, facts: &Facts) -> Option<String> {
-        let copies = facts.copies_to_client || facts.relations.iter().any(|r| r.actions.contains(&Action::CopyOut));
-        if !copies || facts.kind.starts_with("COPY") && only_reads_client(facts) {
+    /// COPY to the client is masked row by row, where its columns and its layout are known.
+    fn copied(&self, facts: &Facts) -> Option<No> {
+        if !facts.relations.iter().any(|r| r.actions.contains(&Action::CopyOut)) && !facts.copies_to_client
+            || only_reads_client(facts)
+        {
             return None;
         }
-        self.uses(facts, |usage| usage == Usage::Projected)
+        let known = facts.outputs.as_ref().is_some_and(|outputs| !outputs.iter().any(|o| o.opaque && o.name == "*"));
+        let used = self.uses(facts, |usage| usage == Usage::Projected);
+        let reason = match (&facts.copy, used) {
+            (None, _) => "its options are not known, so its rows cannot be masked".to_owned(),
+            (Some(_), Some(name)) if !known => format!("{name} is masked, and which columns are copied is not known"),
+            (Some(_), _) => return None,
+        };
+        Some(No { policy: "builtin:copy", reason, hint: "use the options of COPY in UTF8, or SELECT, which masks" })
+    }
+
+    /// A write would store what a mask shows in the place of what it hides.
+    fn writes_back(&self, facts: &Facts) -> Option<No> {
+        guard::refuses_text(facts, self.bound, &self.exempt).then(|| No {
+            policy: "builtin:placeholder",
+            reason: "it would store the placeholder of a mask in a masked column".to_owned(),
+            hint: "leave the masked columns out of what is written, or write their real values",
+        })
     }
 
     /// Changes of what the rules stand on.
@@ -292,16 +305,6 @@ impl Judge<'_> {
         if matches!(facts.kind.as_str(), "ALTER SCHEMA") {
             let reason = "a schema may not be renamed while masking rules name columns by it".to_owned();
             return Some(No { policy: "builtin:definition", reason, hint });
-        }
-        let copies_blindly = |r: &&crate::sql::RelationUse| {
-            r.actions.contains(&Action::CopyOut)
-                && !r.indirect // COPY reads no children
-                && r.id
-                    .is_some_and(|id| self.hides_of(id) && !facts.columns.iter().any(|used| used.column.relation == id))
-        };
-        if let Some(relation) = facts.relations.iter().find(copies_blindly) {
-            let reason = format!("{} has masked columns and may not be copied out as a whole", relation.name);
-            return Some(No { policy: "builtin:copy", reason, hint: "use SELECT, which masks them" });
         }
         let sorts = facts.kind == "CLUSTER"; // the order of rows would tell the order of values
         let changed = facts

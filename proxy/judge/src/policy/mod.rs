@@ -15,7 +15,8 @@
 //! | `builtin:lineage` | an answer whose origin is unknown is denied in a statement that touches a protected relation |
 //! | `builtin:filter` | protected columns may not filter, join, group or order rows: that would tell their values |
 //! | `builtin:store` | protected values may not be copied to where no rule hides them |
-//! | `builtin:copy` | COPY of protected columns is denied |
+//! | `builtin:copy` | COPY whose columns or layout are not known is denied |
+//! | `builtin:placeholder` | what a mask shows may not be written into a masked column |
 //! | `builtin:function` | protected values may not be given to functions that leave a trace or take time, and functions that may read anything are denied |
 //! | `builtin:scope` | relations that are closed may not be touched |
 //! | `builtin:privilege` | who may do what, what the server is and where its data goes stay as they are |

@@ -1,13 +1,13 @@
 //! The rules of one resource as they stand in the configuration.
 
 use super::{Bound, Denial, Names};
-use crate::mask::Method;
+use crate::mask::{Method, detect};
 use ring::digest;
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt};
 
 /// Begins what the policy version is the digest of; changes when the built-in rules do.
-const BUILTIN: &str = "builtin/2";
+const BUILTIN: &str = "builtin/3";
 
 /// Who may connect to a resource, and what is hidden from whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Rules {
     /// Functions, as `schema.name`, that read nothing that is hidden or closed, and so may be called where there is such.
     /// PostgreSQL's own need not be listed. _Default:_ none.
     pub functions: Vec<String>,
+    /// What is looked for in values that no rule names. _Default:_ see [`detect::Settings`].
+    pub detectors: detect::Settings,
     #[serde(skip)]
     key: Option<Key>,
 }
@@ -90,6 +92,9 @@ impl Rules {
                 problems.push(format!("{name:?} is not schema.name"));
             }
         }
+        for column in self.detectors.skip.iter().filter(|column| split(column).is_none()) {
+            problems.push(format!("detectors.skip: {column:?} is not schema.table.column"));
+        }
         let mut seen = BTreeSet::new();
         for (number, rule) in (1..).zip(&self.masking) {
             if rule.columns.is_empty() {
@@ -143,6 +148,8 @@ impl Rules {
         put(&mut text, "connect", &self.connect_groups);
         put(&mut text, "closed", &self.closed);
         put(&mut text, "functions", &self.functions);
+        text.push_str(&format!("{:?} {:?}\n", self.detectors.on, self.detectors.types));
+        put(&mut text, "skip", &self.detectors.skip);
         for rule in &self.masking {
             put(&mut text, "mask", &rule.columns);
             put(&mut text, "unmask", &rule.unmask_groups);

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     mask,
     policy::{Masking, Names, Rules},
-    sql::{ColumnUse, RelationUse},
+    sql::{ColumnUse, CopyFormat, CopyLayout, Placeholders, RelationUse},
 };
 use std::collections::BTreeMap;
 
@@ -66,6 +66,8 @@ fn relation(id: u32, name: &str, action: Action) -> RelationUse {
 
 fn nothing(kind: &str) -> Facts {
     Facts {
+        copy: None,
+        placeholders: Placeholders::default(),
         text: 0..0,
         kind: kind.to_owned(),
         read_only: false,
@@ -173,6 +175,39 @@ fn ways_around_the_answer_are_denied() {
     );
 }
 
+fn lines() -> CopyFormat {
+    CopyFormat {
+        layout: CopyLayout::Text,
+        delimiter: b'\t',
+        null: "\\N".into(),
+        quote: b'"',
+        escape: b'"',
+        header: false,
+        targets: Vec::new(),
+    }
+}
+
+#[test]
+fn copy_is_masked_where_its_columns_and_layout_are_known() {
+    let relations = vec![relation(10, "public.customers", Action::CopyOut)];
+    let known = Facts { relations, copies_to_client: true, copy: Some(lines()), ..select(id(10, 2), true) };
+    assert_eq!(judged(&known).0, VerdictKind::Mask);
+    denied(&Facts { copy: None, ..known.clone() }, "builtin:copy");
+    denied(&Facts { outputs: None, ..known }, "builtin:copy");
+}
+
+#[test]
+fn placeholders_are_not_written_into_masked_columns() {
+    let columns = [ColumnUse { column: id(10, 2), usage: Usage::Written }].into();
+    let placeholders = Placeholders { stars: true, pseudonym: false };
+    let relations = vec![relation(10, "public.customers", Action::Update)];
+    let write = Facts { relations, columns, placeholders, ..nothing("UPDATE") };
+    denied(&write, "builtin:placeholder");
+    assert_eq!(judged(&Facts { placeholders: Placeholders::default(), ..write.clone() }).0, VerdictKind::Allow);
+    let columns = [ColumnUse { column: id(10, 1), usage: Usage::Written }].into();
+    assert_eq!(judged(&Facts { columns, ..write }).0, VerdictKind::Allow);
+}
+
 #[test]
 fn clean_work_goes_on() {
     let written = [ColumnUse { column: id(10, 2), usage: Usage::Written }].into();
@@ -191,6 +226,7 @@ fn clean_work_goes_on() {
     let copy = Facts {
         relations: vec![relation(30, "public.payments", Action::CopyOut)],
         copies_to_client: true,
+        copy: Some(lines()),
         ..nothing("COPY")
     };
     assert_eq!(judged(&copy).0, VerdictKind::Allow);

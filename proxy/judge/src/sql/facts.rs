@@ -148,6 +148,66 @@ pub enum Effect {
     Notify,
 }
 
+/// Whether a text looks like what masking puts in the place of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Placeholders {
+    /// Four stars, alone or with the last four of a value, also as JSON, array or bytes; an address `@example.invalid`.
+    pub stars: bool,
+    /// Sixteen hexadecimal digits, as `hash` makes them.
+    pub pseudonym: bool,
+}
+
+impl Placeholders {
+    /// Adds what a text looks like.
+    pub fn note(&mut self, text: &[u8]) {
+        let bare = text.trim_ascii();
+        let bare = bare.strip_prefix(b"{").and_then(|t| t.strip_suffix(b"}")).unwrap_or(bare);
+        let bare = bare.strip_prefix(b"\"").and_then(|t| t.strip_suffix(b"\"")).unwrap_or(bare);
+        let kept = bare.strip_prefix(b"****");
+        // last4 keeps letters and digits of any alphabet
+        let last4 = kept.and_then(|kept| std::str::from_utf8(kept).ok());
+        let last4 = last4.is_some_and(|kept| kept.chars().count() <= 4 && kept.chars().all(char::is_alphanumeric));
+        self.stars |= last4 || bare == b"\\x2a2a2a2a" || bare.ends_with(b"@example.invalid");
+        let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        self.pseudonym |= bare.len() == 16 && bare.iter().all(digit);
+    }
+
+    /// None at all.
+    pub fn is_empty(self) -> bool {
+        !self.stars && !self.pseudonym
+    }
+}
+
+/// How rows of a COPY are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyLayout {
+    /// Values between delimiters, with backslashes.
+    Text,
+    /// Values between delimiters, with quotes.
+    Csv,
+    /// Values with their lengths.
+    Binary,
+}
+
+/// The options of a COPY on the client's connection, all of them understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyFormat {
+    /// `FORMAT`.
+    pub layout: CopyLayout,
+    /// `DELIMITER`.
+    pub delimiter: u8,
+    /// `NULL`.
+    pub null: String,
+    /// `QUOTE`, of csv.
+    pub quote: u8,
+    /// `ESCAPE`, of csv.
+    pub escape: u8,
+    /// `HEADER`: the first row holds the columns' names.
+    pub header: bool,
+    /// COPY FROM: the base columns that each value of a row is written to, in order; empty where they are not known.
+    pub targets: Vec<BTreeSet<ColumnId>>,
+}
+
 /// What one statement touches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
@@ -178,6 +238,10 @@ pub struct Facts {
     pub copies_to_client: bool,
     /// COPY with a file or PROGRAM on the server.
     pub copies_server_side: bool,
+    /// How the rows of a COPY on the client's connection are laid out; `None` where that cannot be known.
+    pub copy: Option<CopyFormat>,
+    /// Constants of the text that look like what masking puts in the place of a value.
+    pub placeholders: Placeholders,
     /// Shape of the text with its constants removed; 16 hexadecimal digits.
     pub fingerprint: String,
     /// Notes for auditors, such as `tripwire:parsers_differ`.

@@ -20,7 +20,9 @@ mod walk;
 
 pub use cache::Cache;
 pub use catalog::Catalog;
-pub use facts::{Action, ColumnId, ColumnUse, Effect, Facts, Output, RelationId, RelationUse};
+pub use facts::{
+    Action, ColumnId, ColumnUse, CopyFormat, CopyLayout, Effect, Facts, Output, Placeholders, RelationId, RelationUse,
+};
 pub use fingerprint::fingerprint;
 pub use parse::{Limits, utf8};
 

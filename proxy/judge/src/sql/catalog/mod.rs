@@ -163,6 +163,8 @@ pub(super) struct Type {
     pub(super) base: u32,
     /// Making a value of it may call functions outside the list of pure ones.
     pub(super) calls: bool,
+    /// An extension's type whose values look like text in both formats.
+    pub(super) is_text: bool,
 }
 
 /// A snapshot of a resource's catalog.
@@ -271,6 +273,24 @@ impl Catalog {
         self.path(search_path).find_map(|schema| self.find(schema, name))
     }
 
+    /// The type as its values come on the wire: of a domain what it stands on, of text under another name text.
+    pub fn wire_type(&self, type_id: u32) -> u32 {
+        let mut id = type_id;
+        for _ in 0..DEEPEST_DOMAIN {
+            match self.types.get(&id) {
+                Some(found) if found.is_text => return TEXT,
+                Some(found) if found.base != 0 => id = found.base,
+                _ => break,
+            }
+        }
+        id
+    }
+
+    /// The type of a column's values on the wire.
+    pub fn column_type(&self, column: ColumnId) -> Option<u32> {
+        self.stored_column(column).map(|found| self.wire_type(found.type_id))
+    }
+
     /// Functions were read at all.
     pub(super) fn knows_functions(&self) -> bool {
         !self.functions.is_empty()
@@ -282,6 +302,12 @@ impl Catalog {
         if schema.is_empty() { self.path(search_path).find_map(find) } else { find(schema) }
     }
 }
+
+/// Deepest chain of domains over domains that is followed.
+const DEEPEST_DOMAIN: usize = 32;
+
+/// The id of `text`.
+const TEXT: u32 = 25;
 
 /// The number of a system column that every table has.
 pub(super) fn system_column(name: &str) -> Option<i16> {

@@ -50,8 +50,13 @@ impl<'a> Walker<'a> {
     fn expression_kind(&mut self, kind: &NodeEnum) -> Value {
         self.spend(0);
         match kind {
-            NodeEnum::AConst(_)
-            | NodeEnum::Integer(_)
+            NodeEnum::AConst(constant) => {
+                if let Some(protobuf::a_const::Val::Sval(text)) = &constant.val {
+                    self.out.placeholders.note(text.sval.as_bytes());
+                }
+                Value::default()
+            }
+            NodeEnum::Integer(_)
             | NodeEnum::Float(_)
             | NodeEnum::Boolean(_)
             | NodeEnum::String(_)

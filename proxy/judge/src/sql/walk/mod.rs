@@ -6,6 +6,7 @@
 //! statements has a default arm (`nodes`); what is not understood makes the statement opaque.
 
 mod call;
+mod copy;
 mod define;
 mod expression;
 mod from;
@@ -21,7 +22,7 @@ mod write;
 
 use super::{
     catalog::{Catalog, Relation, Sources, View},
-    facts::{Action, ColumnUse, Effect, Facts, Output, RelationUse},
+    facts::{Action, ColumnUse, CopyFormat, Effect, Facts, Output, Placeholders, RelationUse},
     parse::Statement,
 };
 use pg_query::{Node, NodeEnum, protobuf};
@@ -93,6 +94,8 @@ struct Out {
     unbounded_write: bool,
     copies_to_client: bool,
     copies_server_side: bool,
+    copy: Option<CopyFormat>,
+    placeholders: Placeholders,
     /// It reads a view that was not followed yet.
     waits: bool,
 }
@@ -242,6 +245,8 @@ impl<'a> Walker<'a> {
             unbounded_write: out.unbounded_write,
             copies_to_client: out.copies_to_client,
             copies_server_side: out.copies_server_side,
+            copy: out.copy,
+            placeholders: out.placeholders,
             fingerprint: String::new(),
             flags: out.flags.into_iter().collect(),
         }

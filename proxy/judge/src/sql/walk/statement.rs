@@ -337,12 +337,14 @@ impl<'a> Walker<'a> {
                 Some(inner) => self.query(inner),
                 None => Rows::unknown(),
             };
+            self.note_copy(copy, None);
             return Done { kind, outputs: Some(rows) };
         }
         let Some(name) = &copy.relation else { return self.opaque("COPY", "a COPY without a relation") };
         let columns = super::strings(&copy.attlist);
         if copy.is_from {
             let target = self.target(Some(name), Action::CopyIn);
+            self.note_copy(copy, Some((&target, &columns)));
             if columns.is_empty() {
                 self.all_written(&target);
             }
@@ -356,6 +358,7 @@ impl<'a> Walker<'a> {
             return Done::silent(kind);
         }
         let item = self.relation(name, Action::CopyOut);
+        self.note_copy(copy, None);
         Done { kind, outputs: Some(self.copied(&item, columns)) }
     }
 

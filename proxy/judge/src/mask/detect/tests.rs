@@ -1,0 +1,125 @@
+use super::*;
+use proptest::prelude::*;
+
+fn all() -> Set {
+    Detector::ALL.into_iter().collect()
+}
+
+fn found(set: Set, text: &str) -> Vec<&str> {
+    let mut spans = Vec::new();
+    find(set, text.as_bytes(), &mut spans);
+    spans.into_iter().map(|span| &text[span]).collect()
+}
+
+#[test]
+fn each_detector_finds_its_values_and_nothing_like_them() {
+    use Detector::{Email, Iban, NationalId, Pan, Phone, Secret, Ssn};
+    let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
+    let github = format!("ghp_{}", "a1B2c3D4e5F6".repeat(3));
+    // (detector, text, what is found)
+    let cases: &[(Detector, &str, &[&str])] = &[
+        (Pan, "refund to card 4929731608452298 by phone", &["4929731608452298"]),
+        (Pan, "6011-9834-0572-1664, then 4111 1111 1111 1111", &["6011-9834-0572-1664", "4111 1111 1111 1111"]),
+        (Pan, "amex 3714 496353 98431 or 371449635398431.", &["3714 496353 98431", "371449635398431"]),
+        (Pan, "4929731608452298 4929731608452298", &["4929731608452298", "4929731608452298"]),
+        (Pan, "no: 4111111111111112 41111111111111111 x4111111111111111 4111111111111111x", &[]),
+        (Pan, "2024-01-02 03:04:05.123456 and 1700000000000", &[]),
+        (Ssn, "{\"ssn\": \"536-90-4399\"}", &["536-90-4399"]),
+        (Ssn, "078-05-1120, 219 09 9134", &["078-05-1120", "219 09 9134"]),
+        (Ssn, "SSN: 536904399; number 536904399", &["536904399", "536904399"]),
+        (Ssn, "part 123-45-6789x, 123-45-6789-1, 000-12-3456, 123-00-4567, 536904399", &[]),
+        (NationalId, "12345678Z X1234567L", &["12345678Z", "X1234567L"]),
+        (NationalId, "12345678A X1234567A", &[]),
+        (NationalId, "CF RSSMRA85T10A562S, cpf 529.982.247-25", &["RSSMRA85T10A562S", "529.982.247-25"]),
+        (NationalId, "CF RSSMRA85T10A562T, cpf 529.982.247-26", &[]),
+        (NationalId, "id 11010519491231002X", &["11010519491231002X"]),
+        (NationalId, "nir 255081416802538 or 2 55 08 14 168 025 38", &["255081416802538", "2 55 08 14 168 025 38"]),
+        (NationalId, "aadhaar 2341 2341 2346, nino QQ123456C AB123456C", &["2341 2341 2346", "AB123456C"]),
+        (Iban, "DE89370400440532013000 GB82 WEST 1234 5698 7654 32", &[
+            "DE89370400440532013000",
+            "GB82 WEST 1234 5698 7654 32",
+        ]),
+        (Iban, "DE88370400440532013000 DE44HRSECRET5001", &[]),
+        (Email, "mail zephyr.quill77@secretmail.example, please", &["zephyr.quill77@secretmail.example"]),
+        (Email, "ticket@v2 @home a@ @b.cd x@localhost", &[]),
+        (Phone, "+44 20 7946 0958 or 415-555-0132", &["+44 20 7946 0958", "415-555-0132"]),
+        (Phone, "10 20 30, 1-2-3, 2024-01-02", &[]),
+        (Secret, "key AKIAIOSFODNN7EXAMPLE here", &["AKIAIOSFODNN7EXAMPLE"]),
+        (Secret, &github, &[&github]),
+        (Secret, jwt, &[jwt]),
+        (Secret, "password = 'Zk8vQw93LmPx1t'", &["Zk8vQw93LmPx1t"]),
+        (Secret, "{\"api_key\": \"9f8a7b6c5d4e3f2a1b0c\"}", &["9f8a7b6c5d4e3f2a1b0c"]),
+        (Secret, "postgres://user:hunter2pass@db/shop", &["hunter2pass"]),
+        (Secret, "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- after", &[
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+        ]),
+        (Secret, "xoxb-123456789012-abcdefABCDEF", &["xoxb-123456789012-abcdefABCDEF"]),
+        (Secret, "the secret of the token is a password policy with keyboards", &[]),
+        (Secret, "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----", &[]),
+    ];
+    for (detector, text, expected) in cases {
+        assert_eq!(found(Set::default().with(*detector), text), *expected, "{detector:?} in {text:?}");
+    }
+}
+
+#[test]
+fn what_is_ordinary_is_left_alone() {
+    for text in [
+        "invoice 8",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "2024-01-02T03:04:05.678901+00:00",
+        "PostgreSQL 15.14 (Debian 15.14-0+deb12u1) on x86_64-pc-linux-gnu",
+        "note 5d41402abc4b2a76b9719d911017c592",
+        "order 1234567890123456, sku 000-12-34567",
+        "10.0.0.255:5432, 192.168.100.200",
+        "CREATE TABLE public.customers (id int PRIMARY KEY, token text)",
+        "999999999999.99",
+    ] {
+        let usual: Set = USUAL.into_iter().collect();
+        assert_eq!(found(usual, text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn json_stays_json() {
+    let cases = [
+        (r#"{"pan": "5491837204617583", "tier": "silver"}"#, r#"{"pan": "****", "tier": "silver"}"#),
+        (r#"{"pan": 5491837204617583, "n": 1}"#, r#"{"pan": "****", "n": 1}"#),
+        (r#"[5491837204617583.00, -5491837204617583]"#, r#"["****", "****"]"#),
+        (r#"{"a\"b": "x 536-90-4399 y \\", "c": 4111111111111111}"#, r#"{"a\"b": "x **** y \\", "c": "****"}"#),
+    ];
+    for (text, expected) in cases {
+        let (mut spans, mut out) = (Vec::new(), Vec::new());
+        find(all(), text.as_bytes(), &mut spans);
+        replace_json(text.as_bytes(), &spans, &mut out);
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out, expected);
+        serde_json::from_str::<serde_json::Value>(&out).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut spans = Vec::new();
+        find(all(), &bytes, &mut spans);
+        let mut last = 0;
+        for span in &spans {
+            prop_assert!(last <= span.start && span.start < span.end && span.end <= bytes.len());
+            last = span.end;
+        }
+    }
+
+    #[test]
+    fn text_like_values_does_no_harm(text in "[0-9 .@+eyJAKIA_:/-]{0,80}") {
+        let mut spans = Vec::new();
+        find(all(), text.as_bytes(), &mut spans);
+        prop_assert!(spans.iter().all(|span| text.is_char_boundary(span.start) && text.is_char_boundary(span.end)));
+    }
+
+    #[test]
+    fn a_card_is_found_in_any_text(before in "[a-z ]{0,30}", after in "[a-z ,.]{0,30}") {
+        let text = format!("{before} 4929731608452298 {after}");
+        prop_assert!(!found(Set::default().with(Detector::Pan), &text).is_empty());
+    }
+}
