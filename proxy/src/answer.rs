@@ -6,6 +6,7 @@
 
 use crate::{
     conversation::{Conversation, CopyIn, End, Outbox},
+    copying,
     flight::{Awaited, Refusal, Running},
     frames::{self, Reader, Violation, backend, backend::Transaction},
     mask,
@@ -92,12 +93,10 @@ impl Conversation {
                 let Some(running) = self.flight.running() else {
                     return Err(End::desynchronized("COPY data came for no statement"));
                 };
-                running.rows += 1;
                 running.bytes += total as u64;
-                if running.decision.masks() {
-                    return Err(End::desynchronized("COPY data came for a statement that is masked"));
-                }
-                Ok(true)
+                let passes = copying::passes(running)?;
+                running.rows += u64::from(passes);
+                Ok(passes)
             }
             _ => Ok(false),
         }
@@ -111,6 +110,11 @@ impl Conversation {
                     self.flight.running().ok_or_else(|| End::desynchronized("a row came for no statement"))?;
                 mask::row(running, body, &mut out.bytes)?;
                 self.frames_out += 1;
+            }
+            b'd' => {
+                let running =
+                    self.flight.running().ok_or_else(|| End::desynchronized("COPY data came for no statement"))?;
+                self.frames_out += u32::from(copying::data(running, body, &mut out.bytes)?);
             }
             b'T' => self.row_description(body, frame, out)?,
             b'C' => {
@@ -127,12 +131,14 @@ impl Conversation {
                 self.show(frame, out);
             }
             b'E' => self.error(body, frame, out)?,
-            b'N' => self.notice(body, frame, out)?,
+            b'N' => self.notice(frame, out)?,
             b'Z' => self.ready(backend::ready(body)?, frame, out)?,
             b'S' => {
                 let (name, value) = backend::parameter_status(body)?;
                 self.parameter(name, value)?;
-                self.show(frame, out);
+                if self.may_show_setting(name) {
+                    self.show(frame, out);
+                }
             }
             b'1' | b'2' | b'3' => self.settled(kind, frame, out)?,
             b'n' => self.no_data(frame, out)?,
@@ -148,9 +154,20 @@ impl Conversation {
                 }
                 let extended = matches!(self.flight.front(), Some(Awaited::Execute(_)));
                 self.copy_in = CopyIn::Streaming { extended };
+                if let Some(running) = self.flight.running() {
+                    copying::begin_in(running)?;
+                }
                 self.show(frame, out);
             }
-            b'H' | b'A' | b'c' => self.show(frame, out),
+            b'H' | b'c' => {
+                let running = self.flight.running().ok_or_else(|| End::desynchronized("a COPY of no statement"))?;
+                if kind == b'H' { copying::begin_out(running, body)? } else { copying::end_out(running)? }
+                self.show(frame, out);
+            }
+            b'A' => {
+                self.show_notification(frame, out)?;
+                self.frames_out += 1;
+            }
             other => return Err(Violation::UnknownType(char::from(other)).into()),
         }
         Ok(())
@@ -171,8 +188,7 @@ impl Conversation {
             Some(Awaited::DescribePortal { portal, own }) => {
                 let own = *own;
                 if let Some(portal) = portal {
-                    let plan = mask::plan(&portal.decision, &fields, None)?;
-                    *portal.plan.borrow_mut() = Some(Rc::new(plan));
+                    portal.described(mask::plan(&portal.decision, &fields, None)?);
                 }
                 self.flight.pop();
                 if !own {
@@ -194,7 +210,12 @@ impl Conversation {
     fn no_data(&mut self, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
         let own = match self.flight.pop() {
             Some(Awaited::DescribeStatement) => false,
-            Some(Awaited::DescribePortal { own, .. }) => own,
+            Some(Awaited::DescribePortal { own, portal }) => {
+                if let Some(portal) = portal {
+                    portal.described(mask::plan_of_nothing());
+                }
+                own
+            }
             _ => return Err(End::desynchronized("NoData came unasked")),
         };
         if !own {
@@ -312,10 +333,11 @@ impl Conversation {
             _ => {}
         }
         let protected = self.flight.front().is_some_and(|awaited| touches_protected(awaited));
-        if protected || self.protected_window {
-            backend::put_report(&mut out.bytes, b'E', &mask::report(&report));
-        } else {
-            out.bytes.extend_from_slice(frame);
+        let own = if fatal { None } else { self.own_report() };
+        let sqlstate = own.as_ref().map_or(sqlstate, |own| backend::sqlstate(own));
+        match own {
+            Some(own) => backend::put_report(&mut out.bytes, b'E', &own),
+            None => self.show_report(b'E', protected, frame, out)?,
         }
         match self.flight.pop() {
             Some(Awaited::Simple(mut statements)) => {
@@ -364,16 +386,10 @@ impl Conversation {
         self.discarding |= self.flight.is_empty();
     }
 
-    fn notice(&mut self, body: &[u8], frame: &[u8], out: &mut Outbox) -> Result<(), End> {
+    fn notice(&mut self, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
         let protected = self.flight.front().is_some_and(|awaited| touches_protected(awaited));
-        if protected || self.protected_window {
-            let report = backend::report(b'N', body)?;
-            backend::put_report(&mut out.bytes, b'N', &mask::report(&report));
-            self.frames_out += 1;
-        } else {
-            self.show(frame, out);
-        }
-        Ok(())
+        self.frames_out += 1;
+        self.show_report(b'N', protected, frame, out)
     }
 
     fn ready(&mut self, transaction: Transaction, frame: &[u8], out: &mut Outbox) -> Result<(), End> {

@@ -4,7 +4,10 @@
 //! checked, with nothing optional that must be there.
 
 use crate::{tls, upstream};
-use judge::policy::{self, Rules};
+use judge::{
+    mask::detect,
+    policy::{self, Rules},
+};
 use serde::Deserialize;
 use std::{
     collections::BTreeSet,
@@ -101,6 +104,10 @@ pub struct ResourceFile {
     /// called where there is such. _Default:_ none.
     #[serde(default)]
     pub functions: Vec<String>,
+    /// What is looked for in values that no masking rule names. _Default:_ card numbers, ids, accounts and secrets, for
+    /// identities for whom a masking rule holds.
+    #[serde(default)]
+    pub detectors: detect::Settings,
 }
 
 fn default_host() -> String {
@@ -142,6 +149,7 @@ impl ResourceFile {
         rules.masking = self.masking;
         rules.closed = self.closed;
         rules.functions = self.functions;
+        rules.detectors = self.detectors;
         problems.extend(rules.check());
         match self.masking_key_file.map(|path| (read_key(&path), path)) {
             Some((Some(key), _)) => rules = rules.with_key(&key),

@@ -15,7 +15,11 @@ use crate::{
 use event_log::Priority;
 use judge::sql::Effect;
 use schemas::event::{Body, CloseReason, Completed, Payload, Protocol, Statement, Verdict};
-use std::{cell::RefCell, rc::Rc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Instant,
+};
 
 /// Why a session ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -327,6 +331,7 @@ impl Conversation {
                         formats: Vec::new(),
                         parameters: None,
                         plan: RefCell::new(None),
+                        asked: Cell::new(false),
                     });
                     proposals.push(self.names.propose_portal(name, Some(portal), self.window).map_err(full)?);
                 }

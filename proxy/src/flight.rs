@@ -1,6 +1,7 @@
 //! What the server still owes an answer to, in order: how an answer finds its statement.
 
 use crate::{
+    copying::Copying,
     decide::Decision,
     names::Ticket,
     statement::{Portal, Proposal},
@@ -31,6 +32,8 @@ pub struct Running {
     pub bytes: u64,
     /// The client streams rows in (COPY FROM STDIN).
     pub copying_in: bool,
+    /// Its COPY, as far as rows of it are looked at.
+    pub copying: Copying,
 }
 
 /// What a statement's success will mean for the session.

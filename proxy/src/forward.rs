@@ -7,6 +7,7 @@
 
 use crate::{
     conversation::{Conversation, CopyIn, End, Outbox},
+    copying::Copying,
     decide::{Decision, Permit, Refused},
     flight::{Awaited, Running},
     frames::{
@@ -17,7 +18,11 @@ use crate::{
     statement::{Origin, Portal, Prepared},
 };
 use schemas::event::{Direction, Protocol};
-use std::{cell::RefCell, rc::Rc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Instant,
+};
 
 /// SQL that cannot be parsed: what the server is sent in the place of a refused statement, so that it fails there.
 const MUST_FAIL: &str = "/* postern refused the statement that stood here */ )";
@@ -66,7 +71,7 @@ impl Conversation {
             if head.total > limit {
                 return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit }.into());
             }
-            if head.kind == b'd' {
+            if head.kind == b'd' && !self.guards_copy() {
                 begun += 1;
                 self.passing_in = head.total;
                 self.dropping_in = !matches!(self.copy_in, CopyIn::Streaming { .. });
@@ -123,7 +128,7 @@ impl Conversation {
         let body = frame.bytes.get(frames::HEAD..).unwrap_or_default();
         let message = frontend::parse(frame.head.kind, body)?;
         if let CopyIn::Streaming { extended } = self.copy_in {
-            return self.while_copying(&message, frame, extended, out);
+            return self.while_copying(&message, frame, body, extended, out);
         }
         if self.discarding && !matches!(message, Message::Sync | Message::Terminate) {
             return Ok(Flow::More);
@@ -162,10 +167,15 @@ impl Conversation {
         &mut self,
         message: &Message<'_>,
         frame: Frame<'_>,
+        body: &[u8],
         extended: bool,
         out: &mut Outbox,
     ) -> Result<Flow, End> {
         match message {
+            // only where rows are looked at; others pass without being held
+            Message::CopyData if self.may_copy(Some(body), out) => out.pass(Permit::plain(), frame.bytes),
+            Message::CopyDone if !self.may_copy(None, out) => {}
+            Message::CopyData => {}
             // a server that reads COPY data ignores both
             Message::Sync | Message::Flush => {}
             Message::CopyDone | Message::CopyFail => {
@@ -229,6 +239,7 @@ impl Conversation {
                 rows: 0,
                 bytes: 0,
                 copying_in,
+                copying: Copying::default(),
             });
         }
         self.flight.push(Awaited::Simple(running));
@@ -280,28 +291,24 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
-        let masked = decision.masks();
+        if let Some(refused) = decision.refuses_parameters(parameters) {
+            return self.refuse_parameters(&candidates, refused, out);
+        }
         let opened = Rc::new(Portal {
             facts: decision.facts.clone(),
-            prepared: candidates.into_iter().next_back(),
+            prepared: candidates.last().cloned(),
             decision,
             formats: formats.to_vec(),
             parameters: (parameters.len() <= MAX_EVENT_PARAMETERS).then(|| parameters.to_vec()),
             plan: RefCell::new(None),
+            asked: Cell::new(false),
         });
-        match self.names.propose_portal(portal, Some(opened.clone()), self.window) {
+        opened.reuse_plan(candidates.len());
+        match self.names.propose_portal(portal, Some(opened), self.window) {
             Ok(proposal) => self.flight.push(Awaited::Bind(proposal)),
             Err(full) => return self.refuse_without_statement(Refused::limit(&full.to_string()), out),
         }
         out.pass(Permit::plain(), frame.bytes);
-        if masked {
-            // without RowDescription nobody knows the types of the columns to mask: ask for it, whatever the client does
-            let mut body = vec![b'P'];
-            body.extend_from_slice(portal.as_bytes());
-            body.push(0);
-            frames::put(&mut out.bytes, b'D', &body);
-            self.flight.push(Awaited::DescribePortal { portal: Some(opened), own: true });
-        }
         Ok(Flow::More)
     }
 
@@ -310,6 +317,9 @@ impl Conversation {
             Target::Statement(_) => self.flight.push(Awaited::DescribeStatement),
             Target::Portal(name) => {
                 let portal = self.names.portals(name, self.window).into_iter().next_back();
+                if let Some(portal) = &portal {
+                    portal.asked.set(true);
+                }
                 self.flight.push(Awaited::DescribePortal { portal, own: false });
             }
         }
@@ -346,19 +356,57 @@ impl Conversation {
             self.copy_in = CopyIn::Asked;
         }
         let durable = !decision.read_only;
+        let portal = self.ask_for_description(name, portal, &decision, out);
+        let plan = portal.plan.borrow().clone();
         self.flight.push(Awaited::Execute(Box::new(Running {
             number,
             arrived,
             decision,
-            plan: portal.plan.borrow().clone(),
-            portal: Some(portal.clone()),
+            plan,
+            portal: Some(portal),
             effects,
             rows: 0,
             bytes: 0,
             copying_in,
+            copying: Copying::default(),
         })));
         out.pass(Permit::decided(durable), frame.bytes);
         Ok(Flow::More)
+    }
+
+    /// Without RowDescription nobody knows the types of the columns to mask: where the client did not ask, the gate does.
+    fn ask_for_description(
+        &mut self,
+        name: &str,
+        portal: &Rc<Portal>,
+        decision: &Rc<Decision>,
+        out: &mut Outbox,
+    ) -> Rc<Portal> {
+        let same = Rc::ptr_eq(decision, &portal.decision);
+        if !decision.walks() || same && portal.asked.get() {
+            return portal.clone();
+        }
+        // what was decided anew since Bind needs a plan of its own
+        let asked = if same { portal.clone() } else { Rc::new(portal.decided_anew(decision)) };
+        asked.asked.set(true);
+        let mut body = vec![b'P'];
+        body.extend_from_slice(name.as_bytes());
+        body.push(0);
+        frames::put(&mut out.bytes, b'D', &body);
+        self.flight.push(Awaited::DescribePortal { portal: Some(asked.clone()), own: true });
+        asked
+    }
+
+    fn refuse_parameters(
+        &mut self,
+        candidates: &[Rc<Prepared>],
+        refused: Refused,
+        out: &mut Outbox,
+    ) -> Result<Flow, End> {
+        let number = self.next_number();
+        let text = candidates.last().map(|prepared| prepared.text.clone()).unwrap_or_else(|| Rc::from(""));
+        self.note_unparsed(number, text.as_bytes(), Protocol::Extended, "", &refused)?;
+        self.refuse_extended(refused, number, Instant::now(), out)
     }
 
     fn close_name(&mut self, target: Target<'_>, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {

@@ -29,6 +29,11 @@ pub fn plan(decision: &Decision, fields: &[Field], formats: Option<&[i16]>) -> R
     decision.plan(&columns).map_err(|text| End::new(CloseReason::InternalError, "42501", text))
 }
 
+/// The plan for an answer without rows.
+pub fn plan_of_nothing() -> Plan {
+    Plan::empty()
+}
+
 fn format_of(formats: &[i16], index: usize) -> i16 {
     match formats {
         [] => 0,
@@ -47,7 +52,7 @@ fn plan_of(running: &Running) -> Option<Rc<Plan>> {
 /// [`End`] where rows of a masked statement come without a description.
 pub fn nothing_hidden(running: &mut Running) -> Result<bool, End> {
     if running.plan.is_none() {
-        if !running.decision.masks() {
+        if !running.decision.walks() {
             return Ok(true);
         }
         running.plan = plan_of(running);

@@ -28,6 +28,7 @@ use std::{
     future::Future,
     hash::{DefaultHasher, Hash, Hasher},
     io,
+    rc::Rc,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -102,7 +103,9 @@ impl View {
             };
             let (facts, free) = sql::analyze_with_free(text, &context)?;
             let facts: Arc<[Arc<Facts>]> = facts.into_iter().map(Arc::new).collect();
-            let common = shape.and_then(|shape| shapes.learn(text, &shape, &free));
+            // that a constant is a placeholder is true of this text alone
+            let alike = facts.iter().all(|f| f.placeholders.is_empty());
+            let common = shape.filter(|_| alike).and_then(|shape| shapes.learn(text, &shape, &free));
             cache.insert(&sql::cache::Key { text: common.as_deref().unwrap_or(text), ..key }, facts.clone());
             Ok(facts)
         })
@@ -144,7 +147,50 @@ impl View {
     /// # Errors
     /// The reason, where the description contradicts the facts.
     pub fn plan(&self, judgement: &Judgement, columns: &[Column]) -> Result<Plan, String> {
-        mask::plan(judgement, &self.bound, columns).map_err(|error| error.to_string())
+        let mut columns = columns.to_vec();
+        for column in &mut columns {
+            column.type_id = self.catalog.wire_type(column.type_id);
+        }
+        mask::plan(judgement, &self.bound, &columns).map_err(|error| error.to_string())
+    }
+
+    /// Whether rows of a statement must be walked.
+    pub fn walks(&self, judgement: &Judgement) -> bool {
+        mask::walks(judgement, &self.bound)
+    }
+
+    /// What is looked for in what the server says besides rows.
+    pub fn detectors(&self, identity: &Identity) -> mask::detect::Set {
+        self.bound.detectors_for(&identity.groups)
+    }
+
+    /// What to hide of the rows of a COPY to the client.
+    ///
+    /// # Errors
+    /// The reason, where the server sends other columns than the facts say.
+    pub fn copy_out(
+        &self,
+        judgement: &Judgement,
+        facts: &Facts,
+        columns: usize,
+        binary: bool,
+    ) -> Result<mask::copy::Stream, String> {
+        let plan = mask::copy::plan(judgement, facts, &self.bound, &self.catalog, columns, binary);
+        let (plan, format) = plan.map_err(|error| error.to_string())?;
+        Ok(mask::copy::Stream::new(Rc::new(plan), format))
+    }
+
+    /// What the rows of a COPY from the client may not hold.
+    ///
+    /// # Errors
+    /// The reason, where they cannot be walked.
+    pub fn copy_in(&self, judgement: &Judgement, facts: &Facts) -> Result<Option<mask::copy::Inbound>, String> {
+        mask::guard::of_copy(facts, judgement, &self.bound).map_err(|error| error.to_string())
+    }
+
+    /// What parameters of a statement with these facts may not be; denies it where a constant is such already.
+    pub fn guard(&self, facts: &[Arc<Facts>], judgement: &mut Judgement) -> Option<mask::guard::Guard> {
+        mask::guard::judge(facts.iter().map(AsRef::as_ref), judgement, &self.bound)
     }
 }
 

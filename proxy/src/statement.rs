@@ -12,7 +12,7 @@ use judge::{mask::Plan, sql::Facts};
 use schemas::codec::{self, template::Template};
 use schemas::event::{Body, Payload, Protocol, Statement};
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     rc::Rc,
     sync::Arc,
@@ -41,6 +41,8 @@ pub struct Prepared {
     pub origin: Origin,
     /// The last decision, for as long as what it was decided under stays the same.
     pub decided: RefCell<Option<Decided>>,
+    /// What the last run's rows were searched by.
+    pub searched: RefCell<Option<Searched>>,
     name: String,
     event: OnceCell<Template>,
 }
@@ -48,8 +50,8 @@ pub struct Prepared {
 impl Prepared {
     /// A statement that the client names `name`.
     pub fn new(text: &str, origin: Origin, name: &str) -> Self {
-        let decided = RefCell::new(None);
-        Self { text: text.into(), origin, decided, name: name.to_owned(), event: OnceCell::new() }
+        let (decided, searched) = (RefCell::new(None), RefCell::new(None));
+        Self { text: text.into(), origin, decided, searched, name: name.to_owned(), event: OnceCell::new() }
     }
 
     /// The Statement event, encoded but for what changes from run to run.
@@ -87,6 +89,54 @@ pub struct Portal {
     pub parameters: Option<Vec<u8>>,
     /// What to hide of its rows, once the server described them.
     pub plan: RefCell<Option<Rc<Plan>>>,
+    /// A description of it was asked for.
+    pub asked: Cell<bool>,
+}
+
+/// By what the rows of a prepared statement were searched that hides nothing by itself. The types of its answer cannot
+/// change; only what is decided anew, or bound to other formats, needs a description again.
+#[derive(Clone)]
+pub struct Searched {
+    decision: Rc<Decision>,
+    formats: Vec<i16>,
+    plan: Rc<Plan>,
+}
+
+impl Portal {
+    /// Takes the plan of an earlier run, where that surely holds: `candidates` statements may be meant.
+    pub fn reuse_plan(&self, candidates: usize) {
+        let Some(prepared) = self.prepared.as_ref().filter(|_| candidates == 1) else { return };
+        let searched = prepared.searched.borrow();
+        let same = |s: &&Searched| Rc::ptr_eq(&s.decision, &self.decision) && s.formats == self.formats;
+        if let Some(searched) = searched.as_ref().filter(same) {
+            *self.plan.borrow_mut() = Some(searched.plan.clone());
+            self.asked.set(true);
+        }
+    }
+
+    /// The server described its rows, or said that there are none.
+    pub fn described(&self, plan: Plan) {
+        let plan = Rc::new(plan);
+        if let Some(prepared) = self.prepared.as_ref().filter(|_| !self.decision.masks() && self.decision.walks()) {
+            let (decision, formats) = (self.decision.clone(), self.formats.clone());
+            *prepared.searched.borrow_mut() = Some(Searched { decision, formats, plan: plan.clone() });
+        }
+        *self.plan.borrow_mut() = Some(plan);
+    }
+
+    /// The same portal under another decision, without a plan.
+    #[must_use]
+    pub fn decided_anew(&self, decision: &Rc<Decision>) -> Self {
+        Self {
+            facts: self.facts.clone(),
+            prepared: None,
+            decision: decision.clone(),
+            formats: self.formats.clone(),
+            parameters: None,
+            plan: RefCell::new(None),
+            asked: Cell::new(false),
+        }
+    }
 }
 
 /// Too many names are in use. The statement is refused; the session goes on.

@@ -10,6 +10,8 @@ mod refused;
 pub use refused::Refused;
 
 use crate::{
+    conversation::End,
+    frames,
     names::Window,
     paths::{MAX_POSSIBLE, Paths},
     record::{self, Record},
@@ -17,13 +19,18 @@ use crate::{
     statement::{Names, Origin, Portal, Prepared},
 };
 use judge::{
-    mask::{Column, Plan},
+    mask::{
+        Column, Plan,
+        copy::{Inbound, Stream},
+        detect,
+        guard::Guard,
+    },
     policy::{self, Judgement},
     sql::{self, Effect, Facts},
 };
 use schemas::Identity;
 use schemas::codec::template::Template;
-use schemas::event::{Body, Verdict, VerdictKind};
+use schemas::event::{Body, CloseReason, Verdict, VerdictKind};
 use std::{cell::OnceCell, collections::VecDeque, rc::Rc, sync::Arc};
 
 /// Largest text that a Statement event repeats: the largest that is parsed.
@@ -66,6 +73,8 @@ pub struct Decision {
     pub copies_in: bool,
     /// Its settings end with the transaction.
     pub sets_locally: bool,
+    walks: bool,
+    guard: Option<Guard>,
     view: Arc<View>,
     event: OnceCell<Template>,
 }
@@ -79,6 +88,38 @@ impl Decision {
     /// Its rows are masked.
     pub fn masks(&self) -> bool {
         self.judgement.verdict == VerdictKind::Mask
+    }
+
+    /// Its rows are masked or searched.
+    pub fn walks(&self) -> bool {
+        self.walks
+    }
+
+    /// Why a Bind with these parameters (format codes, values, result formats) is refused, if it is.
+    pub fn refuses_parameters(&self, parameters: &[u8]) -> Option<Refused> {
+        let guard = self.guard?;
+        let refuses = frames::frontend::values(parameters).any(|value| guard.refuses_value(value));
+        refuses.then(Refused::placeholder)
+    }
+
+    /// What to hide of the rows of a COPY to the client.
+    ///
+    /// # Errors
+    /// [`End`] where the server sends other columns than the text says.
+    pub fn copy_out(&self, columns: usize, binary: bool) -> Result<Stream, End> {
+        let facts = self.facts.first().ok_or_else(|| End::desynchronized("a COPY without a meaning"))?;
+        let stream = self.view.copy_out(&self.judgement, facts, columns, binary);
+        stream.map_err(|text| End::new(CloseReason::InternalError, "42501", text))
+    }
+
+    /// What the rows of a COPY from the client may not hold.
+    ///
+    /// # Errors
+    /// [`End`] where they cannot be walked.
+    pub fn copy_in(&self) -> Result<Option<Inbound>, End> {
+        let Some(facts) = self.facts.first() else { return Ok(None) };
+        let inbound = self.view.copy_in(&self.judgement, facts);
+        inbound.map_err(|text| End::new(CloseReason::InternalError, "42501", text))
     }
 
     /// An error of it may quote a protected value.
@@ -319,6 +360,11 @@ impl Decider {
         self.decide_under(&view, vec![Arc::new(inner.clone())], Vec::new())
     }
 
+    /// What is looked for in what the server says besides rows.
+    pub fn detectors(&self) -> detect::Set {
+        self.resource.view().detectors(&self.identity)
+    }
+
     /// The Verdict event of a statement that was not even understood.
     pub fn verdict_of(&self, number: u64, refused: &Refused) -> Verdict {
         let policy = match refused {
@@ -421,7 +467,9 @@ impl Decider {
     }
 
     fn decide_under(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Rc<Decision> {
-        let judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.identity)));
+        let mut judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.identity)));
+        let guard = view.guard(&facts, &mut judgement);
+        let walks = view.walks(&judgement);
         let runs_another = effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));
         let read_only = facts.iter().skip(usize::from(runs_another && facts.len() > 1)).all(|f| f.read_only);
         Rc::new(Decision {
@@ -431,6 +479,8 @@ impl Decider {
             facts,
             judgement,
             effects,
+            walks,
+            guard,
             view: view.clone(),
             event: OnceCell::new(),
         })

@@ -61,6 +61,19 @@ impl Refused {
         Self::because(state, "builtin:unknown-name", format!("{kind} {name:?} {what}"), "prepare or open it first")
     }
 
+    /// What a mask shows would be stored in the place of what it hides.
+    pub fn placeholder() -> Self {
+        let hint = "leave the masked columns out of what is written, or write their real values";
+        let reason = "it would store the placeholder of a mask in a masked column";
+        Self::because("42501", "builtin:placeholder", reason, hint)
+    }
+
+    /// Rows of a COPY into masked columns that cannot be read.
+    pub fn unreadable_copy(why: &str) -> Self {
+        let reason = format!("its rows go to masked columns and cannot be read: {why}");
+        Self::because("42501", "builtin:placeholder", reason, "use the options of COPY in UTF8")
+    }
+
     pub(super) fn of_sql(error: &sql::Error) -> Self {
         let hint = "correct the statement; what PostgreSQL's own grammar does not accept is not forwarded";
         Self::because(error.sqlstate(), "builtin:grammar", error.to_string(), hint)

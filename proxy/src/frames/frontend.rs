@@ -52,6 +52,29 @@ pub enum Message<'a> {
     Terminate,
 }
 
+/// The values of a Bind's parameters, without NULLs; of a malformed one those before the fault.
+pub fn values(parameters: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut fields = Fields::of(b'B', parameters);
+    let mut left = skip_codes(&mut fields).unwrap_or(0);
+    std::iter::from_fn(move || {
+        while left > 0 {
+            left -= 1;
+            if let Some(value) = fields.value().ok()? {
+                return Some(value);
+            }
+        }
+        None
+    })
+}
+
+/// Reads over the format codes and gives the count of values.
+fn skip_codes(fields: &mut Fields<'_>) -> Result<usize, Violation> {
+    for _ in 0..fields.count()? {
+        fields.int16()?;
+    }
+    fields.count()
+}
+
 /// What Describe and Close mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {

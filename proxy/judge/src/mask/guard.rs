@@ -10,7 +10,7 @@ use crate::{
     policy::{Bound, Judgement},
     sql::{ColumnId, Facts, Placeholders},
 };
-use schemas::event::Usage;
+use schemas::event::{Usage, VerdictKind};
 use std::collections::BTreeSet;
 
 /// What may not be written into masked columns.
@@ -72,15 +72,26 @@ fn written(facts: &Facts, bound: &Bound, exempt: &[bool]) -> Option<Guard> {
     Guard::of(columns, bound, exempt)
 }
 
-/// Whether a constant of the text would be stored in the place of a masked value.
-pub fn refuses_text(facts: &Facts, bound: &Bound, exempt: &[bool]) -> bool {
-    !facts.placeholders.is_empty()
-        && written(facts, bound, exempt).is_some_and(|guard| guard.refuses(facts.placeholders))
-}
-
-/// What the parameters of a statement may not be.
-pub fn of_parameters(facts: &Facts, judgement: &Judgement, bound: &Bound) -> Option<Guard> {
-    written(facts, bound, &judgement.exempt)
+/// What the parameters of a statement may not be, whichever of these facts it has. Where a constant of its text is a
+/// placeholder already, of EXECUTE or of what it runs, the judgement becomes a denial.
+pub fn judge<'a>(
+    facts: impl Iterator<Item = &'a Facts> + Clone,
+    judgement: &mut Judgement,
+    bound: &Bound,
+) -> Option<Guard> {
+    let guards = facts.clone().filter_map(|facts| written(facts, bound, &judgement.exempt));
+    let guard = guards.reduce(|a, b| Guard { pseudonyms: a.pseudonyms || b.pseudonyms })?;
+    let found = facts.fold(Placeholders::default(), |all, facts| Placeholders {
+        stars: all.stars || facts.placeholders.stars,
+        pseudonym: all.pseudonym || facts.placeholders.pseudonym,
+    });
+    if guard.refuses(found) && judgement.verdict != VerdictKind::Deny {
+        judgement.verdict = VerdictKind::Deny;
+        judgement.reason = "it would store the placeholder of a mask in a masked column".to_owned();
+        judgement.hint = "leave the masked columns out of what is written, or write their real values".to_owned();
+        judgement.policies = vec!["builtin:placeholder".to_owned()];
+    }
+    Some(guard)
 }
 
 /// What the rows of a COPY from the client may not hold; an error where they cannot be walked.

@@ -245,6 +245,11 @@ impl Bound {
         Some(if column.attribute == 0 { strictest.max(Method::Redact) } else { strictest })
     }
 
+    /// What is looked for in what a member of these groups sees.
+    pub fn detectors_for(&self, groups: &[String]) -> detect::Set {
+        self.detectors(&self.exempt(groups))
+    }
+
     /// What is looked for in the values that an identity sees of columns without a rule.
     pub(crate) fn detectors(&self, exempt: &[bool]) -> detect::Set {
         let holds = |n: &usize| exempt.get(*n) == Some(&false);

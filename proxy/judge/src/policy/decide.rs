@@ -5,7 +5,7 @@ use super::{
     closed,
 };
 use crate::{
-    mask::{Method, guard},
+    mask::Method,
     sql::{Action, ColumnId, Effect, Facts, Output},
 };
 use schemas::event::{Column, Relation, Usage, VerdictKind};
@@ -151,7 +151,6 @@ impl Judge<'_> {
                 .or_else(|| self.unknowable(facts, touches))
                 .or_else(|| self.reveals(facts))
                 .or_else(|| self.copied(facts))
-                .or_else(|| self.writes_back(facts))
                 .or_else(|| self.undermines(facts))
         })
     }
@@ -288,15 +287,6 @@ impl Judge<'_> {
             (Some(_), _) => return None,
         };
         Some(No { policy: "builtin:copy", reason, hint: "use the options of COPY in UTF8, or SELECT, which masks" })
-    }
-
-    /// A write would store what a mask shows in the place of what it hides.
-    fn writes_back(&self, facts: &Facts) -> Option<No> {
-        guard::refuses_text(facts, self.bound, &self.exempt).then(|| No {
-            policy: "builtin:placeholder",
-            reason: "it would store the placeholder of a mask in a masked column".to_owned(),
-            hint: "leave the masked columns out of what is written, or write their real values",
-        })
     }
 
     /// Changes of what the rules stand on.

@@ -202,10 +202,15 @@ fn placeholders_are_not_written_into_masked_columns() {
     let placeholders = Placeholders { stars: true, pseudonym: false };
     let relations = vec![relation(10, "public.customers", Action::Update)];
     let write = Facts { relations, columns, placeholders, ..nothing("UPDATE") };
-    denied(&write, "builtin:placeholder");
-    assert_eq!(judged(&Facts { placeholders: Placeholders::default(), ..write.clone() }).0, VerdictKind::Allow);
+    let guarded = |facts: &Facts| {
+        let mut judgement = decide(facts, &bound(), &[]);
+        mask::guard::judge([facts].into_iter(), &mut judgement, &bound());
+        (judgement.verdict, judgement.policies)
+    };
+    assert_eq!(guarded(&write), (VerdictKind::Deny, vec!["builtin:placeholder".to_owned()]));
+    assert_eq!(guarded(&Facts { placeholders: Placeholders::default(), ..write.clone() }).0, VerdictKind::Allow);
     let columns = [ColumnUse { column: id(10, 1), usage: Usage::Written }].into();
-    assert_eq!(judged(&Facts { columns, ..write }).0, VerdictKind::Allow);
+    assert_eq!(guarded(&Facts { columns, ..write }).0, VerdictKind::Allow);
 }
 
 #[test]
