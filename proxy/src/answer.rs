@@ -333,6 +333,7 @@ impl Conversation {
             _ => {}
         }
         let protected = self.flight.front().is_some_and(|awaited| touches_protected(awaited));
+        let sqlstate = if protected || self.protected_window { judge::mask::shown_state(&sqlstate) } else { sqlstate };
         let own = if fatal { None } else { self.own_report() };
         let sqlstate = own.as_ref().map_or(sqlstate, |own| backend::sqlstate(own));
         match own {

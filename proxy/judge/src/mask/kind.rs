@@ -21,6 +21,22 @@ pub(super) enum Kind {
     Bytea,
     /// 16 bytes.
     Uuid,
+    /// A number of any length.
+    Numeric,
+    /// A floating-point number of that many bytes.
+    Float(usize),
+    /// A day.
+    Date,
+    /// A moment; with or without a time zone.
+    Timestamp {
+        /// `timestamptz`.
+        zone: bool,
+    },
+    /// An address, or a network.
+    Inet {
+        /// `cidr`.
+        network: bool,
+    },
     /// An array of that element type, which is text.
     Texts(u32),
     /// No honest placeholder.
@@ -45,6 +61,14 @@ impl Kind {
             142 => Self::Xml,
             17 => Self::Bytea,
             2950 => Self::Uuid,
+            1700 => Self::Numeric,
+            700 => Self::Float(4),
+            701 => Self::Float(8),
+            1082 => Self::Date,
+            1114 => Self::Timestamp { zone: false },
+            1184 => Self::Timestamp { zone: true },
+            869 => Self::Inet { network: false },
+            650 => Self::Inet { network: true },
             1009 => Self::Texts(TEXT),
             1014 => Self::Texts(BPCHAR),
             1015 => Self::Texts(VARCHAR),

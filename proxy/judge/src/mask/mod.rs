@@ -12,6 +12,10 @@
 //! |---|---|---|---|---|
 //! | text, varchar, bpchar, name, unknown, refcursor | `****` | `****` and up to four | 16 digits | same shape |
 //! | `"char"` | `*` | `*` | NULL | NULL |
+//! | numeric | NULL | last digits | as fake | same digits before and behind the point |
+//! | float4, float8 | NULL | NULL | as fake | same size |
+//! | date, timestamp, timestamptz | NULL | NULL | as fake | a day of 1960 to 1999 |
+//! | inet, cidr | NULL | NULL | as fake | an address of 240.0.0.0/4 or 2001:db8::/32 |
 //! | int8, int4 | NULL | last digits | a number | same length |
 //! | int2 | NULL | last digits | NULL | same length |
 //! | json, jsonb | `"****"` | `"****"` | `"16 digits"` | `"****"` |
@@ -19,20 +23,24 @@
 //! | bytea | `****` in bytes | as redact | 8 bytes | as hash |
 //! | uuid | nil uuid | nil uuid | a uuid | a uuid |
 //! | arrays of text | `{****}` | `{****}` | `{16 digits}` | `{****}` |
-//! | all others: bool, float, numeric, date and time, inet, ranges, composites, other arrays, types of extensions | NULL | NULL | NULL | NULL |
+//! | citext, domains | as the type that they stand on |
+//! | all others: bool, money, time, interval, enums, macaddr, ranges, composites, other arrays, other types of extensions | NULL | NULL | NULL | NULL |
 //!
 //! Values of `varchar(n)` stay within n. `hash` and `fake` are keyed and deterministic, so that equal values stay equal.
 
+mod address;
 pub mod copy;
 pub mod detect;
 pub mod guard;
 mod kind;
+mod moment;
+mod numeric;
 mod report;
 mod row;
 mod search;
 mod value;
 
-pub use report::scrub_report;
+pub use report::{scrub_report, shown_state};
 pub use row::row;
 
 use crate::policy::{Bound, Judgement};

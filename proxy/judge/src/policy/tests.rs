@@ -182,6 +182,7 @@ fn lines() -> CopyFormat {
         null: "\\N".into(),
         quote: b'"',
         escape: b'"',
+        force_quote: false,
         header: false,
         targets: Vec::new(),
     }

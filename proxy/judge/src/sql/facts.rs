@@ -202,6 +202,8 @@ pub struct CopyFormat {
     pub quote: u8,
     /// `ESCAPE`, of csv.
     pub escape: u8,
+    /// `FORCE_QUOTE` of any column.
+    pub force_quote: bool,
     /// `HEADER`: the first row holds the columns' names.
     pub header: bool,
     /// COPY FROM: the base columns that each value of a row is written to, in order; empty where they are not known.

@@ -181,7 +181,11 @@ fn line(
         match super::row::show(plan, cell, scratch, &mut shown, spans) {
             Shown::Same => out.extend_from_slice(raw),
             Shown::Null => out.extend_from_slice(format.null.as_bytes()),
-            Shown::Written => rows::encode(format, &shown, quoted, out),
+            Shown::Written => {
+                // that a hidden value needed quotes would tell something of it
+                let quoted = if matches!(cell, Treatment::Hide(_)) { format.force_quote } else { quoted };
+                rows::encode(format, &shown, quoted, out);
+            }
         }
     }
     let left = fields.next().is_some() && !(plan.cells.is_empty() && body.is_empty());

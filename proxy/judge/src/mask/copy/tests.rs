@@ -10,6 +10,7 @@ fn format(layout: CopyLayout) -> CopyFormat {
         null: if csv { String::new() } else { "\\N".to_owned() },
         quote: b'"',
         escape: b'"',
+        force_quote: false,
         header: false,
         targets: Vec::new(),
     }
@@ -48,14 +49,14 @@ fn run(plan: &Rc<Plan>, format: &CopyFormat, pieces: &[&[u8]]) -> Result<Vec<u8>
 fn lines_are_masked_in_every_layout() {
     let plan = plan_of(&[(Wish::Show, 23), (HIDE, 25), (Wish::Search(kind::Search::Plain), 25)], false);
     let csv = format(CopyLayout::Csv);
-    let odd = CopyFormat { delimiter: b'|', quote: b'\'', escape: b'\\', null: "nil".to_owned(), header: true, ..csv.clone() };
+    let odd = CopyFormat { delimiter: b'|', quote: b'\'', escape: b'\\', null: "nil".to_owned(), header: true, force_quote: true, ..csv.clone() };
     let star = CopyFormat { delimiter: b'*', ..format(CopyLayout::Text) };
     let cases: &[(&CopyFormat, &str, &str)] = &[
         (&format(CopyLayout::Text), "1\tsecret\tok\n2\t\\N\ta\\tb\n", "1\t****\tok\n2\t\\N\ta\\tb\n"),
         (&format(CopyLayout::Text), "1\ta\\nb\\\\\tcard 4929731608452298\\\\\n", "1\t****\tcard ****\\\\\n"),
         (&star, "1*secret*ok\n", "1*\\*\\*\\*\\**ok\n"),
         (&csv, "1,secret,ok\n2,,\"\"\n", "1,****,ok\n2,,\"\"\n"),
-        (&csv, "1,\"a,\n\"\"b\",\"x \"\"536-90-4399\"\"\"\n", "1,\"****\",\"x \"\"****\"\"\"\n"),
+        (&csv, "1,\"a,\n\"\"b\",\"x \"\"536-90-4399\"\"\"\n", "1,****,\"x \"\"****\"\"\"\n"),
         (&odd, "id|c|note\n1|'se\\'c|\nret'|'ok\\\\'\n2|nil|x\n", "id|c|note\n1|'****'|'ok\\\\'\n2|nil|x\n"),
     ];
     for (format, text, expected) in cases {

@@ -7,7 +7,8 @@ use pg_query::{NodeEnum, protobuf};
 /// How rows of a COPY are laid out; `None` where an option is not understood, so that nobody can walk them.
 pub(super) fn format(copy: &protobuf::CopyStmt) -> Option<CopyFormat> {
     let mut layout = CopyLayout::Text;
-    let (mut delimiter, mut null, mut quote, mut escape, mut header) = (None, None, None, None, false);
+    let (mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None);
+    let (mut header, mut force_quote) = (false, false);
     for option in &copy.options {
         let Some(NodeEnum::DefElem(option)) = &option.node else { return None };
         let argument = option.arg.as_deref();
@@ -34,7 +35,8 @@ pub(super) fn format(copy: &protobuf::CopyStmt) -> Option<CopyFormat> {
                 }
             }
             // these change no byte that separates values
-            "freeze" | "force_quote" | "force_not_null" | "force_null" | "on_error" | "log_verbosity"
+            "force_quote" => force_quote = true,
+            "freeze" | "force_not_null" | "force_null" | "on_error" | "log_verbosity"
             | "reject_limit" => {}
             _ => return None,
         }
@@ -47,6 +49,7 @@ pub(super) fn format(copy: &protobuf::CopyStmt) -> Option<CopyFormat> {
         null: null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() }),
         quote,
         escape: escape.unwrap_or(quote),
+        force_quote,
         header,
         targets: Vec::new(),
     })
