@@ -187,7 +187,7 @@ impl Conversation {
             }
             Some(Awaited::DescribePortal { portal, own }) => {
                 let own = *own;
-                if let Some(portal) = portal {
+                if let Some(portal) = portal.as_ref().filter(|portal| portal.lacks_plan()) {
                     portal.described(mask::plan(&portal.decision, &fields, None)?);
                 }
                 self.flight.pop();
@@ -211,7 +211,7 @@ impl Conversation {
         let own = match self.flight.pop() {
             Some(Awaited::DescribeStatement) => false,
             Some(Awaited::DescribePortal { own, portal }) => {
-                if let Some(portal) = portal {
+                if let Some(portal) = portal.filter(|portal| portal.lacks_plan()) {
                     portal.described(mask::plan_of_nothing());
                 }
                 own
@@ -399,6 +399,7 @@ impl Conversation {
             Some(awaited @ (Awaited::Simple(_) | Awaited::SimpleRefused(_))) => self.abandoned(awaited),
             _ => return Err(End::desynchronized("the server is ready while answers are missing")),
         }
+        self.named_settings.clear();
         self.transaction = transaction;
         // kept through the whole transaction: COMMIT of one that failed rolls it back
         self.paths.ready(transaction, !self.transaction_failed);

@@ -117,6 +117,8 @@ pub struct Conversation {
     pub(crate) transaction_failed: bool,
     /// A statement of the open transaction touches protected data: errors may quote it until the end.
     pub(crate) protected_window: bool,
+    /// Settings that statements of the window name, so that their new values may be told.
+    pub(crate) named_settings: Vec<String>,
     pub(crate) discarding: bool,
     pub(crate) copy_in: CopyIn,
     pub(crate) passing_in: usize,
@@ -147,6 +149,7 @@ impl Conversation {
             transaction: Transaction::Idle,
             transaction_failed: false,
             protected_window: false,
+            named_settings: Vec::new(),
             discarding: false,
             copy_in: CopyIn::None,
             passing_in: 0,
@@ -380,6 +383,7 @@ impl Conversation {
         if !done {
             return;
         }
+        self.name_settings(&running.decision.effects);
         for effect in &running.decision.effects {
             match effect {
                 Effect::Rollback { .. } => self.transaction_failed = true,

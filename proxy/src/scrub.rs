@@ -65,13 +65,32 @@ impl Conversation {
         Ok(())
     }
 
-    /// Whether a changed setting may be shown: where a statement touches protected data, only one that its text names.
-    pub(crate) fn may_show_setting(&mut self, name: &str) -> bool {
-        let Some(running) = self.flight.running() else { return true };
-        if !running.decision.touches_protected() {
-            return true;
+    /// Notes the settings that a statement names, once it worked. After a rollback those from before hold again.
+    pub(crate) fn name_settings(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            let name = match effect {
+                Effect::Set { name, value: Some(_), .. } => name.as_str(),
+                Effect::Set { value: None, .. } | Effect::Rollback { .. } | Effect::Discard => ANY,
+                _ => continue,
+            };
+            // PostgreSQL has some hundreds of them
+            if !self.named_settings.iter().any(|named| named == name) {
+                self.named_settings.push(name.to_owned());
+            }
         }
-        let names = |effect: &Effect| matches!(effect, Effect::Set { name: set, value: Some(_), .. } if set.eq_ignore_ascii_case(name));
-        running.decision.effects.iter().any(names)
+    }
+
+    /// Whether a changed setting may be shown: where statements touch protected data, only one that their text names. The
+    /// server tells it with the statement or, since version 14, right before it is ready again.
+    pub(crate) fn may_show_setting(&mut self, name: &str) -> bool {
+        let running = self.flight.running().map(|running| running.decision.clone());
+        if let Some(decision) = running {
+            self.name_settings(&decision.effects);
+        }
+        let named = |set: &String| set == ANY || set.eq_ignore_ascii_case(name);
+        !self.protected_window || self.named_settings.iter().any(named)
     }
 }
+
+/// Stands for every setting.
+const ANY: &str = "all";

@@ -114,6 +114,11 @@ impl Portal {
         }
     }
 
+    /// Its rows have no plan yet, or it must be made of what the server says now: rows of a masked statement.
+    pub fn lacks_plan(&self) -> bool {
+        self.decision.masks() || self.plan.borrow().is_none()
+    }
+
     /// The server described its rows, or said that there are none.
     pub fn described(&self, plan: Plan) {
         let plan = Rc::new(plan);

@@ -5,13 +5,12 @@
 //! made under; a prepared statement is decided again whenever one of them changed. A [`Permit`] comes only from here,
 //! and only with a permit do bytes reach the database (AUD-1).
 
+mod masked;
 mod refused;
 
 pub use refused::Refused;
 
 use crate::{
-    conversation::End,
-    frames,
     names::Window,
     paths::{MAX_POSSIBLE, Paths},
     record::{self, Record},
@@ -20,9 +19,7 @@ use crate::{
 };
 use judge::{
     mask::{
-        Column, Plan,
-        copy::{Inbound, Stream},
-        detect,
+        Column, Plan, detect,
         guard::Guard,
     },
     policy::{self, Judgement},
@@ -30,7 +27,7 @@ use judge::{
 };
 use schemas::Identity;
 use schemas::codec::template::Template;
-use schemas::event::{Body, CloseReason, Verdict, VerdictKind};
+use schemas::event::{Body, Verdict, VerdictKind};
 use std::{cell::OnceCell, collections::VecDeque, rc::Rc, sync::Arc};
 
 /// Largest text that a Statement event repeats: the largest that is parsed.
@@ -88,38 +85,6 @@ impl Decision {
     /// Its rows are masked.
     pub fn masks(&self) -> bool {
         self.judgement.verdict == VerdictKind::Mask
-    }
-
-    /// Its rows are masked or searched.
-    pub fn walks(&self) -> bool {
-        self.walks
-    }
-
-    /// Why a Bind with these parameters (format codes, values, result formats) is refused, if it is.
-    pub fn refuses_parameters(&self, parameters: &[u8]) -> Option<Refused> {
-        let guard = self.guard?;
-        let refuses = frames::frontend::values(parameters).any(|value| guard.refuses_value(value));
-        refuses.then(Refused::placeholder)
-    }
-
-    /// What to hide of the rows of a COPY to the client.
-    ///
-    /// # Errors
-    /// [`End`] where the server sends other columns than the text says.
-    pub fn copy_out(&self, columns: usize, binary: bool) -> Result<Stream, End> {
-        let facts = self.facts.first().ok_or_else(|| End::desynchronized("a COPY without a meaning"))?;
-        let stream = self.view.copy_out(&self.judgement, facts, columns, binary);
-        stream.map_err(|text| End::new(CloseReason::InternalError, "42501", text))
-    }
-
-    /// What the rows of a COPY from the client may not hold.
-    ///
-    /// # Errors
-    /// [`End`] where they cannot be walked.
-    pub fn copy_in(&self) -> Result<Option<Inbound>, End> {
-        let Some(facts) = self.facts.first() else { return Ok(None) };
-        let inbound = self.view.copy_in(&self.judgement, facts);
-        inbound.map_err(|text| End::new(CloseReason::InternalError, "42501", text))
     }
 
     /// An error of it may quote a protected value.

@@ -29,6 +29,7 @@
 //! Values of `varchar(n)` stay within n. `hash` and `fake` are keyed and deterministic, so that equal values stay equal.
 
 mod address;
+mod array;
 pub mod copy;
 pub mod detect;
 pub mod guard;

@@ -1,6 +1,6 @@
 //! Searched values: what detectors find in them is replaced where it stands, so that the rest of a text stays readable.
 
-use super::{Plan, detect, detect::Set, kind::Search, row::Shown};
+use super::{Plan, array::MOST_DIMENSIONS, detect, detect::Set, kind::Search, row::Shown};
 use std::ops::Range;
 
 /// Whether a value may hold something: most do not, and are not looked at again.
@@ -107,6 +107,3 @@ fn elements(set: Set, field: &[u8], out: &mut Vec<u8>, spans: &mut Vec<Range<usi
     }
     Some(())
 }
-
-/// PostgreSQL's own limit of an array's dimensions.
-const MOST_DIMENSIONS: usize = 6;

@@ -1,6 +1,6 @@
 //! The methods: one value in, what takes its place out.
 
-use super::{Cell, Method, address, kind::Kind, moment, numeric};
+use super::{Cell, Method, address, array, kind::Kind, moment, numeric};
 use ring::hmac;
 
 const STARS: &str = "****";
@@ -42,7 +42,7 @@ pub(super) fn hide(cell: &Cell, key: Option<&hmac::Key>, field: &[u8], out: &mut
         Kind::Bytea => bytea(method, key, field, cell.binary, out),
         Kind::Uuid => uuid(method, key, field, cell.binary, out),
         Kind::Texts(element) => {
-            let one = fit(&plain(method, key, field), cell.room);
+            let one = fit(&plain(method, key, &array::elements(field, cell.binary)), cell.room);
             if cell.binary {
                 // one dimension, no NULLs, the element's type, one element, its lower bound, its length
                 out.extend([1, 0].into_iter().flat_map(i32::to_be_bytes));

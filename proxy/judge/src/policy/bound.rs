@@ -85,6 +85,8 @@ pub struct Bound {
     closed: Vec<String>,
     functions: HashSet<String>,
     detectors: detect::Settings,
+    /// What is looked for where nobody is exempt from anything: the ordinary case.
+    usual: detect::Set,
     skipped: HashSet<ColumnId>,
 }
 
@@ -117,6 +119,7 @@ impl Bound {
             closed: rules.closed.clone(),
             functions: rules.functions.iter().cloned().collect(),
             detectors: rules.detectors.clone(),
+            usual: detect::Set::default(),
             skipped: HashSet::new(),
         };
         for column in &rules.detectors.skip {
@@ -131,6 +134,7 @@ impl Bound {
         for (id, name) in names.columns() {
             bound.add(id, name, names, &named);
         }
+        bound.usual = bound.search(&vec![false; bound.rules.len()]);
         bound
     }
 
@@ -252,6 +256,10 @@ impl Bound {
 
     /// What is looked for in the values that an identity sees of columns without a rule.
     pub(crate) fn detectors(&self, exempt: &[bool]) -> detect::Set {
+        if exempt.contains(&true) || exempt.len() != self.rules.len() { self.search(exempt) } else { self.usual }
+    }
+
+    fn search(&self, exempt: &[bool]) -> detect::Set {
         let holds = |n: &usize| exempt.get(*n) == Some(&false);
         let labelled = |detector: &Detector| {
             let rules = self.rules.iter().enumerate();
