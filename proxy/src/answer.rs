@@ -42,6 +42,9 @@ impl Conversation {
             if head.total > limit {
                 return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit }.into());
             }
+            if head.kind == b'D' && self.must_ask(unread)? {
+                break;
+            }
             if self.passes(head.kind, head.total)? {
                 self.passing_out = head.total;
                 self.frames_out += 1;
@@ -85,17 +88,23 @@ impl Conversation {
                 let Some(running) = self.flight.running() else {
                     return Err(End::desynchronized("a row came for no statement"));
                 };
-                running.rows += 1;
-                running.bytes += total as u64;
-                Ok(mask::nothing_hidden(running)?)
+                // others are counted once they are whole
+                let passes = mask::nothing_hidden(running)?;
+                if passes {
+                    running.rows += 1;
+                    running.bytes += total as u64;
+                }
+                Ok(passes)
             }
             b'd' => {
                 let Some(running) = self.flight.running() else {
                     return Err(End::desynchronized("COPY data came for no statement"));
                 };
-                running.bytes += total as u64;
                 let passes = copying::passes(running)?;
-                running.rows += u64::from(passes);
+                if passes {
+                    running.rows += 1;
+                    running.bytes += total as u64;
+                }
                 Ok(passes)
             }
             _ => Ok(false),
@@ -108,12 +117,15 @@ impl Conversation {
             b'D' => {
                 let running =
                     self.flight.running().ok_or_else(|| End::desynchronized("a row came for no statement"))?;
-                mask::row(running, body, &mut out.bytes)?;
+                running.rows += 1;
+                running.bytes += frame.len() as u64;
+                mask::row(running, body, &mut self.asking.answers, &mut out.bytes)?;
                 self.frames_out += 1;
             }
             b'd' => {
                 let running =
                     self.flight.running().ok_or_else(|| End::desynchronized("COPY data came for no statement"))?;
+                running.bytes += frame.len() as u64;
                 self.frames_out += u32::from(copying::data(running, body, &mut out.bytes)?);
             }
             b'T' => self.row_description(body, frame, out)?,

@@ -3,7 +3,7 @@
 //! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
 //! checked, with nothing optional that must be there.
 
-use crate::{tls, upstream};
+use crate::{dlp, tls, upstream};
 use judge::{
     mask::detect,
     policy::{self, Rules},
@@ -108,6 +108,8 @@ pub struct ResourceFile {
     /// identities for whom a masking rule holds.
     #[serde(default)]
     pub detectors: detect::Settings,
+    /// An external provider of data loss prevention, for some columns. _Default:_ none.
+    pub dlp: Option<dlp::File>,
 }
 
 fn default_host() -> String {
@@ -150,6 +152,8 @@ impl ResourceFile {
         rules.closed = self.closed;
         rules.functions = self.functions;
         rules.detectors = self.detectors;
+        rules.asked = self.dlp.as_ref().map(|dlp| dlp.columns.clone()).unwrap_or_default();
+        problems.extend(self.dlp.iter().flat_map(dlp::File::check));
         problems.extend(rules.check());
         match self.masking_key_file.map(|path| (read_key(&path), path)) {
             Some((Some(key), _)) => rules = rules.with_key(&key),
@@ -160,6 +164,7 @@ impl ResourceFile {
         match database {
             Some(database) if problems.is_empty() && !name.is_empty() => Ok(ResourceConfig {
                 database,
+                dlp: self.dlp,
                 rules,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
@@ -259,6 +264,8 @@ pub struct ResourceConfig {
     pub name: String,
     /// Where it is.
     pub database: upstream::Database,
+    /// Who is asked about values of some columns, with its threads.
+    pub dlp: Option<dlp::File>,
     /// Who may connect, and what is hidden from whom.
     pub rules: Rules,
     /// Between refreshes of the catalog snapshot.

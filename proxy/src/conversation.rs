@@ -4,6 +4,7 @@
 //! this. [`crate::exchange`] moves the bytes and waits where the record must be durable first.
 
 use crate::{
+    dlp::Asking,
     decide::{Decider, Decision, Refused, Scope, Simple},
     flight::{Effects, Flight, Refusal, Running},
     frames::{Violation, backend::Transaction},
@@ -119,6 +120,8 @@ pub struct Conversation {
     pub(crate) protected_window: bool,
     /// Settings that statements of the window name, so that their new values may be told.
     pub(crate) named_settings: Vec<String>,
+    /// What a provider of data loss prevention is asked.
+    pub(crate) asking: Asking,
     pub(crate) discarding: bool,
     pub(crate) copy_in: CopyIn,
     pub(crate) passing_in: usize,
@@ -150,6 +153,7 @@ impl Conversation {
             transaction_failed: false,
             protected_window: false,
             named_settings: Vec::new(),
+            asking: Asking::default(),
             discarding: false,
             copy_in: CopyIn::None,
             passing_in: 0,

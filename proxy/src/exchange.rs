@@ -245,10 +245,16 @@ impl<W: Watch> Exchange<W> {
         let gone = |error: io::Error| failed(&error, CloseReason::ClientGone);
         let lost = |error: io::Error| failed(&error, CloseReason::UpstreamGone);
         let mut moved = self.to_client.poll_write(&mut self.client.stream, &self.log, context).map_err(gone)?;
-        if self.server.ended && self.to_client.is_empty() {
+        if self.server.ended && self.to_client.is_empty() && !self.conversation.waits_for_provider() {
             return Err(self.server_ended());
         }
-        if self.to_client.out.bytes.len() < HIGH_WATER {
+        if self.conversation.waits_for_provider() {
+            if self.conversation.poll_provider(context).is_ready() {
+                moved = true;
+                self.conversation.server(&mut self.server.input, &mut self.to_client.out)?;
+                self.blocked = false;
+            }
+        } else if self.to_client.out.bytes.len() < HIGH_WATER {
             let wanted = self.conversation.wanted_from_server();
             if self.server.poll_read(wanted, context).map_err(lost)? {
                 moved = true;

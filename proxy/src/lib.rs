@@ -19,6 +19,7 @@ pub mod config;
 pub mod conversation;
 pub mod copying;
 pub mod decide;
+pub mod dlp;
 pub mod exchange;
 pub mod flight;
 pub mod forward;
@@ -122,9 +123,12 @@ pub fn run(
         .resources
         .iter()
         .map(|one| {
-            (one.name.clone(), Arc::new(resource::Resource::new(one, config.statement_cache_bytes, config.tripwire)))
+            let resource = resource::Resource::new(one, config.statement_cache_bytes, config.tripwire);
+            let resource = resource.with_provider(one);
+            let failed = |source| Error::Thread { what: "the threads of data loss prevention".to_owned(), source };
+            resource.map(|resource| (one.name.clone(), Arc::new(resource))).map_err(failed)
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     let permits = Arc::new(Semaphore::new(config.max_connections.get()));
     let gate = Arc::new(Gate {
         acceptor,

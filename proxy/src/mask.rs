@@ -5,9 +5,9 @@
 //! A row that does not fit its description ends the session: what cannot be walked cannot be masked.
 
 use crate::{conversation::End, decide::Decision, flight::Running, frames::backend::Field};
-use judge::mask::{self, Column, Plan};
+use judge::mask::{self, Column, Plan, external::Answer};
 use schemas::event::CloseReason;
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc};
 
 /// Makes the plan for rows of this description.
 ///
@@ -42,7 +42,7 @@ fn format_of(formats: &[i16], index: usize) -> i16 {
     }
 }
 
-fn plan_of(running: &Running) -> Option<Rc<Plan>> {
+pub(crate) fn plan_of(running: &Running) -> Option<Rc<Plan>> {
     running.plan.clone().or_else(|| running.portal.as_ref().and_then(|portal| portal.plan.borrow().clone()))
 }
 
@@ -67,12 +67,17 @@ pub fn nothing_hidden(running: &mut Running) -> Result<bool, End> {
 ///
 /// # Errors
 /// [`End`] for a row that does not fit its description; `out` is then as it was.
-pub fn row(running: &mut Running, body: &[u8], out: &mut Vec<u8>) -> Result<(), End> {
+pub fn row(
+    running: &mut Running,
+    body: &[u8],
+    answers: &mut VecDeque<Answer>,
+    out: &mut Vec<u8>,
+) -> Result<(), End> {
     let plan = plan_of(running)
         .ok_or_else(|| End::desynchronized("rows of a masked statement came without their description"))?;
     let before = out.len();
     out.extend_from_slice(&[b'D', 0, 0, 0, 0]);
-    if mask::row(&plan, body, out).is_err() {
+    if mask::external::answered(&plan, body, answers, out).is_err() {
         out.truncate(before);
         return Err(End::desynchronized("a row does not fit its description"));
     }

@@ -8,6 +8,7 @@
 use crate::{
     ask, chain,
     config::ResourceConfig,
+    dlp::Provider,
     paths::Path,
     upstream::{self, Database},
 };
@@ -200,6 +201,8 @@ pub struct Resource {
     pub name: String,
     /// Where it is.
     pub database: Database,
+    /// Who is asked about values of some columns.
+    pub provider: Option<Arc<Provider>>,
     rules: Rules,
     number: u64,
     cache_bytes: usize,
@@ -228,6 +231,7 @@ impl Resource {
         Self {
             name: config.name.clone(),
             database: config.database.clone(),
+            provider: None,
             rules: config.rules.clone(),
             number,
             cache_bytes,
@@ -241,6 +245,15 @@ impl Resource {
             wake: Notify::new(),
             answered: watch::Sender::new((0, Err("it was not read yet".to_owned()))),
         }
+    }
+
+    /// Starts the threads that ask the resource's provider of data loss prevention, if it has one.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn with_provider(mut self, config: &ResourceConfig) -> io::Result<Self> {
+        self.provider = config.dlp.as_ref().map(Provider::start).transpose()?.map(Arc::new);
+        Ok(self)
     }
 
     /// Whether an identity may connect at all.

@@ -78,6 +78,7 @@ fn resource() -> Resource {
     let config = ResourceConfig {
         name: "shop".to_owned(),
         database: database.check().unwrap(),
+        dlp: None,
         rules,
         catalog_refresh: Duration::from_secs(60),
     };

@@ -32,6 +32,7 @@ mod address;
 mod array;
 pub mod copy;
 pub mod detect;
+pub mod external;
 pub mod guard;
 mod kind;
 mod moment;
@@ -140,6 +141,8 @@ enum Treatment {
     Hide(Cell),
     /// Each is searched for what detectors know.
     Search { how: kind::Search, binary: bool },
+    /// Of each an external provider is asked.
+    Ask { how: kind::Search, binary: bool },
 }
 
 /// What to hide of each column of one answer.
@@ -165,7 +168,7 @@ impl Plan {
     pub fn methods(&self) -> impl Iterator<Item = Option<Method>> {
         self.cells.iter().map(|cell| match cell {
             Treatment::Hide(cell) => Some(cell.method),
-            Treatment::Clear | Treatment::Search { .. } => None,
+            Treatment::Clear | Treatment::Search { .. } | Treatment::Ask { .. } => None,
         })
     }
 
@@ -184,6 +187,7 @@ impl Plan {
             cells.push(match *wish {
                 Wish::Show => Treatment::Clear,
                 Wish::Search(how) => Treatment::Search { how, binary },
+                Wish::Ask(how) => Treatment::Ask { how, binary },
                 Wish::Hide(method) => Treatment::Hide(Cell {
                     method,
                     kind: Kind::of(column.type_id),
@@ -202,11 +206,14 @@ enum Wish {
     Show,
     Hide(Method),
     Search(kind::Search),
+    Ask(kind::Search),
 }
 
 /// Whether rows of a statement must be walked at all: something is hidden, or searched for.
 pub fn walks(judgement: &Judgement, bound: &Bound) -> bool {
-    judgement.verdict == schemas::event::VerdictKind::Mask || !bound.detectors(&judgement.exempt).is_empty()
+    judgement.verdict == schemas::event::VerdictKind::Mask
+        || !bound.detectors(&judgement.exempt).is_empty()
+        || bound.asks_any()
 }
 
 /// What is looked for in errors, notices and notifications that an identity is sent.
@@ -240,18 +247,27 @@ pub fn plan(judgement: &Judgement, bound: &Bound, columns: &[Column]) -> Result<
             let clear =
                 bound.knows(column.relation) && !bound.is_opaque(origin) || output.is_some_and(|output| output.known);
             let unknown = (judgement.protected && !clear).then_some(Method::Redact);
-            wish(by_origin.max(by_lineage).max(unknown), origin, column.type_id, bound, detectors)
+            let asked = bound.asks(origin) || output.is_some_and(|output| output.asked);
+            wish(by_origin.max(by_lineage).max(unknown), origin, asked, column.type_id, bound, detectors)
         })
         .collect();
     Plan::new(&wishes, columns, bound.key(), detectors)
 }
 
 /// A column is hidden by a method, or searched, or shown.
-fn wish(method: Option<Method>, origin: ColumnId, type_id: u32, bound: &Bound, detectors: detect::Set) -> Wish {
+fn wish(
+    method: Option<Method>,
+    origin: ColumnId,
+    asked: bool,
+    type_id: u32,
+    bound: &Bound,
+    detectors: detect::Set,
+) -> Wish {
     if let Some(method) = method {
         return Wish::Hide(method);
     }
     match kind::Search::of(type_id, origin.relation != 0) {
+        Some((how, _)) if asked => Wish::Ask(how),
         Some((how, family)) if !detectors.is_empty() && bound.searches(origin, family) => Wish::Search(how),
         _ => Wish::Show,
     }

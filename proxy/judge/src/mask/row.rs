@@ -1,7 +1,11 @@
 //! One pass over a row: runs of clear columns are copied as they are, hidden ones replaced, searched ones where something
 //! is found.
 
-use super::{Error, Plan, Treatment, search, value};
+use super::{
+    Error, Plan, Treatment,
+    external::{self, Answer},
+    search, value,
+};
 use std::ops::Range;
 
 /// What stands in the place of a value.
@@ -20,15 +24,25 @@ pub(super) enum Shown {
 /// # Errors
 /// [`Error::Count`] and [`Error::Malformed`]: the row does not fit its description, byte for byte.
 pub fn row(plan: &Plan, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    masked(plan, body, &mut || Answer::Hide, out)
+}
+
+/// Masks a row; `answer` gives what the provider said of the next value that it was asked about.
+pub(super) fn masked(
+    plan: &Plan,
+    body: &[u8],
+    answer: &mut dyn FnMut() -> Answer,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let before = out.len();
-    let done = walk(plan, body, out);
+    let done = walk(plan, body, answer, out);
     if done.is_err() {
         out.truncate(before);
     }
     done
 }
 
-fn walk(plan: &Plan, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+fn walk(plan: &Plan, body: &[u8], answer: &mut dyn FnMut() -> Answer, out: &mut Vec<u8>) -> Result<(), Error> {
     let (count, _) = body.split_first_chunk::<2>().ok_or(Error::Malformed)?;
     let got = usize::from(u16::from_be_bytes(*count));
     if got != plan.cells.len() {
@@ -50,13 +64,13 @@ fn walk(plan: &Plan, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let passes = match cell {
             Treatment::Clear => true,
             Treatment::Search { how, .. } => !search::may(plan, *how, field),
-            Treatment::Hide(_) => false,
+            Treatment::Hide(_) | Treatment::Ask { .. } => false,
         };
         if !passes {
             out.extend_from_slice(body.get(copied..at).ok_or(Error::Malformed)?);
             let place = out.len();
             out.extend_from_slice(&[0xff; 4]);
-            match show(plan, cell, field, out, &mut spans) {
+            match show(plan, cell, field, answer, out, &mut spans) {
                 Shown::Same => {
                     out.truncate(place);
                     copied = at;
@@ -87,6 +101,7 @@ pub(super) fn show(
     plan: &Plan,
     treatment: &Treatment,
     field: &[u8],
+    answer: &mut dyn FnMut() -> Answer,
     out: &mut Vec<u8>,
     spans: &mut Vec<Range<usize>>,
 ) -> Shown {
@@ -96,6 +111,7 @@ pub(super) fn show(
             Some(()) => Shown::Written,
             None => Shown::Null,
         },
+        Treatment::Ask { how, binary } => external::show(plan, *how, *binary, field, answer(), out),
         Treatment::Search { how, binary } => search::search(plan.detectors, *how, *binary, field, out, spans),
     }
 }

@@ -88,6 +88,7 @@ pub struct Bound {
     /// What is looked for where nobody is exempt from anything: the ordinary case.
     usual: detect::Set,
     skipped: HashSet<ColumnId>,
+    asked: HashSet<ColumnId>,
 }
 
 impl Bound {
@@ -121,6 +122,7 @@ impl Bound {
             detectors: rules.detectors.clone(),
             usual: detect::Set::default(),
             skipped: HashSet::new(),
+            asked: HashSet::new(),
         };
         for column in &rules.detectors.skip {
             match split(column).and_then(|(schema, table, name)| names.column(schema, table, name)) {
@@ -131,17 +133,24 @@ impl Bound {
                 None => bound.unknown.push(column.clone()),
             }
         }
+        let mut asked = HashSet::new();
+        for column in &rules.asked {
+            match split(column).and_then(|(schema, table, name)| names.column(schema, table, name)) {
+                Some(id) => drop(asked.insert(id)),
+                None => bound.unknown.push(column.clone()),
+            }
+        }
         for (id, name) in names.columns() {
-            bound.add(id, name, names, &named);
+            bound.add(id, name, names, &named, &asked);
         }
         bound.usual = bound.search(&vec![false; bound.rules.len()]);
         bound
     }
 
-    fn add(&mut self, id: ColumnId, name: String, names: &impl Names, named: &HashMap<ColumnId, Vec<usize>>) {
+    fn add(&mut self, id: ColumnId, name: String, names: &impl Names, named: &HashMap<ColumnId, Vec<usize>>, asked: &HashSet<ColumnId>) {
         self.names.insert(id, name.into_boxed_str());
         self.attributes.entry(id.relation).or_default().push(id.attribute);
-        if named.is_empty() {
+        if named.is_empty() && asked.is_empty() {
             return;
         }
         // a view over a partition, a partition with a generated column: both ways, from each origin
@@ -152,6 +161,9 @@ impl Bound {
                 same.extend(names.origins(relative));
                 same.insert(relative);
             }
+        }
+        if same.iter().any(|c| asked.contains(c)) {
+            self.asked.insert(id);
         }
         let rules: BTreeSet<usize> = same.iter().filter_map(|c| named.get(c)).flatten().copied().collect();
         if !rules.is_empty() {
@@ -279,6 +291,16 @@ impl Bound {
             !rules.is_empty() && !rules.iter().any(|n| holds(n))
         };
         wanted.into_iter().filter(|detector| !exempted(detector)).collect()
+    }
+
+    /// Whether a provider is asked about values of a column; for attribute 0, of any column of the relation.
+    pub(crate) fn asks(&self, column: ColumnId) -> bool {
+        !self.asked.is_empty() && self.expand(column).iter().any(|c| self.asked.contains(c))
+    }
+
+    /// Whether a provider is asked at all.
+    pub(crate) fn asks_any(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// Whether values of a column, as it stands, are searched.

@@ -24,6 +24,8 @@ pub struct OutputRule {
     pub method: Option<Method>,
     /// It shows nothing but what its known sources hold.
     pub known: bool,
+    /// An external provider is asked about its values.
+    pub asked: bool,
 }
 
 /// What becomes of a statement, why, and what it touches.
@@ -316,7 +318,8 @@ impl Judge<'_> {
     fn output(&self, output: &Output) -> OutputRule {
         let strictest = output.sources.iter().filter_map(|c| self.bound.method(*c, &self.exempt)).max();
         let method = strictest.map(|method| if output.direct { method } else { method.max(Method::Redact) });
-        OutputRule { method, known: !output.opaque }
+        let asked = output.sources.iter().any(|column| self.bound.asks(*column));
+        OutputRule { method, known: !output.opaque, asked }
     }
 
     fn columns(&self, facts: &Facts) -> Vec<Column> {
@@ -427,7 +430,11 @@ fn unite(a: &[OutputRule], b: &[OutputRule]) -> Option<Vec<OutputRule>> {
     if a.is_empty() || b.is_empty() {
         return Some(if a.is_empty() { b.to_vec() } else { a.to_vec() });
     }
-    let both = a.iter().zip(b).map(|(a, b)| OutputRule { method: a.method.max(b.method), known: a.known && b.known });
+    let both = a.iter().zip(b).map(|(a, b)| OutputRule {
+        method: a.method.max(b.method),
+        known: a.known && b.known,
+        asked: a.asked || b.asked,
+    });
     (a.len() == b.len()).then(|| both.collect())
 }
 

@@ -24,6 +24,8 @@ pub struct Rules {
     pub functions: Vec<String>,
     /// What is looked for in values that no rule names. _Default:_ see [`detect::Settings`].
     pub detectors: detect::Settings,
+    /// Columns of which an external provider is asked, as `schema.table.column`. _Default:_ none.
+    pub asked: Vec<String>,
     #[serde(skip)]
     key: Option<Key>,
 }
@@ -92,8 +94,8 @@ impl Rules {
                 problems.push(format!("{name:?} is not schema.name"));
             }
         }
-        for column in self.detectors.skip.iter().filter(|column| split(column).is_none()) {
-            problems.push(format!("detectors.skip: {column:?} is not schema.table.column"));
+        for column in self.detectors.skip.iter().chain(&self.asked).filter(|column| split(column).is_none()) {
+            problems.push(format!("detectors.skip, dlp.columns: {column:?} is not schema.table.column"));
         }
         let mut seen = BTreeSet::new();
         for (number, rule) in (1..).zip(&self.masking) {
@@ -150,6 +152,7 @@ impl Rules {
         put(&mut text, "functions", &self.functions);
         text.push_str(&format!("{:?} {:?}\n", self.detectors.on, self.detectors.types));
         put(&mut text, "skip", &self.detectors.skip);
+        put(&mut text, "asked", &self.asked);
         for rule in &self.masking {
             put(&mut text, "mask", &rule.columns);
             put(&mut text, "unmask", &rule.unmask_groups);

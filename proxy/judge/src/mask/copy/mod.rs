@@ -16,7 +16,7 @@ mod rows;
 pub use inbound::Inbound;
 use rows::{Piece, Rows};
 
-use super::{Column, Error, Plan, Treatment, Wish, kind, row, row::Shown, wish};
+use super::{Column, Error, Plan, Treatment, Wish, external::Answer, kind, row, row::Shown, wish};
 use crate::{
     policy::{Bound, Judgement},
     sql::{Catalog, ColumnId, CopyFormat, CopyLayout, Facts},
@@ -70,9 +70,14 @@ pub fn plan(
         let type_id = known.unwrap_or(if binary { NONE } else { UNKNOWN });
         // in binary anything may be text
         let searched = if known.is_none() { UNKNOWN } else { type_id };
-        let mut wish = wish(method, origin, searched, bound, detectors);
-        if binary && known.is_none() && matches!(wish, Wish::Search(_)) {
-            wish = Wish::Search(kind::Search::Opaque);
+        let asked = rule.is_some_and(|rule| rule.asked);
+        let mut wish = wish(method, origin, asked, searched, bound, detectors);
+        if binary && known.is_none() {
+            wish = match wish {
+                Wish::Search(_) => Wish::Search(kind::Search::Opaque),
+                Wish::Ask(_) => Wish::Ask(kind::Search::Opaque),
+                other => other,
+            };
         }
         wishes.push(wish);
         described.push(Column {
@@ -178,7 +183,7 @@ fn line(
         }
         let quoted = rows::decode(format, raw, scratch).ok_or(Error::Malformed)?;
         shown.clear();
-        match super::row::show(plan, cell, scratch, &mut shown, spans) {
+        match super::row::show(plan, cell, scratch, &mut || Answer::Hide, &mut shown, spans) {
             Shown::Same => out.extend_from_slice(raw),
             Shown::Null => out.extend_from_slice(format.null.as_bytes()),
             Shown::Written => {

@@ -192,7 +192,7 @@ pub fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
 }
 
 /// Sorts what was appended and joins what overlaps.
-fn unite(before: usize, spans: &mut Vec<Range<usize>>) {
+pub(super) fn unite(before: usize, spans: &mut Vec<Range<usize>>) {
     let mut found = spans.split_off(before);
     found.sort_by_key(|span| span.start);
     for span in found {
