@@ -173,7 +173,11 @@ impl Conversation {
             }
             b'H' | b'c' => {
                 let running = self.flight.running().ok_or_else(|| End::desynchronized("a COPY of no statement"))?;
-                if kind == b'H' { copying::begin_out(running, body)? } else { copying::end_out(running)? }
+                if kind == b'H' {
+                    copying::begin_out(running, body)?
+                } else {
+                    copying::end_out(running)?
+                }
                 self.show(frame, out);
             }
             b'A' => {

@@ -4,8 +4,8 @@
 //! this. [`crate::exchange`] moves the bytes and waits where the record must be durable first.
 
 use crate::{
-    dlp::Asking,
     decide::{Decider, Decision, Refused, Scope, Simple},
+    dlp::Asking,
     flight::{Effects, Flight, Refusal, Running},
     frames::{Violation, backend::Transaction},
     names::{Ticket, Window},

@@ -179,7 +179,9 @@ fn work(file: &File, waiting: &Mutex<mpsc::Receiver<Job>>, timeout: Duration) {
         match request(file, &agent, &job.texts) {
             // a session that is gone needs no answer
             Ok(answers) => drop(job.reply.send(answers)),
-            Err(reason) => tracing::warn!(url = %file.url, %reason, "the provider of data loss prevention has no answer"),
+            Err(reason) => {
+                tracing::warn!(url = %file.url, %reason, "the provider of data loss prevention has no answer")
+            }
         }
     }
 }
@@ -192,12 +194,8 @@ fn request(file: &File, agent: &ureq::Agent, texts: &[String]) -> Result<Vec<Ans
         object.insert("entities".to_owned(), serde_json::json!(file.entities));
     }
     let mut response = agent.post(&file.url).send_json(&body).map_err(|error| error.to_string())?;
-    let found: Vec<Vec<Finding>> = response
-        .body_mut()
-        .with_config()
-        .limit(MAX_ANSWER_BYTES)
-        .read_json()
-        .map_err(|error| error.to_string())?;
+    let found: Vec<Vec<Finding>> =
+        response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_json().map_err(|error| error.to_string())?;
     if found.len() != texts.len() {
         return Err(format!("{} answers for {} texts", found.len(), texts.len()));
     }

@@ -67,12 +67,7 @@ pub fn nothing_hidden(running: &mut Running) -> Result<bool, End> {
 ///
 /// # Errors
 /// [`End`] for a row that does not fit its description; `out` is then as it was.
-pub fn row(
-    running: &mut Running,
-    body: &[u8],
-    answers: &mut VecDeque<Answer>,
-    out: &mut Vec<u8>,
-) -> Result<(), End> {
+pub fn row(running: &mut Running, body: &[u8], answers: &mut VecDeque<Answer>, out: &mut Vec<u8>) -> Result<(), End> {
     let plan = plan_of(running)
         .ok_or_else(|| End::desynchronized("rows of a masked statement came without their description"))?;
     let before = out.len();

@@ -13,13 +13,7 @@ impl Conversation {
     ///
     /// # Errors
     /// [`End`] for a malformed one.
-    pub(crate) fn show_report(
-        &mut self,
-        kind: u8,
-        protected: bool,
-        frame: &[u8],
-        out: &mut Outbox,
-    ) -> Result<(), End> {
+    pub(crate) fn show_report(&mut self, kind: u8, protected: bool, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
         let body = frame.get(frames::HEAD..).unwrap_or_default();
         if protected || self.protected_window {
             backend::put_report(&mut out.bytes, kind, &mask::report(&backend::report(kind, body)?));

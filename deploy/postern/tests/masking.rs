@@ -170,15 +170,24 @@ fn values_in_free_text_are_found_on_every_way() {
     assert_eq!(gate.sql("select memo from payments where id = 7"), "refund to card **** by phone");
     assert_eq!(gate.sql("select memo from payments where id = 8"), "invoice 8");
     assert_eq!(gate.sql("select doc from notes where id = 1"), r#"{"pan": "****", "ssn": "****", "tier": "gold"}"#);
-    assert_eq!(gate.sql("select doc->>'ssn', plain, tags, words from notes where id = 1"), 
-        r#"****|{"n": "****"}|{red,****,NULL}|ssn ****"#);
+    assert_eq!(
+        gate.sql("select doc->>'ssn', plain, tags, words from notes where id = 1"),
+        r#"****|{"n": "****"}|{red,****,NULL}|ssn ****"#
+    );
     assert_eq!(gate.sql("select body from notes where id = 1"), "key ****, mail ****");
-    let all = gate.sql("select jsonb_object_agg(id, doc), array_agg(words), (array_agg(n))[1] from notes n where id = 1");
+    let all =
+        gate.sql("select jsonb_object_agg(id, doc), array_agg(words), (array_agg(n))[1] from notes n where id = 1");
     assert!(!all.contains(CARD) && !all.contains(SSN), "{all}");
     let refused = gate.postern.refused(&gate.token, "select memo::int from payments where id = 7");
-    assert!(refused.contains("22P02") && refused.contains("refund to card ****") && !refused.contains(CARD), "{refused}");
+    assert!(
+        refused.contains("22P02") && refused.contains("refund to card ****") && !refused.contains(CARD),
+        "{refused}"
+    );
     // ordinary work is left alone
-    assert_eq!(gate.sql("select '123-45-6789x', 'ticket@v2', version() like 'PostgreSQL%'"), "123-45-6789x|ticket@v2|t");
+    assert_eq!(
+        gate.sql("select '123-45-6789x', 'ticket@v2', version() like 'PostgreSQL%'"),
+        "123-45-6789x|ticket@v2|t"
+    );
     let tables = gate.sql("select count(*) > 50 from pg_catalog.pg_class");
     assert_eq!(tables, "t");
 }
@@ -234,14 +243,19 @@ fn placeholders_are_not_written_back() {
     let row = "98\tn\te98\t****\tc98\teu\t1\n";
     let (done, said) = gate.fed("copy customers from stdin", &format!("97\tn\te97\ts\tc97\teu\t1\n{row}"));
     assert!(!done && said.contains("placeholder of a mask"), "{said}");
-    let (done, said) = gate.fed("copy customers (id, name, email, ssn, card_number) from stdin csv", "96,n,e96,s96,****12\n");
+    let (done, said) =
+        gate.fed("copy customers (id, name, email, ssn, card_number) from stdin csv", "96,n,e96,s96,****12\n");
     assert!(!done && said.contains("placeholder of a mask"), "{said}");
     assert_eq!(gate.postgres.sql("select count(*) from customers where id > 40 or ssn like '%*%'"), "0");
 
     let mut wire = gate.wire();
     wire.exchange(&[wire::parse("u", "update customers set ssn = $1, name = $2 where id = 1"), wire::sync()]);
     let write = |wire: &mut Wire, ssn: &[u8], binary: bool| {
-        wire.exchange(&[wire::bind("", "u", binary, &[Some(ssn), Some(b"New")], false), wire::execute("", 0), wire::sync()])
+        wire.exchange(&[
+            wire::bind("", "u", binary, &[Some(ssn), Some(b"New")], false),
+            wire::execute("", 0),
+            wire::sync(),
+        ])
     };
     assert_eq!(write(&mut wire, b"****", false), "EZ");
     assert_eq!(write(&mut wire, b"****", true), "EZ");
@@ -266,7 +280,10 @@ fn placeholders_are_not_written_back() {
     gate.sql("update payments set memo = '****' where id = 3");
     let (done, said) = gate.fed("copy customers from stdin", "95\t****\te95\ts95\tc95\teu\t1\n");
     assert!(done, "{said}");
-    assert_eq!(gate.postgres.sql("select name || ssn from customers where id in (1, 95) order by id"), "New123-45-6789\n****s95");
+    assert_eq!(
+        gate.postgres.sql("select name || ssn from customers where id in (1, 95) order by id"),
+        "New123-45-6789\n****s95"
+    );
 }
 
 #[test]
@@ -368,10 +385,10 @@ fn what_takes_the_place_of_a_value_is_one_of_its_type() {
     let methods = ["redact", "last4", "hash", "null", "fake"];
     let mut rules = String::new();
     for method in methods {
-        let columns: Vec<String> =
-            (0..TYPES.len()).map(|n| format!("c{n} {}", TYPES[n].0)).collect();
+        let columns: Vec<String> = (0..TYPES.len()).map(|n| format!("c{n} {}", TYPES[n].0)).collect();
         postgres.sql(&format!("create table t_{method} ({})", columns.join(", ")));
-        let values: Vec<String> = TYPES.iter().map(|(_, value, _)| format!("'{}'", value.replace('\'', "''"))).collect();
+        let values: Vec<String> =
+            TYPES.iter().map(|(_, value, _)| format!("'{}'", value.replace('\'', "''"))).collect();
         postgres.sql(&format!("insert into t_{method} values ({})", values.join(", ")));
         let names: Vec<String> = (0..TYPES.len()).map(|n| format!("\"public.t_{method}.c{n}\"")).collect();
         rules.push_str(&format!("{{ columns = [{}], method = \"{method}\" }},\n", names.join(", ")));
@@ -379,7 +396,8 @@ fn what_takes_the_place_of_a_value_is_one_of_its_type() {
     let postern = Postern::configure(folder.path(), "gate", &postgres, "");
     let key = support::secret_file(folder.path(), "masking-key", &"5a".repeat(32));
     let text = std::fs::read_to_string(&postern.config).unwrap();
-    let text = text.replace("masking = [\n", &format!("masking_key_file = \"{}\"\nmasking = [\n{rules}", key.display()));
+    let text =
+        text.replace("masking = [\n", &format!("masking_key_file = \"{}\"\nmasking = [\n{rules}", key.display()));
     std::fs::write(&postern.config, text).unwrap();
     let _process = postern.start("up");
     let token = postern.token("billing-bot", "agents");
@@ -407,7 +425,8 @@ fn what_takes_the_place_of_a_value_is_one_of_its_type() {
                 }
                 // the server takes what was shown, in both formats, as the type; what a domain checks is its own
                 let base = if *type_name == "card_t" { "text" } else { type_name };
-                let cast = format!("select ($1::{base})::text, '{}'::{base}::text", shown_text.clone().unwrap_or_default());
+                let cast =
+                    format!("select ($1::{base})::text, '{}'::{base}::text", shown_text.clone().unwrap_or_default());
                 if let Some(text) = &shown_text {
                     let back = direct.query_one(&cast, &[&shown]).await;
                     let back = back.unwrap_or_else(|error| panic!("{what}: {text:?}: {error:?}"));

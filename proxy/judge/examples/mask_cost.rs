@@ -3,7 +3,13 @@
 //! Rows as the table `people` of the load tests has them, ten columns of about 140 bytes. Four plans: none, searching
 //! alone, two columns hidden, and both. Prints nanoseconds a row and seconds a gigabyte of wire bytes.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a tool")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a tool"
+)]
 
 use judge::{
     mask::{self, Column, Plan},

@@ -169,7 +169,9 @@ fn answers_pass_through_the_mask() {
     session.server(b'E', format!("SERROR\0C22P02\0Minvalid input: \"{CARD}\"\0D{CARD}\0\0").as_bytes()).unwrap();
     session.server(b'Z', b"I").unwrap();
     let shown = &session.to_client.bytes;
-    assert!(contains(shown, "****2222") && contains(shown, "22000") && !contains(shown, "22P02") && !contains(shown, CARD));
+    assert!(
+        contains(shown, "****2222") && contains(shown, "22000") && !contains(shown, "22P02") && !contains(shown, CARD)
+    );
     // and an answer goes no sooner than the statement's record is durable
     assert!(session.to_client.gate.is_some());
 }

@@ -18,10 +18,7 @@ use crate::{
     statement::{Names, Origin, Portal, Prepared},
 };
 use judge::{
-    mask::{
-        Column, Plan, detect,
-        guard::Guard,
-    },
+    mask::{Column, Plan, detect, guard::Guard},
     policy::{self, Judgement},
     sql::{self, Effect, Facts},
 };

@@ -60,12 +60,12 @@ with psycopg.connect("", autocommit=True) as connection:
     try:
         with connection.pipeline():
             connection.execute("select 1")
-            connection.execute("copy customers to stdout")
+            connection.execute("select id from customers order by card_number")
             connection.execute("select 2")
     except psycopg.errors.InsufficientPrivilege:
         pass
     else:
-        raise AssertionError("COPY of masked columns was not denied")
+        raise AssertionError("an order by a masked column was not denied")
     assert connection.execute("select 9").fetchone() == (9,)
     case("denial in the middle of a pipeline")
 

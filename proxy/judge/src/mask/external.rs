@@ -57,14 +57,7 @@ fn text_of(how: Search, binary: bool, field: &[u8]) -> &[u8] {
 }
 
 /// Appends an asked value as its answer leaves it.
-pub(super) fn show(
-    plan: &Plan,
-    how: Search,
-    binary: bool,
-    field: &[u8],
-    answer: Answer,
-    out: &mut Vec<u8>,
-) -> Shown {
+pub(super) fn show(plan: &Plan, how: Search, binary: bool, field: &[u8], answer: Answer, out: &mut Vec<u8>) -> Shown {
     let text = text_of(how, binary, field);
     let mut spans = match answer {
         Answer::Hide => std::iter::once(0..text.len()).collect(),

@@ -115,4 +115,3 @@ pub(super) fn show(
         Treatment::Search { how, binary } => search::search(plan.detectors, *how, *binary, field, out, spans),
     }
 }
-

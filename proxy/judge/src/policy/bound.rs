@@ -147,7 +147,14 @@ impl Bound {
         bound
     }
 
-    fn add(&mut self, id: ColumnId, name: String, names: &impl Names, named: &HashMap<ColumnId, Vec<usize>>, asked: &HashSet<ColumnId>) {
+    fn add(
+        &mut self,
+        id: ColumnId,
+        name: String,
+        names: &impl Names,
+        named: &HashMap<ColumnId, Vec<usize>>,
+        asked: &HashSet<ColumnId>,
+    ) {
         self.names.insert(id, name.into_boxed_str());
         self.attributes.entry(id.relation).or_default().push(id.attribute);
         if named.is_empty() && asked.is_empty() {

@@ -247,7 +247,11 @@ fn unescape(raw: &[u8], value: &mut Vec<u8>) -> Option<()> {
             b'v' => (0, 11),
             b'0'..=b'7' => {
                 let (count, number) = digits(8, 2, rest);
-                (count, u8::try_from((u32::from(letter - b'0') * 8u32.pow(u32::try_from(count).ok()?) + number) & 0xff).ok()?)
+                (
+                    count,
+                    u8::try_from((u32::from(letter - b'0') * 8u32.pow(u32::try_from(count).ok()?) + number) & 0xff)
+                        .ok()?,
+                )
             }
             b'x' => match digits(16, 2, rest) {
                 (0, _) => (0, b'x'),

@@ -49,7 +49,15 @@ fn run(plan: &Rc<Plan>, format: &CopyFormat, pieces: &[&[u8]]) -> Result<Vec<u8>
 fn lines_are_masked_in_every_layout() {
     let plan = plan_of(&[(Wish::Show, 23), (HIDE, 25), (Wish::Search(kind::Search::Plain), 25)], false);
     let csv = format(CopyLayout::Csv);
-    let odd = CopyFormat { delimiter: b'|', quote: b'\'', escape: b'\\', null: "nil".to_owned(), header: true, force_quote: true, ..csv.clone() };
+    let odd = CopyFormat {
+        delimiter: b'|',
+        quote: b'\'',
+        escape: b'\\',
+        null: "nil".to_owned(),
+        header: true,
+        force_quote: true,
+        ..csv.clone()
+    };
     let star = CopyFormat { delimiter: b'*', ..format(CopyLayout::Text) };
     let cases: &[(&CopyFormat, &str, &str)] = &[
         (&format(CopyLayout::Text), "1\tsecret\tok\n2\t\\N\ta\\tb\n", "1\t****\tok\n2\t\\N\ta\\tb\n"),

@@ -147,8 +147,7 @@ impl Settings {
 }
 
 /// What is on without settings, wherever a rule holds.
-pub const USUAL: [Detector; 5] =
-    [Detector::Pan, Detector::Ssn, Detector::NationalId, Detector::Iban, Detector::Secret];
+pub const USUAL: [Detector; 5] = [Detector::Pan, Detector::Ssn, Detector::NationalId, Detector::Iban, Detector::Secret];
 
 /// Whether a value may hold anything that the set finds. Wrong in one direction only; most values end here.
 #[inline]

@@ -35,10 +35,11 @@ fn each_detector_finds_its_values_and_nothing_like_them() {
         (NationalId, "id 11010519491231002X", &["11010519491231002X"]),
         (NationalId, "nir 255081416802538 or 2 55 08 14 168 025 38", &["255081416802538", "2 55 08 14 168 025 38"]),
         (NationalId, "aadhaar 2341 2341 2346, nino QQ123456C AB123456C", &["2341 2341 2346", "AB123456C"]),
-        (Iban, "DE89370400440532013000 GB82 WEST 1234 5698 7654 32", &[
-            "DE89370400440532013000",
-            "GB82 WEST 1234 5698 7654 32",
-        ]),
+        (
+            Iban,
+            "DE89370400440532013000 GB82 WEST 1234 5698 7654 32",
+            &["DE89370400440532013000", "GB82 WEST 1234 5698 7654 32"],
+        ),
         (Iban, "DE88370400440532013000 DE44HRSECRET5001", &[]),
         (Email, "mail zephyr.quill77@secretmail.example, please", &["zephyr.quill77@secretmail.example"]),
         (Email, "ticket@v2 @home a@ @b.cd x@localhost", &[]),
@@ -50,9 +51,11 @@ fn each_detector_finds_its_values_and_nothing_like_them() {
         (Secret, "password = 'Zk8vQw93LmPx1t'", &["Zk8vQw93LmPx1t"]),
         (Secret, "{\"api_key\": \"9f8a7b6c5d4e3f2a1b0c\"}", &["9f8a7b6c5d4e3f2a1b0c"]),
         (Secret, "postgres://user:hunter2pass@db/shop", &["hunter2pass"]),
-        (Secret, "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- after", &[
-            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
-        ]),
+        (
+            Secret,
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- after",
+            &["-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"],
+        ),
         (Secret, "xoxb-123456789012-abcdefABCDEF", &["xoxb-123456789012-abcdefABCDEF"]),
         (Secret, "the secret of the token is a password policy with keyboards", &[]),
         (Secret, "-----BEGIN CERTIFICATE-----\nMIIE\n-----END CERTIFICATE-----", &[]),

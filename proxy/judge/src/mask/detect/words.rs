@@ -162,8 +162,9 @@ pub(super) fn emails(value: &[u8], spans: &mut Vec<Range<usize>>) {
         let domain = after.get(..reach).unwrap_or_default();
         let domain = domain.strip_suffix(b".").unwrap_or(domain);
         let last = domain.rsplit(|b| *b == b'.').next().unwrap_or_default();
-        let top = last.len() >= 2 && last.len() < domain.len() && last.iter().all(|b| b.is_ascii_alphabetic() || *b >= 0x80)
-            || last.starts_with(b"xn--");
+        let top =
+            last.len() >= 2 && last.len() < domain.len() && last.iter().all(|b| b.is_ascii_alphabetic() || *b >= 0x80)
+                || last.starts_with(b"xn--");
         if length > 0 && top && domain.first().is_some_and(|b| is_word(*b)) {
             spans.push(at - length..at + 1 + domain.len());
         }

@@ -179,12 +179,10 @@ fn types(catalog: &mut Catalog, schemas: &HashMap<u32, String>, rows: Reader<'_>
         let Some(schema) = schemas.get(&row.number::<u32>(1)?) else { continue };
         let id = row.number(0)?;
         catalog.type_ids.entry(schema.clone()).or_default().insert(row.text(2)?.to_owned(), id);
-        catalog.types.insert(id, Type {
-            relation: row.number(4)?,
-            base: row.number(6)?,
-            calls: false,
-            is_text: row.text(2)? == "citext",
-        });
+        catalog.types.insert(
+            id,
+            Type { relation: row.number(4)?, base: row.number(6)?, calls: false, is_text: row.text(2)? == "citext" },
+        );
     }
     Ok(())
 }

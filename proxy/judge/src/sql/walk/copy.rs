@@ -36,8 +36,7 @@ pub(super) fn format(copy: &protobuf::CopyStmt) -> Option<CopyFormat> {
             }
             // these change no byte that separates values
             "force_quote" => force_quote = true,
-            "freeze" | "force_not_null" | "force_null" | "on_error" | "log_verbosity"
-            | "reject_limit" => {}
+            "freeze" | "force_not_null" | "force_null" | "on_error" | "log_verbosity" | "reject_limit" => {}
             _ => return None,
         }
     }
