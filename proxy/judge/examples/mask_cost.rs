@@ -1,4 +1,4 @@
-//! What masking and searching cost for each row: `cargo run --release -p judge --example mask_cost`.
+//! What masking and searching cost for each row: `cargo run -p judge --example mask_cost`.
 //!
 //! Rows as the table `people` of the load tests has them, ten columns of about 140 bytes. Four plans: none, searching
 //! alone, two columns hidden, and both. Prints nanoseconds a row and seconds a gigabyte of wire bytes.
