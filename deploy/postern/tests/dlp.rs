@@ -61,10 +61,12 @@ fn serve(stream: TcpStream, counted: &AtomicUsize) {
             let _end = reader.read(&mut [0]);
             return;
         }
-        let status = if texts.iter().any(|text| text.contains("fail")) { "500 Internal Server Error" } else { "200 OK" };
+        let status =
+            if texts.iter().any(|text| text.contains("fail")) { "500 Internal Server Error" } else { "200 OK" };
         let found: Vec<serde_json::Value> = texts.iter().map(|text| find(text)).collect();
         let answer = serde_json::Value::from(found).to_string();
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
         if writer.write_all(format!("{head}{answer}").as_bytes()).is_err() {
             return;
         }
@@ -105,7 +107,10 @@ fn rows_wait_for_the_provider_in_order() {
     let provider = provider();
     let (postern, token, _process, _postgres, _folder) = gate(&provider.url, ", timeout_milliseconds = 1500");
     let sql = |sql: &str| postern.sql(&token, sql);
-    assert_eq!(sql("select body, doc, other from letters where id = 1"), "höre, letter 1 to **** — send|{\"to\": \"****\"}|Zanzibar");
+    assert_eq!(
+        sql("select body, doc, other from letters where id = 1"),
+        "höre, letter 1 to **** — send|{\"to\": \"****\"}|Zanzibar"
+    );
     let all = sql("select id, body from letters order by id");
     let expected: Vec<String> = (1..=5000).map(|n| format!("{n}|höre, letter {n} to **** — send")).collect();
     assert!(all.lines().eq(expected.iter().map(String::as_str)), "rows are missing, out of order or not masked");
@@ -131,7 +136,8 @@ fn without_an_answer_values_are_hidden_or_left_to_the_detectors() {
     assert_eq!(postern.sql(&token, "select body from bad where id = 2"), "****");
     assert_eq!(postern.sql(&token, "select body from letters where id = 1"), "höre, letter 1 to **** — send");
     drop((_process, _postgres, _folder));
-    let (postern, token, _process, postgres, _folder) = gate(&provider.url, ", timeout_milliseconds = 1500, on_failure = \"open\"");
+    let (postern, token, _process, postgres, _folder) =
+        gate(&provider.url, ", timeout_milliseconds = 1500, on_failure = \"open\"");
     postgres.sql("update bad set body = body || ' 4929731608452298' where id = 2");
     assert_eq!(postern.sql(&token, "select body from bad order by id"), "this will hang\nthis will fail ****");
 }
