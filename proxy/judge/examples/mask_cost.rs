@@ -65,13 +65,13 @@ fn rows(count: u64) -> Vec<Vec<u8>> {
             Some(n.to_string()),
             Some("Chidi".to_owned()),
             Some(format!("{digest:016x}")[..6].to_owned()),
-            Some(format!("{:08x}@mail.example", digest as u32)),
+            Some(format!("{:08x}@mail.example", digest & 0xffff_ffff)),
             Some(format!("4{:015}", digest % 1_000_000_000_000_000)),
             Some(format!("{} Main St", n % 99_999)),
             Some("2026-05-06 07:08:09.123456+00".to_owned()),
             Some(format!("{}.{:02}", n % 10_000, n % 100)),
             Some("6f1e4c1a-58cc-4372-a567-0e02b2c3d479".to_owned()),
-            (n % 3 > 0).then(|| format!("note {digest:016x}{:016x}", digest.rotate_left(17))),
+            (!n.is_multiple_of(3)).then(|| format!("note {digest:016x}{:016x}", digest.rotate_left(17))),
         ];
         let mut row = 10u16.to_be_bytes().to_vec();
         for field in fields {

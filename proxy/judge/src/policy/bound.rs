@@ -286,16 +286,16 @@ impl Bound {
         };
         let wanted: Vec<Detector> = match &self.detectors.on {
             Some(on) => on.clone(),
-            None if !self.relations.values().flatten().any(|n| holds(n)) => Vec::new(),
+            None if !self.relations.values().flatten().any(holds) => Vec::new(),
             None => {
                 let all = Detector::ALL.into_iter();
-                all.filter(|d| detect::USUAL.contains(d) || labelled(d).iter().any(|n| holds(n))).collect()
+                all.filter(|d| detect::USUAL.contains(d) || labelled(d).iter().any(holds)).collect()
             }
         };
         // who may see every column of such values may see them in free text
         let exempted = |detector: &Detector| {
             let rules = labelled(detector);
-            !rules.is_empty() && !rules.iter().any(|n| holds(n))
+            !rules.is_empty() && !rules.iter().any(holds)
         };
         wanted.into_iter().filter(|detector| !exempted(detector)).collect()
     }

@@ -158,8 +158,8 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), layout in 0..3) {
-        let layout = [CopyLayout::Text, CopyLayout::Csv, CopyLayout::Binary][layout as usize];
+    fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), layout in 0usize..3) {
+        let layout = [CopyLayout::Text, CopyLayout::Csv, CopyLayout::Binary][layout];
         let plan = plan_of(&[(HIDE, 25), (Wish::Search(kind::Search::Jsonb), 3802)], layout == CopyLayout::Binary);
         let outcome = run(&plan, &format(layout), &[&bytes]);
         prop_assert!(outcome.is_ok() || outcome.is_err());

@@ -6,6 +6,9 @@ use std::ops::Range;
 /// Groups that one number may be written in.
 const MOST_GROUPS: usize = 6;
 
+/// Fewest digits of anything that is looked for.
+const FEWEST_DIGITS: usize = 8;
+
 /// Most digits of anything that is looked for.
 const MOST_DIGITS: usize = 19;
 
@@ -22,15 +25,23 @@ impl Group {
     }
 }
 
-/// Appends what is found; the spans may overlap.
+/// Appends what is found; the spans may overlap. Most values are left after a look at how many digits stand together.
 pub(super) fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
     let mut at = 0;
     while let Some(start) = next_digit(value, at) {
-        let groups = groups(value, start);
-        let first = groups.first().copied().unwrap_or_default();
-        at = first.end.max(start + 1);
-        let length = longest(set, value, &groups);
-        if let Some(span) = length {
+        if start.checked_sub(1).and_then(|before| value.get(before)).is_some_and(|b| is_word(*b)) {
+            // in the middle of a word, such as a hash
+            at = start + value.get(start..).unwrap_or_default().iter().take_while(|b| is_word(**b)).count();
+            continue;
+        }
+        let (groups, count) = groups(value, start);
+        let groups = groups.get(..count).unwrap_or_default();
+        at = groups.first().map_or(start + 1, |first| first.end);
+        let total: usize = groups.iter().map(|group| group.len()).sum();
+        if total < FEWEST_DIGITS {
+            continue;
+        }
+        if let Some(span) = longest(set, value, groups) {
             at = at.max(span.end);
             spans.push(span);
         }
@@ -43,33 +54,29 @@ fn next_digit(value: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The groups of digits from `start` on with one same separator, a space, a hyphen or a point, between them.
-fn groups(value: &[u8], start: usize) -> Vec<Group> {
-    let mut groups = Vec::with_capacity(MOST_GROUPS);
-    let (mut at, mut separator) = (start, None);
-    loop {
+fn groups(value: &[u8], start: usize) -> ([Group; MOST_GROUPS], usize) {
+    let mut groups = [Group::default(); MOST_GROUPS];
+    let (mut at, mut separator, mut count) = (start, None, 0);
+    for group in &mut groups {
         let length = value.get(at..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit()).count();
         if length == 0 {
             break;
         }
-        groups.push(Group { start: at, end: at + length });
+        *group = Group { start: at, end: at + length };
+        count += 1;
         let next = value.get(at + length).copied();
-        let fits = next.is_some_and(|b| matches!(b, b' ' | b'-' | b'.') && separator.is_none_or(|s| s == b));
-        if !fits || groups.len() == MOST_GROUPS {
+        if !next.is_some_and(|b| matches!(b, b' ' | b'-' | b'.') && separator.is_none_or(|s| s == b)) {
             break;
         }
         separator = next;
         at += length + 1;
     }
-    groups
+    (groups, count)
 }
 
 /// The longest thing that begins with the first group.
 fn longest(set: Set, value: &[u8], groups: &[Group]) -> Option<Range<usize>> {
     let first = *groups.first()?;
-    let joined = first.start.checked_sub(1).and_then(|at| value.get(at)).is_some_and(|b| is_word(*b));
-    if joined {
-        return None;
-    }
     for count in (1..=groups.len()).rev() {
         let part = groups.get(..count)?;
         let span = first.start..part.last()?.end;
@@ -91,22 +98,26 @@ fn longest(set: Set, value: &[u8], groups: &[Group]) -> Option<Range<usize>> {
 }
 
 fn recognize(set: Set, value: &[u8], groups: &[Group], span: Range<usize>, digits: &[u8]) -> Option<Range<usize>> {
-    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    let mut lengths = [0; MOST_GROUPS];
+    for (length, group) in lengths.iter_mut().zip(groups) {
+        *length = group.len();
+    }
+    let lengths = lengths.get(..groups.len())?;
     let separator = value.get(groups.first()?.end).copied().filter(|_| groups.len() > 1);
     let alone = stands_alone(value, &span);
-    if set.has(Detector::Pan) && alone && is_card_shape(&lengths) && is_card(digits) {
+    if set.has(Detector::Pan) && alone && is_card_shape(lengths) && is_card(digits) {
         return Some(span);
     }
-    if set.has(Detector::Ssn) && alone && is_ssn(value, &span, &lengths, separator, digits) {
+    if set.has(Detector::Ssn) && alone && is_ssn(value, &span, lengths, separator, digits) {
         return Some(span);
     }
     if set.has(Detector::NationalId)
-        && let Some(span) = national_id(value, &span, &lengths, separator, digits, alone)
+        && let Some(span) = national_id(value, &span, lengths, separator, digits, alone)
     {
         return Some(span);
     }
     if set.has(Detector::Phone) && alone {
-        return phone(value, span, &lengths);
+        return phone(value, span, lengths);
     }
     None
 }
@@ -122,16 +133,14 @@ fn is_card_shape(lengths: &[usize]) -> bool {
 /// Begins as the numbers of an issuer do, has a length that they have, and passes Luhn.
 fn is_card(digits: &[u8]) -> bool {
     let leading = digits.iter().take(4).fold(0u32, |sum, digit| sum * 10 + u32::from(*digit));
-    let fits = match (leading, digits.len()) {
-        (4000..=4999, 13 | 16 | 19) => true,
-        (5100..=5599 | 2221..=2720, 16) => true,
-        (3400..=3499 | 3700..=3799, 15) => true,
-        (3000..=3099 | 3600..=3699 | 3800..=3999, 14..=19) => true,
-        (3528..=3589, 16..=19) => true,
-        (6000..=6999 | 5000..=5099 | 5600..=5899, 16..=19) => true,
-        (2200..=2204, 16..=19) => true,
-        _ => false,
-    };
+    let fits = matches!(
+        (leading, digits.len()),
+        (4000..=4999, 13 | 16 | 19)
+            | (5100..=5599 | 2221..=2720, 16)
+            | (3400..=3499 | 3700..=3799, 15)
+            | (3000..=3099 | 3600..=3699 | 3800..=3999, 14..=19)
+            | (3528..=3589 | 6000..=6999 | 5000..=5099 | 5600..=5899 | 2200..=2204, 16..=19)
+    );
     fits && luhn(digits)
 }
 

@@ -97,6 +97,17 @@ pub(super) fn anchors() -> &'static AhoCorasick {
     searcher(&ANCHORS, PREFIXES)
 }
 
+/// Whether anything of that stands in a value. Every form has one of these bytes; hashes, names and sentences have none
+/// that stands so.
+pub(super) fn may_hold(value: &[u8]) -> bool {
+    // counted without branches, which the compiler turns into vector instructions
+    let marks = value.chunks(128).map(|block| {
+        let marked = |byte: &u8| u8::from(matches!(byte, b'_' | b'-' | b'.' | b':' | b'=' | b'A' | b'J' | b'/'));
+        u32::from(block.iter().fold(0u8, |sum, byte| sum + marked(byte)))
+    });
+    marks.sum::<u32>() > 0 && anchors().is_match(value)
+}
+
 /// Appends what is found; the spans may overlap.
 pub(super) fn find(value: &[u8], spans: &mut Vec<Range<usize>>) {
     let mut from = 0;
