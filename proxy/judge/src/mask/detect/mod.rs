@@ -153,7 +153,7 @@ pub const USUAL: [Detector; 5] = [Detector::Pan, Detector::Ssn, Detector::Nation
 #[inline]
 pub fn suspicious(set: Set, value: &[u8]) -> bool {
     value.len() >= SHORTEST
-        && (set.digits() && many_digits(value)
+        && (set.digits() && many_digits(value) && together(value)
             || (set.has(Detector::Email) && value.contains(&b'@'))
             || (set.has(Detector::Secret) && value.len() >= secrets::SHORTEST && secrets::may_hold(value)))
 }
@@ -167,6 +167,33 @@ fn many_digits(value: &[u8]) -> bool {
         if count >= 6 {
             return true;
         }
+    }
+    false
+}
+
+/// Seven digits or more with nothing but separators between them, or a word that begins with a capital and has two
+/// digits: what every number and id that is looked for has, and a hash, a date or an address has not.
+fn together(value: &[u8]) -> bool {
+    let (mut stretch, mut in_word, mut capital, mut digits) = (0u32, false, false, 0u32);
+    for &byte in value {
+        if byte.is_ascii_digit() {
+            stretch += 1;
+            digits += 1;
+            if stretch >= 7 || capital && digits >= 2 {
+                return true;
+            }
+            in_word = true;
+            continue;
+        }
+        if !matches!(byte, b' ' | b'-' | b'.') {
+            stretch = 0;
+        }
+        let word = is_word(byte);
+        if !in_word {
+            (capital, digits) = (byte.is_ascii_uppercase(), 0);
+        }
+        capital &= word;
+        in_word = word;
     }
     false
 }
