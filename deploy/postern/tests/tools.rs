@@ -219,7 +219,14 @@ fn sqlalchemy_reflects() {
 
 #[test]
 fn django_inspects() {
-    let found = gate().same("Django", || python("django_suite.py"));
+    let gate = gate();
+    if support::version().is_some_and(|version| version == "13") {
+        // Django has given 13 up: its own word on that comes through
+        let output = python("django_suite.py").envs(gate.postern.environment(&gate.token)).output().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("PostgreSQL 14 or later is required (found 13."));
+        return;
+    }
+    let found = gate.same("Django", || python("django_suite.py"));
     for word in [
         "class Customers(models.Model)",
         "card_number = models.TextField(unique=True)",
