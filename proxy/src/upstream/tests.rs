@@ -280,7 +280,7 @@ fn attack_servers_that_misbehave_are_not_believed() {
 
 /// A login without a password, and the settings of a server of that version, but no answer to what follows.
 const OLD: &[u8] = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x19client_encoding\0UTF8\0S\0\0\0\x23standard_conforming_strings\0on\0\
-    S\0\0\0\x19server_version\012.22\0Z\0\0\0\x05I";
+    S\0\0\0\x19server_version\x0012.22\0Z\0\0\0\x05I";
 
 #[test]
 fn a_server_of_an_unknown_version_is_refused_unless_the_config_says_otherwise() {
