@@ -42,7 +42,7 @@ impl Conversation {
             if head.total > limit {
                 return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit }.into());
             }
-            if head.kind == b'D' && self.must_ask(unread)? {
+            if (head.kind == b'D' && self.must_ask(unread)?) || self.too_much(head) {
                 break;
             }
             if self.passes(head.kind, head.total)? {
@@ -86,6 +86,9 @@ impl Conversation {
         match kind {
             b'D' => {
                 let Some(running) = self.flight.running() else {
+                    if matches!(self.flight.front(), Some(Awaited::Own(_))) {
+                        return Ok(false);
+                    }
                     return Err(End::desynchronized("a row came for no statement"));
                 };
                 // others are counted once they are whole
@@ -113,6 +116,9 @@ impl Conversation {
 
     fn answer(&mut self, kind: u8, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
         let body = frame.get(frames::HEAD..).unwrap_or_default();
+        if self.own_answer(kind, body, frame, out)? {
+            return Ok(());
+        }
         match kind {
             b'D' => {
                 let running =
@@ -132,7 +138,9 @@ impl Conversation {
             b'C' => {
                 let (tag, rows) = backend::command_tag(body)?;
                 self.completed(tag, rows, Outcome::Succeeded)?;
-                self.show(frame, out);
+                if !self.budget_holds(frame) {
+                    self.show(frame, out);
+                }
             }
             b'I' => {
                 self.completed("", 0, Outcome::Succeeded)?;
@@ -287,7 +295,7 @@ impl Conversation {
         });
     }
 
-    fn refused(&mut self, refusal: &Refusal) {
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
         let sqlstate = backend::sqlstate(&refusal.report);
         for (number, arrived) in &refusal.numbers {
             self.denied += 1;
@@ -303,7 +311,7 @@ impl Conversation {
         }
     }
 
-    fn abandoned(&mut self, awaited: Awaited) {
+    pub(crate) fn abandoned(&mut self, awaited: Awaited) {
         match awaited {
             Awaited::Parse(proposal) | Awaited::Bind(proposal) | Awaited::Close(proposal) => {
                 self.names.settle(&proposal, false);
@@ -321,6 +329,7 @@ impl Conversation {
             Awaited::Refused(refusal) | Awaited::SimpleRefused(refusal) => {
                 self.refused(&refusal);
             }
+            Awaited::Own(_) => self.budget_abandoned(),
             Awaited::DescribeStatement | Awaited::DescribePortal { .. } | Awaited::Sync => {}
         }
     }
@@ -349,12 +358,13 @@ impl Conversation {
             _ => {}
         }
         let protected = self.flight.front().is_some_and(|awaited| touches_protected(awaited));
+        let better = self.budget_report(&report, &sqlstate);
         let sqlstate = if protected || self.protected_window { judge::mask::shown_state(&sqlstate) } else { sqlstate };
         let own = if fatal { None } else { self.own_report() };
         let sqlstate = own.as_ref().map_or(sqlstate, |own| backend::sqlstate(own));
         match own {
             Some(own) => backend::put_report(&mut out.bytes, b'E', &own),
-            None => self.show_report(b'E', protected, frame, out)?,
+            None => self.show_report(b'E', protected, better.as_deref().unwrap_or(frame), out)?,
         }
         match self.flight.pop() {
             Some(Awaited::Simple(mut statements)) => {
@@ -383,7 +393,7 @@ impl Conversation {
     }
 
     /// A statement ended. An earlier one's end says nothing of the COPY that the client asked for since.
-    fn copy_ended(&mut self) {
+    pub(crate) fn copy_ended(&mut self) {
         if !self.flight.copies_in() {
             self.copy_in = CopyIn::None;
         }
@@ -415,6 +425,19 @@ impl Conversation {
             Some(awaited @ (Awaited::Simple(_) | Awaited::SimpleRefused(_))) => self.abandoned(awaited),
             _ => return Err(End::desynchronized("the server is ready while answers are missing")),
         }
+        if self.in_script() {
+            return self.script_ready(transaction, out);
+        }
+        let held = self.budget_ready(transaction, out)?;
+        self.settle_ready(transaction);
+        if !held {
+            self.show(frame, out);
+        }
+        Ok(())
+    }
+
+    /// The server said how the transaction stands.
+    pub(crate) fn settle_ready(&mut self, transaction: Transaction) {
         self.named_settings.clear();
         self.transaction = transaction;
         // kept through the whole transaction: COMMIT of one that failed rolls it back
@@ -423,8 +446,6 @@ impl Conversation {
             self.transaction_failed = false;
             self.protected_window = false;
         }
-        self.show(frame, out);
-        Ok(())
     }
 
     /// Everything still under way ends with the session.
@@ -446,6 +467,6 @@ fn touches_protected(awaited: &Awaited) -> bool {
         // what a Parse or Bind may say of its constants and parameters is the client's own, but a planner error can
         // quote a value: these are scrubbed by the window's mark
         Awaited::Parse(_) | Awaited::Bind(_) | Awaited::Close(_) | Awaited::DescribeStatement | Awaited::Sync => false,
-        Awaited::Refused(_) | Awaited::SimpleRefused(_) => false,
+        Awaited::Refused(_) | Awaited::SimpleRefused(_) | Awaited::Own(_) => false,
     }
 }

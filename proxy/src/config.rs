@@ -3,7 +3,7 @@
 //! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
 //! checked, with nothing optional that must be there.
 
-use crate::{dlp, tls, upstream};
+use crate::{budget, dlp, limits, tls, upstream};
 use judge::{
     mask::detect,
     policy::{self, Rules},
@@ -110,6 +110,11 @@ pub struct ResourceFile {
     pub detectors: detect::Settings,
     /// An external provider of data loss prevention, for some columns. _Default:_ none.
     pub dlp: Option<dlp::File>,
+    /// Rows that agents may write, counted before each COMMIT. _Default:_ none; nothing is counted.
+    pub budget: Option<budget::Limits>,
+    /// What one identity and one statement may take. _Default:_ no limits.
+    #[serde(default)]
+    pub limits: limits::Limits,
 }
 
 fn default_host() -> String {
@@ -166,6 +171,8 @@ impl ResourceFile {
                 database,
                 dlp: self.dlp,
                 rules,
+                budget: self.budget,
+                limits: self.limits,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -268,6 +275,10 @@ pub struct ResourceConfig {
     pub dlp: Option<dlp::File>,
     /// Who may connect, and what is hidden from whom.
     pub rules: Rules,
+    /// Rows that agents may write.
+    pub budget: Option<budget::Limits>,
+    /// What one identity and one statement may take.
+    pub limits: limits::Limits,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

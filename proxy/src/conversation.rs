@@ -4,10 +4,12 @@
 //! this. [`crate::exchange`] moves the bytes and waits where the record must be durable first.
 
 use crate::{
+    budget::Budget,
     decide::{Decider, Decision, Refused, Scope, Simple},
     dlp::Asking,
     flight::{Effects, Flight, Refusal, Running},
     frames::{Violation, backend::Transaction},
+    limits::{Limits, Seat},
     names::{Ticket, Window},
     paths::Paths,
     record::{self, Receipt, Record},
@@ -90,6 +92,14 @@ impl Outbox {
         self.must_be_durable |= permit.durable_first();
         self.bytes.extend_from_slice(frame);
     }
+
+    /// Appends a frame that may go, of a statement whose record was handed to the log up to `noted`.
+    pub fn pass_noted(&mut self, permit: crate::decide::Permit, frame: &[u8], noted: Option<Receipt>) {
+        if permit.durable_first() {
+            self.gate = self.gate.max(noted);
+        }
+        self.bytes.extend_from_slice(frame);
+    }
 }
 
 /// Where a COPY FROM STDIN stands.
@@ -135,14 +145,24 @@ pub struct Conversation {
     pub(crate) denied: u64,
     pub(crate) rows: u64,
     /// The newest record that holds a Statement: no answer goes before it is durable.
-    answers_after: Option<Receipt>,
+    pub(crate) answers_after: Option<Receipt>,
     noted_statement: bool,
+    pub(crate) budget: Option<Box<Budget>>,
+    pub(crate) limits: Limits,
+    pub(crate) seat: Option<Seat>,
+    /// The session ends for this as soon as the client has what it may still have.
+    pub(crate) ending: Option<End>,
 }
 
 impl Conversation {
     /// Begins after the startup phase.
     pub fn new(record: Record, decider: Decider, paths: Paths) -> Self {
+        let budget = decider.resource().budget.map(|limits| Box::new(Budget::new(limits)));
         Self {
+            budget,
+            limits: decider.resource().limits,
+            seat: None,
+            ending: None,
             record,
             decider,
             names: Names::default(),
@@ -188,7 +208,19 @@ impl Conversation {
 
     /// The client must wait for answers before more of it is read.
     pub fn client_waits(&self) -> bool {
-        self.flight.is_full() || self.copy_in == CopyIn::Asked
+        self.flight.is_full() || self.copy_in == CopyIn::Asked || self.ending.is_some() || self.budget_waits()
+    }
+
+    /// The session counts against its identity's limits through this.
+    #[must_use]
+    pub fn with_seat(mut self, seat: Seat) -> Self {
+        self.seat = Some(seat);
+        self
+    }
+
+    /// What ends the session once the client has taken what it is owed; the server is not read any more.
+    pub fn ending(&self) -> Option<&End> {
+        self.ending.as_ref()
     }
 
     pub(crate) fn next_number(&mut self) -> u64 {
@@ -227,15 +259,7 @@ impl Conversation {
         statement: &Simple,
         denied: Option<&Refused>,
     ) -> Result<(), End> {
-        self.record.note(Body::Statement(Statement {
-            number,
-            protocol: Protocol::Simple,
-            index: statement.index,
-            text: Payload::plain(statement.text.as_bytes()),
-            prepared: String::new(),
-            portal: String::new(),
-            parameters: None,
-        }))?;
+        self.note_text(number, statement)?;
         match denied {
             Some(other) => {
                 let mut verdict = statement.decision.verdict();
@@ -249,13 +273,34 @@ impl Conversation {
         Ok(())
     }
 
+    /// Notes a statement without what is decided of it.
+    pub(crate) fn note_text(&mut self, number: u64, statement: &Simple) -> Result<(), End> {
+        self.record.note(Body::Statement(Statement {
+            number,
+            protocol: Protocol::Simple,
+            index: statement.index,
+            text: Payload::plain(statement.text.as_bytes()),
+            prepared: String::new(),
+            portal: String::new(),
+            parameters: None,
+        }))?;
+        Ok(())
+    }
+
     pub(crate) fn note_verdict(&mut self, number: u64, decision: &Decision) -> Result<(), End> {
-        self.protected_window |= decision.touches_protected();
+        // what was denied does not run, so no error can quote what it would have read
+        self.protected_window |= decision.touches_protected() && Refused::of(decision).is_none();
         decision.note(number, &mut self.record)?;
         Ok(())
     }
 
     pub(crate) fn note_cursor_run(&mut self, number: u64, portal: &str, decision: &Decision) -> Result<(), End> {
+        self.note_cursor(number, portal)?;
+        self.note_verdict(number, decision)
+    }
+
+    /// Notes the run of a cursor without what is decided of it.
+    pub(crate) fn note_cursor(&mut self, number: u64, portal: &str) -> Result<(), End> {
         self.record.note(Body::Statement(Statement {
             number,
             protocol: Protocol::Extended,
@@ -265,7 +310,7 @@ impl Conversation {
             portal: portal.to_owned(),
             parameters: None,
         }))?;
-        self.note_verdict(number, decision)
+        Ok(())
     }
 
     pub(crate) fn note_unparsed(

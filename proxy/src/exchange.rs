@@ -248,17 +248,24 @@ impl<W: Watch> Exchange<W> {
         if self.server.ended && self.to_client.is_empty() && !self.conversation.waits_for_provider() {
             return Err(self.server_ended());
         }
+        if let Some(end) = self.conversation.ending()
+            && self.to_client.is_empty()
+        {
+            return Err(end.clone());
+        }
         if self.conversation.waits_for_provider() {
             if self.conversation.poll_provider(context).is_ready() {
                 moved = true;
                 self.conversation.server(&mut self.server.input, &mut self.to_client.out)?;
+                self.conversation.proceed(&mut self.to_server.out);
                 self.blocked = false;
             }
-        } else if self.to_client.out.bytes.len() < HIGH_WATER {
+        } else if self.to_client.out.bytes.len() < HIGH_WATER && self.conversation.ending().is_none() {
             let wanted = self.conversation.wanted_from_server();
             if self.server.poll_read(wanted, context).map_err(lost)? {
                 moved = true;
                 self.conversation.server(&mut self.server.input, &mut self.to_client.out)?;
+                self.conversation.proceed(&mut self.to_server.out);
                 // an answer may be what the client's next message waited for
                 self.blocked = false;
                 self.to_client.poll_write(&mut self.client.stream, &self.log, context).map_err(gone)?;

@@ -4,6 +4,7 @@ use crate::{
     copying::Copying,
     decide::Decision,
     names::Ticket,
+    own::Own,
     statement::{Portal, Proposal},
 };
 use judge::mask::Plan;
@@ -81,6 +82,8 @@ pub enum Awaited {
     SimpleRefused(Refusal),
     /// Sync.
     Sync,
+    /// A statement of the gate's own.
+    Own(Box<Own>),
 }
 
 /// Everything that is under way.

@@ -5,10 +5,13 @@
 //! PostgreSQL would leave it in; its error is replaced by ours on the way back ([`crate::answer`]), and in the extended
 //! protocol everything up to the next Sync is dropped, as PostgreSQL drops it.
 
+mod refusal;
+
 use crate::{
+    budget::Step,
     conversation::{Conversation, CopyIn, End, Outbox},
     copying::Copying,
-    decide::{Decision, Permit, Refused},
+    decide::{Decision, Permit, Refused, Simple},
     flight::{Awaited, Running},
     frames::{
         self, Head, Reader, Violation, frontend,
@@ -23,9 +26,6 @@ use std::{
     rc::Rc,
     time::Instant,
 };
-
-/// SQL that cannot be parsed: what the server is sent in the place of a refused statement, so that it fails there.
-const MUST_FAIL: &str = "/* postern refused the statement that stood here */ )";
 
 /// Largest Bind parameters that a Statement event repeats; the Frames have all of them.
 const MAX_EVENT_PARAMETERS: usize = 64 << 10;
@@ -83,7 +83,7 @@ impl Conversation {
             };
             let frame = Frame { head, bytes: frame };
             match self.one(frame, out) {
-                Ok(Flow::RefreshCatalog) => break Flow::RefreshCatalog,
+                Ok(flow @ (Flow::RefreshCatalog | Flow::Wait)) => break flow,
                 Ok(flow) => {
                     begun += 1;
                     consumed += head.total;
@@ -121,7 +121,7 @@ impl Conversation {
 
     /// A COPY FROM STDIN was sent and the server has not said yet whether it begins: what follows depends on it.
     fn must_wait(&self) -> bool {
-        self.copy_in == CopyIn::Asked
+        self.copy_in == CopyIn::Asked || self.budget_waits()
     }
 
     fn one(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
@@ -143,6 +143,7 @@ impl Conversation {
             Message::Execute { portal, .. } => self.execute(portal, frame, out),
             Message::Close(target) => self.close_name(target, frame, out),
             Message::Sync => {
+                self.budget_sync(out);
                 self.flight.push(Awaited::Sync);
                 self.discarding = false;
                 self.window += 1;
@@ -218,33 +219,43 @@ impl Conversation {
             }
             return self.refuse_simple(denied, numbers, out);
         }
+        if let Some((place, refused)) = self.limits_message(&decided, arrived) {
+            return self.refuse_message(&decided, place, refused, arrived, out);
+        }
+        if self.budget.is_some() {
+            return self.budget_query(&decided, text, frame.bytes, arrived, out);
+        }
         let mut running = std::collections::VecDeque::new();
         let mut durable = false;
         for statement in &decided {
-            let number = self.next_number();
-            self.note_statement(number, statement, None)?;
             durable |= !statement.decision.read_only;
-            let effects = self.propose_effects(&statement.decision, &statement.text)?;
-            let copying_in = statement.decision.copies_in;
-            if copying_in {
+            let one = self.start(statement, arrived)?;
+            if one.copying_in {
                 self.copy_in = CopyIn::Asked;
             }
-            running.push_back(Running {
-                number,
-                arrived,
-                decision: statement.decision.clone(),
-                plan: None,
-                portal: None,
-                effects,
-                rows: 0,
-                bytes: 0,
-                copying_in,
-                copying: Copying::default(),
-            });
+            running.push_back(one);
         }
         self.flight.push(Awaited::Simple(running));
         out.pass(Permit::decided(durable), frame.bytes);
         Ok(Flow::More)
+    }
+
+    /// Notes a statement of a simple message that is allowed.
+    pub(crate) fn start(&mut self, statement: &Simple, arrived: Instant) -> Result<Running, End> {
+        let number = self.next_number();
+        self.note_statement(number, statement, None)?;
+        Ok(Running {
+            number,
+            arrived,
+            decision: statement.decision.clone(),
+            plan: None,
+            portal: None,
+            effects: self.propose_effects(&statement.decision, &statement.text)?,
+            rows: 0,
+            bytes: 0,
+            copying_in: statement.decision.copies_in,
+            copying: Copying::default(),
+        })
     }
 
     fn parse(&mut self, name: &str, text: &[u8], frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
@@ -258,14 +269,14 @@ impl Conversation {
                 if let Some(refused) = Refused::of(&decision) {
                     let number = self.next_number();
                     self.note_run_of(number, &prepared, &decision, "", None)?;
-                    return self.refuse_extended(refused, number, arrived, out);
+                    return self.refuse_parse(refused, name, (number, arrived), out);
                 }
             }
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => {
                 let number = self.next_number();
                 self.note_unparsed(number, text.as_bytes(), Protocol::Extended, name, &refused)?;
-                return self.refuse_extended(refused, number, arrived, out);
+                return self.refuse_parse(refused, name, (number, arrived), out);
             }
         }
         match self.names.propose_prepared(name, Some(prepared), self.window) {
@@ -291,6 +302,12 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
+        if let (Some(refused), Some(prepared)) = (Refused::of(&decision), candidates.last()) {
+            // allowed at Parse, and no longer: a Bind alone already evaluates parts of it
+            let (number, arrived) = (self.next_number(), Instant::now());
+            self.note_run_of(number, prepared, &decision, portal, None)?;
+            return self.refuse_extended(refused, number, arrived, out);
+        }
         if let Some(refused) = decision.refuses_parameters(parameters) {
             return self.refuse_parameters(&candidates, refused, out);
         }
@@ -340,7 +357,21 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
+        let refused = match self.limits_run(&decision, arrived) {
+            Some(refused) => Some(refused),
+            None => match self.budget_execute(&decision, out) {
+                Step::Go => None,
+                Step::Wait => return Ok(Flow::Wait),
+                Step::Refuse(refused) => Some(refused),
+            },
+        };
+        if let Some(refused) = refused {
+            let number = self.next_number();
+            self.note_refused_run(number, portal, name, &decision, &refused)?;
+            return self.refuse_extended(refused, number, arrived, out);
+        }
         let number = self.next_number();
+        self.budget_ran(number, &decision);
         let prepared = portal.prepared.clone();
         match &prepared {
             Some(prepared) => self.note_run_of(number, prepared, &decision, name, portal.parameters.as_deref())?,
@@ -397,18 +428,6 @@ impl Conversation {
         asked
     }
 
-    fn refuse_parameters(
-        &mut self,
-        candidates: &[Rc<Prepared>],
-        refused: Refused,
-        out: &mut Outbox,
-    ) -> Result<Flow, End> {
-        let number = self.next_number();
-        let text = candidates.last().map(|prepared| prepared.text.clone()).unwrap_or_else(|| Rc::from(""));
-        self.note_unparsed(number, text.as_bytes(), Protocol::Extended, "", &refused)?;
-        self.refuse_extended(refused, number, Instant::now(), out)
-    }
-
     fn close_name(&mut self, target: Target<'_>, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
         let proposal = match target {
             Target::Statement(name) => self.names.propose_prepared(name, None, self.window),
@@ -419,48 +438,6 @@ impl Conversation {
         }
         out.pass(Permit::plain(), frame.bytes);
         Ok(Flow::More)
-    }
-
-    fn refuse_simple(&mut self, refused: Refused, numbers: Vec<(u64, Instant)>, out: &mut Outbox) -> Result<Flow, End> {
-        let refusal = self.refusal(&refused, numbers);
-        self.flight.push(Awaited::SimpleRefused(refusal));
-        let mut body = MUST_FAIL.as_bytes().to_vec();
-        body.push(0);
-        frames::put(&mut out.bytes, b'Q', &body);
-        Ok(Flow::More)
-    }
-
-    fn refuse_extended(
-        &mut self,
-        refused: Refused,
-        number: u64,
-        arrived: Instant,
-        out: &mut Outbox,
-    ) -> Result<Flow, End> {
-        let refusal = self.refusal(&refused, vec![(number, arrived)]);
-        self.fail_pipeline(refusal, out)
-    }
-
-    fn refuse_without_statement(&mut self, refused: Refused, out: &mut Outbox) -> Result<Flow, End> {
-        let refusal = self.refusal(&refused, Vec::new());
-        self.fail_pipeline(refusal, out)
-    }
-
-    fn fail_pipeline(&mut self, refusal: crate::flight::Refusal, out: &mut Outbox) -> Result<Flow, End> {
-        self.flight.push(Awaited::Refused(refusal));
-        self.discarding = true;
-        let mut body = vec![0];
-        body.extend_from_slice(MUST_FAIL.as_bytes());
-        body.extend_from_slice(&[0, 0, 0]);
-        frames::put(&mut out.bytes, b'P', &body);
-        Ok(Flow::More)
-    }
-
-    fn refuse_function_call(&mut self, out: &mut Outbox) -> Result<Flow, End> {
-        let number = self.next_number();
-        let refused = Refused::function_call();
-        self.note_unparsed(number, b"", Protocol::FunctionCall, "", &refused)?;
-        self.refuse_simple(refused, vec![(number, Instant::now())], out)
     }
 
     /// Notes the Statement and Verdict of one run of a prepared statement.

@@ -14,6 +14,7 @@
 pub mod accept;
 pub mod answer;
 pub mod ask;
+pub mod budget;
 pub mod cancel;
 pub mod config;
 pub mod conversation;
@@ -24,8 +25,10 @@ pub mod exchange;
 pub mod flight;
 pub mod forward;
 pub mod frames;
+pub mod limits;
 pub mod mask;
 pub mod names;
+pub mod own;
 pub mod paths;
 pub mod record;
 pub mod refuse;

@@ -79,6 +79,12 @@ impl Refusal {
         Self::new("42501", denial.reason.clone(), &denial.hint).of(verified)
     }
 
+    /// The identity has as many sessions as it may have.
+    pub fn many_sessions(limit: usize, verified: &Verified) -> Self {
+        let text = format!("this identity may have {limit} sessions on this resource at once, and has them");
+        Self::new("53300", text, "close one of them, or use one connection for more").of(verified)
+    }
+
     /// The database cannot be reached or refuses the gate.
     pub fn upstream(error: &upstream::Error, verified: &Verified) -> Self {
         Self::new(error.sqlstate(), error.to_client(), "the gate could not open the database for you; try again later")

@@ -6,9 +6,10 @@
 //! under it stay good.
 
 use crate::{
-    ask, chain,
+    ask, budget, chain,
     config::ResourceConfig,
     dlp::Provider,
+    limits,
     paths::Path,
     upstream::{self, Database},
 };
@@ -59,6 +60,11 @@ pub struct View {
 }
 
 impl View {
+    /// The snapshot.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// Changes whenever the catalog's rows did.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -203,6 +209,12 @@ pub struct Resource {
     pub database: Database,
     /// Who is asked about values of some columns.
     pub provider: Option<Arc<Provider>>,
+    /// Rows that sessions may write.
+    pub budget: Option<budget::Limits>,
+    /// What one identity and one statement may take.
+    pub limits: limits::Limits,
+    /// What identities take of it on this node.
+    pub usage: Arc<limits::Usage>,
     rules: Rules,
     number: u64,
     cache_bytes: usize,
@@ -232,6 +244,9 @@ impl Resource {
             name: config.name.clone(),
             database: config.database.clone(),
             provider: None,
+            budget: config.budget,
+            limits: config.limits,
+            usage: Arc::default(),
             rules: config.rules.clone(),
             number,
             cache_bytes,

@@ -13,6 +13,7 @@ use crate::{
     decide::Decider,
     exchange::{Exchange, Watch},
     frames,
+    limits::Seat,
     paths::Paths,
     record::Record,
     refuse::{self, Refusal},
@@ -68,6 +69,7 @@ struct Opening {
     record: Record,
     resource: Arc<Resource>,
     verified: Verified,
+    seat: Seat,
 }
 
 /// From startup packet to a database that is ready and a record that says so.
@@ -84,7 +86,14 @@ async fn open(
     let resource = gate.resource(&started.database).ok_or_else(|| Refusal::unknown_resource(started, &verified))?;
     resource.may_connect(&verified.identity).map_err(|denial| Refusal::denied(&denial, &verified))?;
     resource.ready().await.map_err(|reason| Refusal::catalog(&reason, &verified))?;
-    let upstream = upstream::connect(&resource.database, &started.parameters)
+    let seat = resource.usage.enter(&verified.identity, &resource.limits);
+    let seat = seat.map_err(|limit| Refusal::many_sessions(limit.get(), &verified))?;
+    let mut parameters = started.parameters.clone();
+    let asked = parameters.get("statement_timeout").map(String::as_str);
+    if let Some(timeout) = resource.limits.timeout(asked) {
+        parameters.insert("statement_timeout".to_owned(), timeout);
+    }
+    let upstream = upstream::connect(&resource.database, &parameters)
         .await
         .map_err(|error| Refusal::upstream(&error, &verified))?;
     let mut record = Record::new(gate.log.clone(), SessionId::generate());
@@ -108,7 +117,7 @@ async fn open(
         let durable = gate.log.durable(receipt.position()).await;
         durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
     }
-    Ok((Opening { record, resource, verified }, upstream))
+    Ok((Opening { record, resource, verified, seat }, upstream))
 }
 
 /// Asks for the token and checks it.
@@ -119,7 +128,7 @@ async fn authenticate(started: &mut Started, gate: &Gate) -> Result<Verified, Re
 
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
 async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
-    let Opening { mut record, resource, verified } = opening;
+    let Opening { mut record, resource, verified, seat } = opening;
     // not around the exchange, which logs nothing: entering it at every turn costs more than a turn
     let span = tracing::info_span!("session", session = %record.session(), resource = %resource.name);
     gate.metrics.opened();
@@ -129,7 +138,8 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
         tracing::error!(error = %crate::chain(&error), "cannot record the greeting");
     }
     let registered = gate.cancels.register(&upstream, &resource);
-    let conversation = Conversation::new(record, Decider::new(resource.clone(), verified.identity.clone()), paths);
+    let conversation =
+        Conversation::new(record, Decider::new(resource.clone(), verified.identity.clone()), paths).with_seat(seat);
     let watch = Ending::new(&verified, gate);
     let mut exchange =
         Exchange::new(started.stream, upstream.stream, &upstream.early, conversation, watch, gate.log.clone());

@@ -80,6 +80,8 @@ fn resource() -> Resource {
         database: database.check().unwrap(),
         dlp: None,
         rules,
+        budget: None,
+        limits: crate::limits::Limits::default(),
         catalog_refresh: Duration::from_secs(60),
     };
     let parts: [&[&str]; 3] = [
