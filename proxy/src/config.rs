@@ -3,7 +3,7 @@
 //! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
 //! checked, with nothing optional that must be there.
 
-use crate::{budget, dlp, limits, tls, upstream};
+use crate::{budget, dlp, limits, policies::PolicyFiles, tls, upstream};
 use judge::{
     mask::detect,
     policy::{self, Rules},
@@ -104,6 +104,15 @@ pub struct ResourceFile {
     /// called where there is such. _Default:_ none.
     #[serde(default)]
     pub functions: Vec<String>,
+    /// Files of policies in Cedar's language, and folders whose `*.cedar` are read; they are read again when they change.
+    /// With any, only what they permit is allowed. _Default:_ none: members of `connect_groups` may do what no guardrail denies.
+    #[serde(default)]
+    pub policies: Vec<PathBuf>,
+    /// TOML file with more of `masking`, `closed` and `functions`; it is read again when it changes. _Default:_ none.
+    pub classification_file: Option<PathBuf>,
+    /// The guardrails.
+    #[serde(default)]
+    pub guardrails: GuardrailsFile,
     /// What is looked for in values that no masking rule names. _Default:_ card numbers, ids, accounts and secrets, for
     /// identities for whom a masking rule holds.
     #[serde(default)]
@@ -115,6 +124,14 @@ pub struct ResourceFile {
     /// What one identity and one statement may take. _Default:_ no limits.
     #[serde(default)]
     pub limits: limits::Limits,
+}
+
+/// The `[resources.guardrails]` section.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardrailsFile {
+    /// Guardrails that do not hold for this resource, by id, such as `guard:truncate`. _Default:_ none.
+    pub off: Vec<String>,
 }
 
 fn default_host() -> String {
@@ -156,16 +173,19 @@ impl ResourceFile {
         rules.masking = self.masking;
         rules.closed = self.closed;
         rules.functions = self.functions;
+        rules.guardrails_off = self.guardrails.off;
+        rules.resource.clone_from(&name);
         rules.detectors = self.detectors;
         rules.asked = self.dlp.as_ref().map(|dlp| dlp.columns.clone()).unwrap_or_default();
         problems.extend(self.dlp.iter().flat_map(dlp::File::check));
-        problems.extend(rules.check());
         match self.masking_key_file.map(|path| (read_key(&path), path)) {
             Some((Some(key), _)) => rules = rules.with_key(&key),
             Some((None, path)) => problems.push(format!("{} does not hold 64 hexadecimal digits", path.display())),
-            None if rules.needs_key() => problems.push("hash and fake need masking_key_file".to_owned()),
             None => {}
         }
+        let files = PolicyFiles { base: rules, policies: self.policies, classification: self.classification_file };
+        let rules = files.read().and_then(|contents| files.rules(&contents));
+        let rules = rules.map_err(|more| problems.extend(more)).unwrap_or_default();
         match database {
             Some(database) if problems.is_empty() && !name.is_empty() => Ok(ResourceConfig {
                 database,
@@ -173,6 +193,7 @@ impl ResourceFile {
                 rules,
                 budget: self.budget,
                 limits: self.limits,
+                files,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -273,12 +294,14 @@ pub struct ResourceConfig {
     pub database: upstream::Database,
     /// Who is asked about values of some columns, with its threads.
     pub dlp: Option<dlp::File>,
-    /// Who may connect, and what is hidden from whom.
+    /// Who may do what, and what is hidden from whom, with what the files held at the start.
     pub rules: Rules,
     /// Rows that agents may write.
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.
     pub limits: limits::Limits,
+    /// Where the rules come from.
+    pub files: PolicyFiles,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

@@ -30,6 +30,7 @@ pub mod mask;
 pub mod names;
 pub mod own;
 pub mod paths;
+pub mod policies;
 pub mod record;
 pub mod refuse;
 pub mod resource;
@@ -147,7 +148,9 @@ pub fn run(
     std::thread::scope(|scope| {
         let catalogs = {
             let (gate, shutdown) = (gate.clone(), shutdown.clone());
-            spawn(scope, "catalogs".to_owned(), move || resource::refresh_all(&gate.resources, &shutdown))?
+            spawn(scope, "catalogs".to_owned(), move || {
+                resource::refresh_all(&gate.resources, &gate.metrics, &shutdown)
+            })?
         };
         let mut threads = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {

@@ -5,17 +5,21 @@
 //! or because a statement changed the catalog. A view whose rows did not change stays the same, so that decisions made
 //! under it stay good.
 
+mod reload;
+
 use crate::{
     ask, budget, chain,
     config::ResourceConfig,
     dlp::Provider,
     limits,
     paths::Path,
+    policies::PolicyFiles,
+    telemetry::Metrics,
     upstream::{self, Database},
 };
 use judge::{
     mask::{self, Column, Plan},
-    policy::{self, Bound, Denial, Judgement, Rules},
+    policy::{self, Bound, Denial, Judgement, Rules, Subject},
     sql::{
         self, Cache, Catalog, Facts, Limits,
         catalog::QUERIES,
@@ -23,7 +27,7 @@ use judge::{
     },
 };
 use kit::Shutdown;
-use schemas::{Identity, event::Verdict};
+use schemas::event::Verdict;
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -37,7 +41,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Notify, watch},
+};
 
 /// A refresh that a session waits for may take this long.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
@@ -46,12 +53,14 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
 const RETRY: Duration = Duration::from_secs(1);
 
 thread_local! {
+    /// What policies answered on this thread.
+    static ANSWERS: RefCell<policy::Cache> = RefCell::new(policy::Cache::default());
     static CACHE: RefCell<Option<(Cache, Shapes)>> = const { RefCell::new(None) };
 }
 
 /// A catalog snapshot under a version of the rules.
 pub struct View {
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     bound: Bound,
     epoch: u64,
     resource: u64,
@@ -60,11 +69,6 @@ pub struct View {
 }
 
 impl View {
-    /// The snapshot.
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
-    }
-
     /// Changes whenever the catalog's rows did.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -78,6 +82,16 @@ impl View {
     /// The version of the rules, as events name it.
     pub fn policy_version(&self) -> String {
         self.bound.version().to_owned()
+    }
+
+    /// The names that there are.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The rules over the catalog.
+    pub fn bound(&self) -> &Bound {
+        &self.bound
     }
 
     /// There is something to protect.
@@ -119,8 +133,14 @@ impl View {
     }
 
     /// What becomes of a statement with these facts.
-    pub fn judge(&self, facts: &Facts, identity: &Identity) -> Judgement {
-        policy::decide(facts, &self.bound, &identity.groups)
+    pub fn judge(&self, facts: &Facts, subject: &Subject, context: &policy::Context) -> Judgement {
+        ANSWERS.with_borrow_mut(|cache| policy::decide(facts, &self.bound, subject, context, cache))
+    }
+
+    /// The same catalog under other rules.
+    fn under(&self, rules: &Rules) -> Self {
+        let bound = rules.bind(&*self.catalog);
+        Self { catalog: self.catalog.clone(), bound, ..*self }
     }
 
     /// The body of the Verdict event.
@@ -167,8 +187,8 @@ impl View {
     }
 
     /// What is looked for in what the server says besides rows.
-    pub fn detectors(&self, identity: &Identity) -> mask::detect::Set {
-        self.bound.detectors_for(&identity.groups)
+    pub fn detectors(&self, subject: &Subject) -> mask::detect::Set {
+        ANSWERS.with_borrow_mut(|cache| policy::detectors(&self.bound, subject, &now(), cache))
     }
 
     /// What to hide of the rows of a COPY to the client.
@@ -215,13 +235,14 @@ pub struct Resource {
     pub limits: limits::Limits,
     /// What identities take of it on this node.
     pub usage: Arc<limits::Usage>,
-    rules: Rules,
+    rules: RwLock<Arc<Rules>>,
+    files: PolicyFiles,
+    reload: Notify,
     number: u64,
     cache_bytes: usize,
     tripwire: bool,
     interval: Duration,
-    view: RwLock<Option<Arc<View>>>,
-    empty: Arc<View>,
+    view: RwLock<Arc<View>>,
     /// How often the catalog changed as far as the gate knows, and up to which change the view was read.
     changes: AtomicU64,
     read: AtomicU64,
@@ -237,23 +258,24 @@ impl Resource {
         let mut hasher = DefaultHasher::new();
         config.name.hash(&mut hasher);
         let number = hasher.finish();
-        let catalog = Catalog::default();
-        let bound = config.rules.bind(&catalog);
+        let catalog = Arc::new(Catalog::default());
+        let bound = config.rules.bind(&*catalog);
         let empty = Arc::new(View { catalog, bound, epoch: 0, resource: number, cache_bytes, tripwire });
         Self {
             name: config.name.clone(),
             database: config.database.clone(),
+            rules: RwLock::new(Arc::new(config.rules.clone())),
+            files: config.files.clone(),
+            reload: Notify::new(),
             provider: None,
             budget: config.budget,
             limits: config.limits,
             usage: Arc::default(),
-            rules: config.rules.clone(),
             number,
             cache_bytes,
             tripwire,
             interval: config.catalog_refresh,
-            view: RwLock::new(None),
-            empty,
+            view: RwLock::new(empty),
             changes: AtomicU64::new(1),
             read: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -271,18 +293,17 @@ impl Resource {
         Ok(self)
     }
 
-    /// Whether an identity may connect at all.
+    /// Whether somebody may connect at all.
     ///
     /// # Errors
     /// [`Denial`] with the reason.
-    pub fn may_connect(&self, identity: &Identity) -> Result<(), Denial> {
-        self.rules.may_connect(&identity.groups)
+    pub fn may_connect(&self, subject: &Subject) -> Result<(), Denial> {
+        self.view().bound.may_connect(subject, &now())
     }
 
     /// The current view. Before the first refresh, one of an empty catalog, which is stale.
     pub fn view(&self) -> Arc<View> {
-        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        view.as_ref().unwrap_or(&self.empty).clone()
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A statement changed the catalog: nothing is decided under the old view any more.
@@ -355,8 +376,8 @@ impl Resource {
         if self.view().epoch == epoch {
             return Ok(());
         }
-        let catalog = Catalog::build(epoch, &rows).map_err(|error| chain(&error))?;
-        let bound = self.rules.bind(&catalog);
+        let catalog = Arc::new(Catalog::build(epoch, &rows).map_err(|error| chain(&error))?);
+        let bound = self.rules().bind(&*catalog);
         for unknown in bound.unknown() {
             tracing::warn!(resource = %self.name, column = %unknown, "a masking rule names a column that does not exist");
         }
@@ -368,10 +389,19 @@ impl Resource {
             cache_bytes: self.cache_bytes,
             tripwire: self.tripwire,
         };
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         tracing::info!(resource = %self.name, epoch, "catalog read");
         Ok(())
     }
+
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The circumstances of a decision that is made now.
+pub fn now() -> policy::Context {
+    policy::Context { now: crate::record::now() / 1_000, ..policy::Context::default() }
 }
 
 #[cfg(test)]
@@ -379,10 +409,10 @@ impl Resource {
     /// With a catalog of these rows, just read.
     pub(crate) fn with_catalog(config: &ResourceConfig, rows: &[sql::catalog::Rows]) -> Self {
         let resource = Self::new(config, 1 << 20, false);
-        let catalog = Catalog::build(1, rows).unwrap();
-        let bound = resource.rules.bind(&catalog);
+        let catalog = Arc::new(Catalog::build(1, rows).unwrap());
+        let bound = resource.rules().bind(&*catalog);
         let view = View { catalog, bound, epoch: 1, resource: resource.number, cache_bytes: 1 << 20, tripwire: false };
-        *resource.view.write().unwrap() = Some(Arc::new(view));
+        *resource.view.write().unwrap() = Arc::new(view);
         resource.read.store(resource.changes.load(Ordering::Acquire), Ordering::Release);
         resource
     }
@@ -392,20 +422,46 @@ fn gate_parameters() -> BTreeMap<String, String> {
     BTreeMap::from([("application_name".to_owned(), "postern catalog".to_owned())])
 }
 
+/// Reads a resource's catalog once, for questions about policies. Blocks.
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub fn read_once(config: &ResourceConfig) -> Result<Arc<View>, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let resource = Resource::new(config, 0, false);
+    runtime.block_on(resource.read_catalog())?;
+    Ok(resource.view())
+}
+
 /// Keeps every resource's view fresh until shutdown: the work of one thread of the node.
 ///
 /// # Errors
 /// The runtime's.
-pub fn refresh_all(resources: &BTreeMap<String, Arc<Resource>>, shutdown: &Shutdown) -> io::Result<()> {
+pub fn refresh_all(
+    resources: &BTreeMap<String, Arc<Resource>>,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let all: Vec<_> = resources.values().map(|resource| Box::pin(resource.keep_fresh())).collect();
+        let policies: Vec<_> = resources.values().map(|resource| Box::pin(resource.keep_policies(metrics))).collect();
+        let mut hangup = signal(SignalKind::hangup())?;
+        let reload = async {
+            while hangup.recv().await.is_some() {
+                resources.values().for_each(|resource| resource.reload.notify_one());
+            }
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             () = shutdown.wait() => {}
             () = every(all) => {}
+            () = every(policies) => {}
+            () = reload => {}
         }
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Runs futures that never end, side by side.

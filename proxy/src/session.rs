@@ -23,6 +23,7 @@ use crate::{
     upstream::{self, Upstream},
 };
 use identity::Verified;
+use judge::policy::Subject;
 use schemas::SessionId;
 use schemas::event::{Body, CloseReason, Direction, SessionClosed, SessionOpened};
 use std::{
@@ -70,6 +71,7 @@ struct Opening {
     resource: Arc<Resource>,
     verified: Verified,
     seat: Seat,
+    subject: Subject,
 }
 
 /// From startup packet to a database that is ready and a record that says so.
@@ -84,7 +86,9 @@ async fn open(
     }
     let verified = authenticate(started, gate).await?;
     let resource = gate.resource(&started.database).ok_or_else(|| Refusal::unknown_resource(started, &verified))?;
-    resource.may_connect(&verified.identity).map_err(|denial| Refusal::denied(&denial, &verified))?;
+    let application = started.parameters.get("application_name").map_or("", String::as_str);
+    let subject = Subject::new(&verified.identity, application);
+    resource.may_connect(&subject).map_err(|denial| Refusal::denied(&denial, &verified))?;
     resource.ready().await.map_err(|reason| Refusal::catalog(&reason, &verified))?;
     let seat = resource.usage.enter(&verified.identity, &resource.limits);
     let seat = seat.map_err(|limit| Refusal::many_sessions(limit.get(), &verified))?;
@@ -117,7 +121,7 @@ async fn open(
         let durable = gate.log.durable(receipt.position()).await;
         durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
     }
-    Ok((Opening { record, resource, verified, seat }, upstream))
+    Ok((Opening { record, resource, verified, seat, subject }, upstream))
 }
 
 /// Asks for the token and checks it.
@@ -128,7 +132,7 @@ async fn authenticate(started: &mut Started, gate: &Gate) -> Result<Verified, Re
 
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
 async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
-    let Opening { mut record, resource, verified, seat } = opening;
+    let Opening { mut record, resource, verified, seat, subject } = opening;
     // not around the exchange, which logs nothing: entering it at every turn costs more than a turn
     let span = tracing::info_span!("session", session = %record.session(), resource = %resource.name);
     gate.metrics.opened();
@@ -138,8 +142,7 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
         tracing::error!(error = %crate::chain(&error), "cannot record the greeting");
     }
     let registered = gate.cancels.register(&upstream, &resource);
-    let conversation =
-        Conversation::new(record, Decider::new(resource.clone(), verified.identity.clone()), paths).with_seat(seat);
+    let conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths).with_seat(seat);
     let watch = Ending::new(&verified, gate);
     let mut exchange =
         Exchange::new(started.stream, upstream.stream, &upstream.early, conversation, watch, gate.log.clone());

@@ -35,6 +35,22 @@ pub struct Metrics {
     statements: Counter,
     denied: Counter,
     rows: Counter,
+    policies_read: Family<Reload, Counter>,
+    policies_wrong: Family<OfResource, Gauge>,
+}
+
+/// How a reload of policy files ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reload {
+    /// `taken` or `refused`.
+    pub outcome: String,
+}
+
+/// A registered database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfResource {
+    /// Its name in the config.
+    pub resource: String,
 }
 
 impl Metrics {
@@ -64,6 +80,16 @@ impl Metrics {
                 Counter::default(),
             ),
             rows: registry.register("postern_proxy_rows", "Rows that clients of sessions that ended received.", Counter::default()),
+            policies_read: registry.register(
+                "postern_proxy_policy_reloads",
+                "Changes of policy or classification files, by outcome: taken, or refused because they are wrong.",
+                Family::default(),
+            ),
+            policies_wrong: registry.register(
+                "postern_proxy_policy_files_wrong",
+                "1 while the files of a resource are wrong and older rules hold: run postern policy validate.",
+                Family::default(),
+            ),
         }
     }
 
@@ -76,6 +102,17 @@ impl Metrics {
     pub fn opened(&self) {
         self.sessions.inc();
         self.opened.inc();
+    }
+
+    /// Files of policies changed, and were taken or refused.
+    pub fn policies_read(&self, taken: bool) {
+        let outcome = if taken { "taken" } else { "refused" }.to_owned();
+        self.policies_read.get_or_create(&Reload { outcome }).inc();
+    }
+
+    /// Whether the files of a resource are wrong now.
+    pub fn policies_wrong(&self, resource: &str, wrong: bool) {
+        self.policies_wrong.get_or_create(&OfResource { resource: resource.to_owned() }).set(i64::from(wrong));
     }
 
     /// A session ended.

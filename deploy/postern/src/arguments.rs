@@ -68,6 +68,9 @@ pub enum Command {
     /// The config file
     #[command(subcommand)]
     Config(Config),
+    /// Policies: check, try and explain them
+    #[command(subcommand)]
+    Policy(Policy),
     /// Tokens of the development issuer
     #[command(subcommand)]
     Token(Token),
@@ -195,6 +198,72 @@ pub enum Config {
     Check,
     /// Print a config file with every key, its default and what it does
     Example,
+}
+
+/// Verbs of `policy`.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Check policies against the schema: those of the config's resources, or the files that are named
+    Validate {
+        /// Files in Cedar's language, or folders of them
+        files: Vec<PathBuf>,
+        /// Only those of this resource
+        #[arg(long, conflicts_with = "files")]
+        resource: Option<String>,
+    },
+    /// Run table tests
+    Test {
+        /// Files of tests, or folders of them (*.test.toml)
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Under the policies and the live catalog of this resource, in the place of what the files say
+        #[arg(long)]
+        resource: Option<String>,
+    },
+    /// Say what would become of a statement, and which policies decide it
+    Explain {
+        /// The statement
+        sql: String,
+        /// Under the policies and the live catalog of this resource
+        #[arg(long, required_unless_present = "tables")]
+        resource: Option<String>,
+        /// Under the policies and tables of this file of tests
+        #[arg(long, value_name = "FILE", conflicts_with = "resource")]
+        tables: Option<PathBuf>,
+        /// Who sends it
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Print the guardrails that ship
+    Guardrails,
+    /// Print the schema that policies are checked against
+    Schema,
+}
+
+/// Who sends a statement, and when.
+#[derive(Debug, Args)]
+pub struct Who {
+    /// A group of the identity; again for more
+    #[arg(long = "group")]
+    pub groups: Vec<String>,
+    /// Its subject
+    #[arg(long, default_value = "agent")]
+    pub subject: String,
+    /// It is a person, not a program
+    #[arg(long)]
+    pub human: bool,
+    /// The session's application name
+    #[arg(long, default_value = "")]
+    pub application_name: String,
+    /// When, as RFC 3339; without it now
+    #[arg(long)]
+    pub at: Option<String>,
+    /// A reviewer agreed
+    #[arg(long)]
+    pub approved: bool,
+    /// The schemas of the search path
+    #[arg(long, default_value = "public", value_delimiter = ',')]
+    pub search_path: Vec<String>,
 }
 
 /// Verbs of `token`.

@@ -37,6 +37,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Events(events) => command::events::run(global, events),
         Command::Loadtest(loadtest) => command::loadtest::run(global, loadtest),
         Command::Config(config) => command::config::run(global, config),
+        Command::Policy(policy) => command::policy::run(global, policy),
         Command::Token(token) => command::token::run(global, token),
         Command::Version => command::version::run(global),
     }

@@ -13,7 +13,7 @@
 
 use judge::{
     mask::{self, Column, Plan},
-    policy::{Judgement, Masking, Names, Rules, decide},
+    policy::{Cache, Context, Judgement, Masking, Names, Rules, Subject, decide},
     sql::{ColumnId, Facts},
 };
 use std::{collections::BTreeSet, hint::black_box, time::Instant};
@@ -93,7 +93,8 @@ fn plan(hidden: &[&str], detectors: bool) -> (Plan, Judgement) {
     }];
     rules.detectors.on = Some(if detectors { mask::detect::USUAL.to_vec() } else { Vec::new() });
     let bound = rules.bind(&People);
-    let judgement = decide(&Facts::default(), &bound, &[]);
+    let judgement =
+        decide(&Facts::default(), &bound, &Subject::of_groups(&[]), &Context::default(), &mut Cache::default());
     let columns: Vec<Column> = NAMES
         .iter()
         .enumerate()

@@ -33,7 +33,8 @@ impl Session {
             groups: vec!["agents".to_owned()],
             on_behalf_of: Vec::new(),
         };
-        let decider = Decider::new(Arc::new(resource()), identity);
+        let subject = judge::policy::Subject::new(&identity, "test");
+        let decider = Decider::new(Arc::new(resource()), subject);
         let record = Record::new(log.clone(), SessionId::generate());
         let conversation = Conversation::new(record, decider, Paths::new("public", "gate"));
         let (to_server, to_client) = (Outbox::default(), Outbox::default());
@@ -75,6 +76,7 @@ fn resource() -> Resource {
     };
     let mut rules = Rules::default();
     rules.masking = vec![rule];
+    rules.connect_groups = vec!["agents".to_owned()];
     let config = ResourceConfig {
         name: "shop".to_owned(),
         database: database.check().unwrap(),
@@ -82,6 +84,7 @@ fn resource() -> Resource {
         rules,
         budget: None,
         limits: crate::limits::Limits::default(),
+        files: crate::policies::PolicyFiles::default(),
         catalog_refresh: Duration::from_secs(60),
     };
     let parts: [&[&str]; 3] = [

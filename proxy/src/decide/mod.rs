@@ -14,15 +14,14 @@ use crate::{
     names::Window,
     paths::{MAX_POSSIBLE, Paths},
     record::{self, Record},
-    resource::{Resource, View},
+    resource::{self, Resource, View},
     statement::{Names, Origin, Portal, Prepared},
 };
 use judge::{
     mask::{Column, Plan, detect, guard::Guard},
-    policy::{self, Judgement},
+    policy::{self, Judgement, Subject},
     sql::{self, Effect, Facts},
 };
-use schemas::Identity;
 use schemas::codec::template::Template;
 use schemas::event::{Body, Verdict, VerdictKind};
 use std::{cell::OnceCell, collections::VecDeque, rc::Rc, sync::Arc};
@@ -75,8 +74,11 @@ pub struct Decision {
 
 impl Decision {
     /// It does not depend on what names of statements and cursors stand for.
+    ///
+    /// Nor on the time, which some policies read.
     fn is_fixed(&self) -> bool {
-        !self.effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }))
+        !self.judgement.reads.time
+            && !self.effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }))
     }
 
     /// Its rows are masked.
@@ -158,16 +160,16 @@ const MAX_SEEN: usize = 16;
 /// Decides the statements of one session.
 pub struct Decider {
     resource: Arc<Resource>,
-    identity: Identity,
+    subject: Subject,
     /// The catalog epoch for which a refresh was already waited for.
     refreshed: Option<u64>,
     seen: VecDeque<Seen>,
 }
 
 impl Decider {
-    /// For a session of this identity on this resource.
-    pub fn new(resource: Arc<Resource>, identity: Identity) -> Self {
-        Self { resource, identity, refreshed: None, seen: VecDeque::new() }
+    /// For a session of this subject on this resource.
+    pub fn new(resource: Arc<Resource>, subject: Subject) -> Self {
+        Self { resource, subject, refreshed: None, seen: VecDeque::new() }
     }
 
     /// The resource.
@@ -310,10 +312,17 @@ impl Decider {
     /// As [`Decider::simple`].
     pub fn portal(&mut self, portal: &Rc<Portal>) -> Result<Rc<Decision>, Refused> {
         let view = self.view()?;
-        if Arc::ptr_eq(&portal.decision.view, &view) {
-            return Ok(portal.decision.clone());
+        let before = &portal.decision;
+        if Arc::ptr_eq(&before.view, &view) && !before.judgement.reads.time {
+            return Ok(before.clone());
         }
-        self.decide(&view, portal.facts.clone(), portal.decision.effects.clone())
+        let decision = self.decide(&view, portal.facts.clone(), before.effects.clone())?;
+        if !decision.judgement.hides_as(&before.judgement) {
+            // its rows were described under the rules of then: nothing knows how to mask them now
+            let text = "what is masked of this portal's rows changed since it was opened";
+            return Err(Refused::because("55000", "builtin:portal", text, "bind it again"));
+        }
+        Ok(decision)
     }
 
     /// Decides what FETCH from a cursor will return.
@@ -324,7 +333,7 @@ impl Decider {
 
     /// What is looked for in what the server says besides rows.
     pub fn detectors(&self) -> detect::Set {
-        self.resource.view().detectors(&self.identity)
+        self.resource.view().detectors(&self.subject)
     }
 
     /// The Verdict event of a statement that was not even understood.
@@ -429,7 +438,8 @@ impl Decider {
     }
 
     fn decide_under(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Rc<Decision> {
-        let mut judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.identity)));
+        let context = resource::now();
+        let mut judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.subject, &context)));
         let guard = view.guard(&facts, &mut judgement);
         let walks = view.walks(&judgement);
         let runs_another = effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod config;
 pub mod events;
 pub mod loadtest;
+pub mod policy;
 pub mod session;
 pub mod token;
 pub mod version;

@@ -1,6 +1,10 @@
 //! The rules over one catalog: names became column ids, and what shows or repeats a protected column is protected too.
 
-use super::rules::{Key, Rules, split};
+use super::{
+    Context, Denial,
+    cedar::{Object, Set, Situation, Subject},
+    rules::{Key, Rules, split},
+};
 use crate::{
     mask::{
         Method,
@@ -10,7 +14,10 @@ use crate::{
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// What binding needs of a catalog.
@@ -59,13 +66,19 @@ impl Names for Catalog {
 /// The first id of relations and types that do not belong to PostgreSQL itself.
 const FIRST_OWN: RelationId = 16384;
 
-/// A masking rule without its columns.
+/// A masking rule for one of its columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     pub(crate) method: Method,
     pub(crate) label: Option<String>,
-    unmask_groups: Vec<String>,
+    pub(super) column: String,
 }
+
+/// Numbers every [`Bound`], so that what was remembered under one is not taken for another's.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// A relation without classified columns.
+static NO_LABELS: BTreeSet<String> = BTreeSet::new();
 
 /// Which rules do not hold for an identity: bit by rule.
 pub(crate) type Exempt = Arc<[bool]>;
@@ -84,6 +97,10 @@ pub struct Bound {
     key: Option<Key>,
     closed: Vec<String>,
     functions: HashSet<String>,
+    labels: HashMap<RelationId, BTreeSet<String>>,
+    number: u64,
+    /// None where they do not compile: nothing is allowed then.
+    set: Option<Set>,
     detectors: detect::Settings,
     /// What is looked for where nobody is exempt from anything: the ordinary case.
     usual: detect::Set,
@@ -95,8 +112,11 @@ impl Bound {
     pub(super) fn new(rules: &Rules, names: &impl Names) -> Self {
         let mut unknown = Vec::new();
         let mut named: HashMap<ColumnId, Vec<usize>> = HashMap::new();
-        for (number, rule) in rules.masking.iter().enumerate() {
+        let mut each: Vec<Rule> = Vec::new();
+        for rule in &rules.masking {
             for column in &rule.columns {
+                let number = each.len();
+                each.push(Rule { method: rule.method, label: rule.label.clone(), column: column.clone() });
                 match split(column).and_then(|(schema, table, name)| names.column(schema, table, name)) {
                     Some(id) => named.entry(id).or_default().push(number),
                     None => unknown.push(column.clone()),
@@ -105,11 +125,7 @@ impl Bound {
         }
         let mut bound = Self {
             version: rules.version(),
-            rules: rules
-                .masking
-                .iter()
-                .map(|r| Rule { method: r.method, label: r.label.clone(), unmask_groups: r.unmask_groups.clone() })
-                .collect(),
+            rules: each,
             protected: HashMap::new(),
             relations: HashMap::new(),
             attributes: HashMap::new(),
@@ -119,6 +135,9 @@ impl Bound {
             key: rules.key().cloned(),
             closed: rules.closed.clone(),
             functions: rules.functions.iter().cloned().collect(),
+            labels: HashMap::new(),
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            set: rules.compile().ok(),
             detectors: rules.detectors.clone(),
             usual: detect::Set::default(),
             skipped: HashSet::new(),
@@ -175,6 +194,8 @@ impl Bound {
         let rules: BTreeSet<usize> = same.iter().filter_map(|c| named.get(c)).flatten().copied().collect();
         if !rules.is_empty() {
             self.relations.entry(id.relation).or_default().extend(&rules);
+            let labels = rules.iter().filter_map(|number| self.rules.get(*number)?.label.clone());
+            self.labels.entry(id.relation).or_default().extend(labels);
             self.protected.insert(id, rules.into_iter().collect());
         }
         if names.is_opaque(id) {
@@ -237,8 +258,57 @@ impl Bound {
         }
     }
 
-    pub(super) fn exempt(&self, groups: &[String]) -> Exempt {
-        self.rules.iter().map(|rule| groups.iter().any(|group| rule.unmask_groups.contains(group))).collect()
+    /// The policies; none where they do not compile.
+    pub(super) fn set(&self) -> Option<&Set> {
+        self.set.as_ref()
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn all_rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What the columns of a relation hold.
+    pub(super) fn labels(&self, relation: Option<RelationId>) -> &BTreeSet<String> {
+        relation.and_then(|id| self.labels.get(&id)).unwrap_or(&NO_LABELS)
+    }
+
+    /// Whether somebody may open a session at all.
+    ///
+    /// # Errors
+    /// [`Denial`] if no policy permits it, or one forbids it.
+    pub fn may_connect(&self, subject: &Subject, context: &Context) -> Result<(), Denial> {
+        let denial = |reason: String, policy: &str| Denial {
+            reason,
+            hint: "ask the owner of the resource to let one of your groups connect".to_owned(),
+            policy: policy.to_owned(),
+        };
+        let Some(set) = &self.set else {
+            return Err(denial("the policies of this resource do not compile".to_owned(), "builtin:policy"));
+        };
+        let situation = Situation {
+            kind: "CONNECT".to_owned(),
+            now: context.now,
+            approved: context.approved,
+            ..Situation::default()
+        };
+        let answer = set.ask(subject, "connect", Object::Resource, &situation);
+        if answer.allowed {
+            return Ok(());
+        }
+        if let Some(failed) = answer.failed {
+            return Err(denial(format!("the policies cannot be evaluated: {failed}"), "builtin:policy"));
+        }
+        match answer.policies.first().and_then(|rank| set.policy(*rank)) {
+            Some(policy) => {
+                let reason = policy.reason.clone().unwrap_or_else(|| "a policy forbids to connect now".to_owned());
+                Err(denial(reason, &policy.id))
+            }
+            None => Err(denial("none of your groups may connect to this resource".to_owned(), "builtin:connect")),
+        }
     }
 
     fn active<'a>(
@@ -268,9 +338,11 @@ impl Bound {
         Some(if column.attribute == 0 { strictest.max(Method::Redact) } else { strictest })
     }
 
-    /// What is looked for in what a member of these groups sees.
-    pub fn detectors_for(&self, groups: &[String]) -> detect::Set {
-        self.detectors(&self.exempt(groups))
+    /// The labels of the rules of a column that do not hold for the identity.
+    pub(super) fn cleared<'a>(&'a self, column: ColumnId, exempt: &'a [bool]) -> impl Iterator<Item = &'a str> {
+        let numbers = self.protected.get(&column).map(Vec::as_slice).unwrap_or_default();
+        let clear = numbers.iter().filter(|number| exempt.get(**number) == Some(&true));
+        clear.filter_map(|number| self.rules.get(*number)?.label.as_deref())
     }
 
     /// What is looked for in the values that an identity sees of columns without a rule.

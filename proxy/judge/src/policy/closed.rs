@@ -103,28 +103,45 @@ pub(super) fn relation(name: &str) -> Option<&'static str> {
     qualified.or_else(extension).map(|(_, why)| *why)
 }
 
-/// Settings that stay as they are, the one value that they may be set to, and why.
-const SETTINGS: &[(&str, &[&str], &str)] = &[
+/// A setting, the values that it may be set to, and why it is closed otherwise.
+type Setting = (&'static str, &'static [&'static str], &'static str);
+
+/// Settings on which the gate's own understanding rests: no policy opens them.
+const PINNED: &[Setting] = &[
     ("role", &[], "a session stays who it is"),
     ("session_authorization", &[], "a session stays who it is"),
-    ("session_replication_role", &["origin"], "it turns triggers and rules off"),
     ("standard_conforming_strings", &["on", "true", "yes", "1"], "it changes how text is read"),
     ("backslash_quote", &["safe_encoding"], "it changes how text is read"),
     ("client_encoding", &["utf8", "utf-8", "unicode"], "it changes how text is read"),
+];
+
+/// Settings that turn a protection of the server off, or show what is not the session's: `guard:setting`.
+const SETTINGS: &[Setting] = &[
+    ("session_replication_role", &["origin"], "it turns triggers and rules off"),
     ("local_preload_libraries", &[], "it loads code into the server"),
     ("session_preload_libraries", &[], "it loads code into the server"),
     ("dynamic_library_path", &[], "it loads code into the server"),
     ("allow_system_table_mods", &["off", "false", "no", "0"], "it opens the system catalog for writing"),
     ("row_security", &["on", "off", "true", "false", "1", "0"], "it decides whether row policies hold"),
     ("lo_compat_privileges", &["off", "false", "no", "0"], "it turns off the rights of large objects"),
+    ("transform_null_equals", &["off", "false", "no", "0"], "it changes what a comparison with NULL means"),
     ("debug_print_parse", &["off"], "it writes statements to the server's log"),
     ("debug_print_plan", &["off"], "it writes statements to the server's log"),
     ("debug_print_rewritten", &["off"], "it writes statements to the server's log"),
 ];
 
-/// Why a setting may not be changed so, if it may not.
-pub(super) fn setting(name: &str, value: Option<&str>) -> Option<&'static str> {
-    let (_, allowed, why) = SETTINGS.iter().find(|(closed, ..)| *closed == name)?;
+fn closed_in(settings: &[Setting], name: &str, value: Option<&str>) -> Option<&'static str> {
+    let (_, allowed, why) = settings.iter().find(|(closed, ..)| *closed == name)?;
     let harmless = value.is_some_and(|value| allowed.iter().any(|a| a.eq_ignore_ascii_case(value.trim())));
     (!harmless).then_some(*why)
+}
+
+/// Why a setting on which the gate's understanding rests may not be changed so, if it may not.
+pub(super) fn pinned(name: &str, value: Option<&str>) -> Option<&'static str> {
+    closed_in(PINNED, name, value)
+}
+
+/// Why a setting may not be changed so by the guardrail, if it may not.
+pub(super) fn setting(name: &str, value: Option<&str>) -> Option<&'static str> {
+    closed_in(SETTINGS, name, value)
 }

@@ -1,8 +1,10 @@
 //! The one entry: facts, rules and groups give a judgement.
 
 use super::{
+    Cache, Context, Reads, Subject,
     bound::{Bound, Exempt},
     closed,
+    permission::{Asker, word},
 };
 use crate::{
     mask::Method,
@@ -31,11 +33,11 @@ pub struct OutputRule {
 /// What becomes of a statement, why, and what it touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// Allow, mask or deny.
+    /// Allow, mask, hold or deny.
     pub verdict: VerdictKind,
-    /// The reason of a denial; empty otherwise.
+    /// The reason of a denial or hold; empty otherwise.
     pub reason: String,
-    /// What to do about a denial; empty otherwise.
+    /// What to do about a denial or hold; empty otherwise.
     pub hint: String,
     /// The ids of the rules that decided, the deciding one first.
     pub policies: Vec<String>,
@@ -47,7 +49,19 @@ pub struct Judgement {
     pub protected: bool,
     /// The columns of its answer, in order; `None` where the text does not say.
     pub outputs: Option<Vec<OutputRule>>,
+    /// Whose approval a hold waits for; empty otherwise.
+    pub holds: Vec<String>,
+    /// What the policies that could concern it read that changes by itself: with the time among it, it holds for one
+    /// execution and no longer.
+    pub reads: Reads,
     pub(crate) exempt: Exempt,
+}
+
+impl Judgement {
+    /// Rows that were described under the other judgement are hidden as this one wants.
+    pub fn hides_as(&self, other: &Self) -> bool {
+        (!self.protected && !other.protected) || (self.exempt == other.exempt && self.outputs == other.outputs)
+    }
 }
 
 struct No {
@@ -58,16 +72,44 @@ struct No {
 
 const ASK: &str = "ask the owner of the data for a role that sees it unmasked";
 
-/// Decides what becomes of a statement. Pure; fails closed: what is not known to be harmless is denied or masked.
-pub fn decide(facts: &Facts, bound: &Bound, groups: &[String]) -> Judgement {
-    let exempt = bound.exempt(groups);
-    let judge = Judge { bound, exempt };
-    judge.statement(facts, 0)
+/// Decides what becomes of a statement. Pure, but for `cache`, which changes no answer; fails closed: what is not known to
+/// be harmless is denied or masked, and so is what no policy permits.
+pub fn decide(facts: &Facts, bound: &Bound, subject: &Subject, context: &Context, cache: &mut Cache) -> Judgement {
+    let mut asker = Asker::new(bound, subject, facts, context, cache);
+    let exempt = asker.exempt();
+    let mut judge = Judge { bound, exempt, filters: BTreeSet::new() };
+    for used in &facts.columns {
+        let chooses = matches!(used.usage, Usage::Filtered | Usage::Joined);
+        if chooses && judge.hides(used.column) {
+            let rules = bound.rules(used.column, &judge.exempt);
+            if rules.iter().all(|rule| asker.may_filter(rule)) {
+                judge.filters.insert(used.column);
+            }
+        }
+    }
+    let mut judgement = judge.statement(facts, 0);
+    let outcome = asker.statement(facts, judge.clear(facts));
+    judgement.reads = asker.reads;
+    let refuses = outcome.verdict != VerdictKind::Allow;
+    if refuses && judgement.verdict != VerdictKind::Deny {
+        judgement.verdict = outcome.verdict;
+        judgement.reason = outcome.reason;
+        judgement.hint = outcome.hint;
+        judgement.policies = outcome.policies;
+        judgement.holds = outcome.holds;
+    } else if judgement.verdict == VerdictKind::Allow && !outcome.policies.is_empty() {
+        judgement.policies = outcome.policies;
+    } else if refuses || judgement.verdict == VerdictKind::Mask {
+        judgement.policies.extend(outcome.policies);
+    }
+    judgement
 }
 
 struct Judge<'a> {
     bound: &'a Bound,
     exempt: Exempt,
+    /// Hidden columns that may choose rows nevertheless, by policy.
+    filters: BTreeSet<ColumnId>,
 }
 
 impl Judge<'_> {
@@ -83,6 +125,8 @@ impl Judge<'_> {
             relations: relations(facts),
             protected: touches,
             outputs: facts.outputs.as_ref().and_then(|outputs| self.outputs(outputs)),
+            holds: Vec::new(),
+            reads: Reads::default(),
             exempt: self.exempt.clone(),
         };
         let mut denial = self.denial(facts, touches);
@@ -157,18 +201,18 @@ impl Judge<'_> {
         })
     }
 
+    /// The labels of the columns that its answer shows in clear.
+    fn clear(&self, facts: &Facts) -> BTreeSet<String> {
+        let shown = facts.columns.iter().filter(|used| used.usage == Usage::Projected);
+        let columns = shown.flat_map(|used| self.bound.expand(used.column));
+        columns.flat_map(|column| self.bound.cleared(column, &self.exempt)).map(str::to_owned).collect()
+    }
+
     /// What is denied even where nothing is hidden.
     fn always(&self, facts: &Facts) -> Option<No> {
-        if facts.copies_server_side {
-            return Some(No {
-                policy: "builtin:server-file",
-                reason: "COPY with a file or program of the server is not allowed".to_owned(),
-                hint: "use COPY ... TO STDOUT or FROM STDIN",
-            });
-        }
         facts.effects.iter().find_map(|effect| {
             let Effect::Set { name, value, .. } = effect else { return None };
-            let why = closed::setting(name, value.as_deref())?;
+            let why = closed::pinned(name, value.as_deref())?;
             Some(No {
                 policy: "builtin:setting",
                 reason: format!("the setting {name} may not be changed: {why}"),
@@ -179,6 +223,13 @@ impl Judge<'_> {
 
     /// Relations that are closed, functions that may read anything, and statements that change who may do what.
     fn out_of_scope(&self, facts: &Facts) -> Option<No> {
+        if facts.copies_server_side {
+            return Some(No {
+                policy: "builtin:server-file",
+                reason: "COPY with a file or program of the server is not allowed".to_owned(),
+                hint: "use COPY ... TO STDOUT or FROM STDIN",
+            });
+        }
         if closed::kind(&facts.kind) {
             return Some(No {
                 policy: "builtin:privilege",
@@ -233,7 +284,12 @@ impl Judge<'_> {
 
     /// Ways by which a value shows without being in the answer.
     fn reveals(&self, facts: &Facts) -> Option<No> {
-        if let Some(name) = self.uses(facts, |usage| matches!(usage, Usage::Filtered | Usage::Joined)) {
+        let chooses = |used: &&crate::sql::ColumnUse| {
+            matches!(used.usage, Usage::Filtered | Usage::Joined)
+                && self.hides(used.column)
+                && !self.filters.contains(&used.column)
+        };
+        if let Some(name) = facts.columns.iter().find(chooses).map(|used| self.name(used.column)) {
             return Some(No {
                 policy: "builtin:filter",
                 reason: format!("{name} is masked and may not filter, join, group or order rows"),
@@ -354,23 +410,6 @@ fn relations(facts: &Facts) -> Vec<Relation> {
     uses.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn word(action: Action) -> &'static str {
-    match action {
-        Action::Select => "select",
-        Action::Insert => "insert",
-        Action::Update => "update",
-        Action::Delete => "delete",
-        Action::Truncate => "truncate",
-        Action::CopyIn => "copy_in",
-        Action::CopyOut => "copy_out",
-        Action::Lock => "lock",
-        Action::Create => "create",
-        Action::Alter => "alter",
-        Action::Drop => "drop",
-        Action::Maintain => "maintain",
-    }
-}
-
 fn join<T: Ord + Clone>(all: &mut Vec<T>, more: Vec<T>) {
     let both: BTreeSet<T> = all.drain(..).chain(more).collect();
     all.extend(both);
@@ -398,6 +437,8 @@ pub fn merge(judgements: impl IntoIterator<Item = Judgement>) -> Judgement {
             relations: Vec::new(),
             protected: true,
             outputs: None,
+            holds: Vec::new(),
+            reads: Reads::default(),
             exempt: Arc::from([]),
         };
     };
@@ -407,10 +448,13 @@ pub fn merge(judgements: impl IntoIterator<Item = Judgement>) -> Judgement {
             all.reason = next.reason;
             all.hint = next.hint;
             all.policies = next.policies;
+            all.holds = next.holds;
         } else if next.verdict == all.verdict {
             let more = next.policies.into_iter().filter(|p| !all.policies.contains(p)).collect::<Vec<_>>();
             all.policies.extend(more);
+            join(&mut all.holds, next.holds);
         }
+        all.reads = all.reads.or(next.reads);
         join(&mut all.columns, next.columns);
         join(&mut all.relations, next.relations);
         // EXECUTE and FETCH say nothing of their answer: what they run does

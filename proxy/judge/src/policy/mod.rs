@@ -1,10 +1,12 @@
-//! What becomes of a statement: the built-in policy, a pure function of facts, rules and groups.
+//! What becomes of a statement: a pure function of facts, rules, policies, who asks, and when.
 //!
 //! ```text
-//! Rules (config) --bind (catalog)--> Bound --decide (Facts, groups)--> Judgement --> mask::plan
+//! Rules (config, policy files) --bind (catalog)--> Bound --decide (Facts, Subject, Context)--> Judgement --> mask::plan
 //! ```
 //!
-//! Each rule has a stable id that every verdict names:
+//! Two layers, and both must allow. [`cedar`] asks the policies: guardrails, what the config says, and files. Beside it
+//! stand the built-in rules, which follow from masking and which no policy can turn off: what they let through would make
+//! a mask worthless. Each has a stable id that every verdict names:
 //!
 //! | id | what it says |
 //! |---|---|
@@ -28,13 +30,30 @@
 //! [`decide()`] is the one entry. [`rules`] is the configuration, [`bound`] the rules over a catalog.
 
 pub mod bound;
+pub mod cedar;
 mod closed;
 mod decide;
+mod permission;
 pub mod rules;
 
 pub use bound::{Bound, Names};
+pub use cedar::{Problem, Reads, Source, Subject};
 pub use decide::{Judgement, OutputRule, decide, merge};
+pub use permission::{Asked, Cache, detectors, explain};
 pub use rules::{Masking, Rules};
+
+/// What a decision may depend on besides the statement and who sends it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Milliseconds since 1970; read only where [`Reads::time`] says so.
+    pub now: i64,
+    /// A reviewer agreed to this statement.
+    pub approved: bool,
+    /// The planner's estimate of the rows that it reads or writes, where it was asked; see [`Reads::estimates`].
+    pub estimated_rows: Option<i64>,
+    /// The planner's estimate of its cost, where it was asked.
+    pub estimated_cost: Option<i64>,
+}
 
 /// Why something is refused, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,5 +63,5 @@ pub struct Denial {
     /// What to do.
     pub hint: String,
     /// The rule's id.
-    pub policy: &'static str,
+    pub policy: String,
 }

@@ -1,6 +1,9 @@
 //! The rules of one resource as they stand in the configuration.
 
-use super::{Bound, Denial, Names};
+use super::{
+    Bound, Names,
+    cedar::{self, Problem, Set, Source},
+};
 use crate::mask::{Method, detect};
 use ring::digest;
 use serde::Deserialize;
@@ -22,6 +25,14 @@ pub struct Rules {
     /// Functions, as `schema.name`, that read nothing that is hidden or closed, and so may be called where there is such.
     /// PostgreSQL's own need not be listed. _Default:_ none.
     pub functions: Vec<String>,
+    /// Guardrails that do not hold for this resource, by id. _Default:_ none.
+    pub guardrails_off: Vec<String>,
+    /// The resource's name, as policies see it.
+    #[serde(skip)]
+    pub resource: String,
+    /// Policies in files. Without any, members of `connect_groups` may do what no guardrail denies.
+    #[serde(skip)]
+    pub policies: Vec<Source>,
     /// What is looked for in values that no rule names. _Default:_ see [`detect::Settings`].
     pub detectors: detect::Settings,
     /// Columns of which an external provider is asked, as `schema.table.column`. _Default:_ none.
@@ -65,6 +76,12 @@ pub(super) fn split(column: &str) -> Option<(&str, &str, &str)> {
     (!empty && parts.next().is_none()).then_some((schema, table, name))
 }
 
+/// Entities as Cedar writes them.
+fn list(kind: &str, names: &[String]) -> String {
+    let names: Vec<String> = names.iter().filter_map(|name| cedar::entity(kind, name)).collect();
+    format!("[{}]", names.join(", "))
+}
+
 impl Rules {
     /// Gives the methods `hash` and `fake` their key. Without one they redact, since a pseudonym without a secret can be
     /// found by trying.
@@ -82,7 +99,7 @@ impl Rules {
     /// Everything that is wrong with the rules, without looking at a catalog; empty if nothing is.
     pub fn check(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.connect_groups.is_empty() {
+        if self.connect_groups.is_empty() && self.policies.is_empty() {
             problems.push("connect_groups is empty: nobody could connect".to_owned());
         }
         if self.connect_groups.iter().any(String::is_empty) {
@@ -116,22 +133,52 @@ impl Rules {
                 }
             }
         }
+        if let Err(more) = self.compile() {
+            problems.extend(more.iter().map(ToString::to_string));
+        }
         problems
     }
 
-    /// Whether a member of these groups may connect at all.
+    /// The policies of these rules: guardrails, defaults, what the config says, and files.
     ///
     /// # Errors
-    /// [`Denial`] if none of the groups is one that may.
-    pub fn may_connect(&self, groups: &[String]) -> Result<(), Denial> {
-        if groups.iter().any(|group| self.connect_groups.contains(group)) {
-            return Ok(());
+    /// Everything that is wrong with them.
+    pub fn compile(&self) -> Result<Set, Vec<Problem>> {
+        let own = |name: &str, text: String| Source { name: name.to_owned(), text };
+        let gates = [
+            own("guardrails", cedar::GUARDRAILS.to_owned()),
+            own("defaults", cedar::DEFAULTS.to_owned()),
+            own("config", self.of_config()),
+        ];
+        Set::compile(&self.resource, &gates, &self.policies, &self.guardrails_off)
+    }
+
+    /// The keys of the config as policies.
+    fn of_config(&self) -> String {
+        let groups = |names: &[String]| list("Group", names);
+        let mut text = String::new();
+        if !self.connect_groups.is_empty() {
+            let members = groups(&self.connect_groups);
+            text.push_str(&format!(
+                "@id(\"config:connect\") permit (principal, action in Action::\"session\", resource) \
+                 when {{ principal in {members} }};\n"
+            ));
+            if self.policies.is_empty() {
+                text.push_str(&format!(
+                    "@id(\"default:work\") permit (principal, action in Action::\"work\", resource) \
+                     when {{ principal in {members} }};\n"
+                ));
+            }
         }
-        Err(Denial {
-            reason: "none of your groups may connect to this resource".to_owned(),
-            hint: "ask the owner of the resource to add one of your groups to connect_groups".to_owned(),
-            policy: "builtin:connect",
-        })
+        for (number, rule) in (1..).zip(&self.masking).filter(|(_, rule)| !rule.unmask_groups.is_empty()) {
+            text.push_str(&format!(
+                "@id(\"config:unmask:{number}\") permit (principal, action == Action::\"read_clear\", resource) \
+                 when {{ principal in {} && {}.contains(resource) }};\n",
+                groups(&rule.unmask_groups),
+                list("Column", &rule.columns),
+            ));
+        }
+        text
     }
 
     /// Finds the columns of the rules in a catalog. Ones that it does not have are in [`Bound::unknown`], and found again
@@ -150,6 +197,11 @@ impl Rules {
         put(&mut text, "connect", &self.connect_groups);
         put(&mut text, "closed", &self.closed);
         put(&mut text, "functions", &self.functions);
+        put(&mut text, "guardrails off", &self.guardrails_off);
+        text.push_str(&format!("{:?} {:?} {:?}\n", self.resource, cedar::GUARDRAILS, cedar::DEFAULTS));
+        for source in &self.policies {
+            text.push_str(&format!("{:?} {:?}\n", source.name, source.text));
+        }
         text.push_str(&format!("{:?} {:?}\n", self.detectors.on, self.detectors.types));
         put(&mut text, "skip", &self.detectors.skip);
         put(&mut text, "asked", &self.asked);
@@ -163,6 +215,11 @@ impl Rules {
             hex.push_str(&format!("{byte:02x}"));
             hex
         })
+    }
+
+    /// Whether the methods `hash` and `fake` have their key.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some()
     }
 
     pub(super) fn key(&self) -> Option<&Key> {

@@ -51,7 +51,7 @@ fn rules() -> Rules {
         unmask_groups: vec!["fraud".to_owned()],
     };
     let mut rules = Rules::default();
-    rules.connect_groups = vec!["agents".into()];
+    rules.connect_groups = vec!["agents".into(), "fraud".into()];
     rules.masking = vec![rule("public.customers.card", Method::Last4), rule("public.customers.email", Method::Hash)];
     rules
 }
@@ -93,6 +93,11 @@ fn select(column: ColumnId, direct: bool) -> Facts {
         outputs: Some(vec![Output { name: "c".into(), sources: [column].into(), direct, opaque: false }]),
         ..nothing("SELECT")
     }
+}
+
+fn decide(facts: &Facts, bound: &Bound, groups: &[String]) -> Judgement {
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    super::decide(facts, bound, &Subject::of_groups(&groups), &Context::default(), &mut Cache::default())
 }
 
 fn judged(facts: &Facts) -> (VerdictKind, String) {
@@ -237,9 +242,13 @@ fn clean_work_goes_on() {
     };
     assert_eq!(judged(&copy).0, VerdictKind::Allow);
     assert_eq!(judged(&Facts { opaque: Some("f".into()), ..nothing("SELECT") }).0, VerdictKind::Deny);
-    let free = Rules::default().bind(&Shop);
+    let mut free = Rules::default();
+    free.connect_groups = vec!["agents".into()];
     let opaque = Facts { opaque: Some("f".into()), ..nothing("SELECT") };
-    assert_eq!(decide(&opaque, &free, &[]).verdict, VerdictKind::Allow);
+    assert_eq!(decide(&opaque, &free.bind(&Shop), &["agents".into()]).policies, ["guard:opaque"]);
+    free.guardrails_off = vec!["guard:opaque".into()];
+    assert_eq!(decide(&opaque, &free.bind(&Shop), &["agents".into()]).verdict, VerdictKind::Allow);
+    assert_eq!(decide(&opaque, &free.bind(&Shop), &["others".into()]).policies, ["default:deny"]);
 }
 
 #[test]
@@ -253,10 +262,10 @@ fn settings_that_change_meaning_stay() {
         ("session_authorization", None),
         ("standard_conforming_strings", Some("off")),
         ("client_encoding", Some("SJIS")),
-        ("session_replication_role", Some("replica")),
     ] {
         denied(&set(name, value), "builtin:setting");
     }
+    denied(&set("session_replication_role", Some("replica")), "guard:setting");
     for (name, value) in [
         ("search_path", Some("hr")),
         ("client_encoding", Some("UTF8")),
@@ -324,8 +333,9 @@ fn rules_are_checked_all_at_once_and_have_a_version() {
     let mut missing = rules();
     missing.masking[0].columns.push("public.gone.x".into());
     assert_eq!(missing.bind(&Shop).unknown().collect::<Vec<_>>(), ["public.gone.x"]);
-    assert!(rules().may_connect(&["agents".into()]).is_ok());
-    assert_eq!(rules().may_connect(&[]).unwrap_err().policy, "builtin:connect");
+    let connect = |groups: &[&str]| bound().may_connect(&Subject::of_groups(groups), &Context::default());
+    assert!(connect(&["agents"]).is_ok());
+    assert_eq!(connect(&["others"]).unwrap_err().policy, "builtin:connect");
 }
 
 #[test]
@@ -367,5 +377,5 @@ fn what_the_rules_stand_on_stays() {
     let of = |kind: &str, relation: RelationUse| Facts { relations: vec![relation], ..nothing(kind) };
     denied(&of("CLUSTER", relation(10, "public.customers", Action::Maintain)), "builtin:definition");
     assert_eq!(judged(&of("VACUUM", relation(10, "public.customers", Action::Maintain))).0, VerdictKind::Allow);
-    assert_eq!(judged(&of("CLUSTER", relation(30, "public.payments", Action::Maintain))).0, VerdictKind::Allow);
+    denied(&of("CLUSTER", relation(30, "public.payments", Action::Maintain)), "guard:maintain");
 }

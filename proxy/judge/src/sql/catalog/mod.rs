@@ -5,6 +5,7 @@
 
 mod build;
 mod queries;
+mod tables;
 
 pub use queries::{Part, QUERIES};
 

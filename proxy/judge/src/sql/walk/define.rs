@@ -1,5 +1,4 @@
-//! Definitions, changes and removals of objects, and rights: which relations they concern, and which columns the
-//! expressions inside them reach.
+//! Definitions, changes and removals of objects, and rights: their relations, and the columns that expressions reach.
 
 use super::{Done, Walker, names, scope::Item};
 use crate::sql::facts::{Action, Effect};
@@ -44,12 +43,14 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::DropStmt(drop) => return self.drop(drop),
             NodeEnum::RenameStmt(part) => {
+                self.gone(part.relation.as_ref());
                 return self.alter_object(part.rename_type(), part.relation.as_ref(), part.object.as_deref());
             }
-            NodeEnum::AlterObjectDependsStmt(part) => {
-                return self.alter_object(part.object_type(), part.relation.as_ref(), part.object.as_deref());
+            NodeEnum::AlterObjectDependsStmt(p) => {
+                return self.alter_object(p.object_type(), p.relation.as_ref(), p.object.as_deref());
             }
             NodeEnum::AlterObjectSchemaStmt(part) => {
+                self.gone(part.relation.as_ref());
                 return self.alter_object(part.object_type(), part.relation.as_ref(), part.object.as_deref());
             }
             NodeEnum::AlterOwnerStmt(part) => {
@@ -255,6 +256,8 @@ impl<'a> Walker<'a> {
         self.with_table(alter.relation.as_ref(), |walker| {
             for node in &alter.cmds {
                 let Some(NodeEnum::AlterTableCmd(command)) = &node.node else { continue };
+                let drops = command.subtype() == protobuf::AlterTableType::AtDropColumn;
+                walker.gone(alter.relation.as_ref().filter(|_| drops));
                 walker.alter_command(command);
             }
         });

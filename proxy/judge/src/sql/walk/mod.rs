@@ -213,6 +213,13 @@ impl<'a> Walker<'a> {
         found
     }
 
+    /// A relation, or a part of it, is removed or goes by another name: whoever looks for the old one finds nothing.
+    fn gone(&mut self, relation: Option<&protobuf::RangeVar>) {
+        if let Some(relation) = relation {
+            self.touch_named(relation, Action::Drop);
+        }
+    }
+
     fn finish(mut self, done: Done) -> Facts {
         let outputs = done.outputs.map(|rows| {
             let mut outputs = Vec::with_capacity(rows.fields.len());

@@ -12,6 +12,9 @@ use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 use std::rc::Rc;
 
+/// The strongest lock that reading and writing rows takes; one beyond it stops others.
+const ROW_EXCLUSIVE: i32 = 3;
+
 /// Statements that define, change or remove objects and rights: `define.rs`.
 macro_rules! definitions {
     () => {
@@ -153,7 +156,10 @@ impl<'a> Walker<'a> {
             NodeEnum::ListenStmt(_) => self.effect("LISTEN", Effect::Notify),
             NodeEnum::UnlistenStmt(_) => self.effect("UNLISTEN", Effect::Notify),
             NodeEnum::ConstraintsSetStmt(_) => self.act("SET CONSTRAINTS"),
-            NodeEnum::LockStmt(lock) => self.on_relations("LOCK TABLE", &lock.relations, Action::Lock),
+            NodeEnum::LockStmt(lock) => {
+                let kind = if lock.mode > ROW_EXCLUSIVE { "LOCK TABLE EXCLUSIVE" } else { "LOCK TABLE" };
+                self.on_relations(kind, &lock.relations, Action::Lock)
+            }
             NodeEnum::TruncateStmt(part) => {
                 self.out.unbounded_write = true;
                 self.on_relations("TRUNCATE TABLE", &part.relations, Action::Truncate)
@@ -168,7 +174,11 @@ impl<'a> Walker<'a> {
             NodeEnum::LoadStmt(_) => self.opaque("LOAD", "a library's code is not followed"),
             NodeEnum::CheckPointStmt(_) => self.act("CHECKPOINT"),
             NodeEnum::VacuumStmt(part) => {
-                let kind = if part.is_vacuumcmd { "VACUUM" } else { "ANALYZE" };
+                let kind = match (part.is_vacuumcmd, part.options.iter().any(|option| turned_on(option, "full"))) {
+                    (true, true) => "VACUUM FULL",
+                    (true, false) => "VACUUM",
+                    (false, _) => "ANALYZE",
+                };
                 self.on_relations(kind, &part.rels, Action::Maintain)
             }
             NodeEnum::ClusterStmt(part) => self.on_relation("CLUSTER", part.relation.as_ref(), Action::Maintain),
@@ -271,12 +281,7 @@ impl<'a> Walker<'a> {
     }
 
     fn explain(&mut self, explain: &protobuf::ExplainStmt) -> Done {
-        let runs = explain.options.iter().any(|node| match &node.node {
-            Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case("analyze") => {
-                !matches!(option.arg.as_deref().and_then(text).as_deref(), Some("false" | "off" | "0"))
-            }
-            _ => false,
-        });
+        let runs = explain.options.iter().any(|option| turned_on(option, "analyze"));
         let facts = self.apart(explain.query.as_deref());
         self.out.writes |= runs && !facts.read_only;
         // planning evaluates functions that are called immutable
@@ -380,6 +385,16 @@ impl<'a> Walker<'a> {
             rows.fields.push(Field { name: "*".to_owned(), value: Value::opaque() });
         }
         rows
+    }
+}
+
+/// An option that is named so, and not turned off again.
+fn turned_on(node: &Node, name: &str) -> bool {
+    match &node.node {
+        Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case(name) => {
+            !matches!(option.arg.as_deref().and_then(text).as_deref(), Some("false" | "off" | "0"))
+        }
+        _ => false,
     }
 }
 

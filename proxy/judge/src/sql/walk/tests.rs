@@ -297,7 +297,7 @@ fn each_statement_names_its_relation_and_action() {
     let catalog = catalog();
     for (text, kind, action) in [
         ("TRUNCATE t", "TRUNCATE TABLE", Action::Truncate),
-        ("LOCK TABLE t", "LOCK TABLE", Action::Lock),
+        ("LOCK TABLE t", "LOCK TABLE EXCLUSIVE", Action::Lock),
         ("VACUUM t", "VACUUM", Action::Maintain),
         ("ANALYZE t (secret)", "ANALYZE", Action::Maintain),
         ("CLUSTER t", "CLUSTER", Action::Maintain),

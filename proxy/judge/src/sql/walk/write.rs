@@ -10,6 +10,9 @@ use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 use std::rc::Rc;
 
+/// Whole numbers that a BETWEEN may span and still bounds what is written.
+const WIDEST: u64 = 1_000;
+
 impl<'a> Walker<'a> {
     /// The relation that a statement writes.
     pub(super) fn target(&mut self, name: Option<&protobuf::RangeVar>, action: Action) -> Item<'a> {
@@ -22,6 +25,13 @@ impl<'a> Walker<'a> {
             self.give_up(format!("{} has rewrite rules", relation.qualified()));
         }
         item
+    }
+
+    /// The target is read as well.
+    fn reads_of(&self, target: &Item<'a>) -> bool {
+        let Columns::Relation(relation) = target.columns else { return false };
+        let key = (Some(relation.id), String::new());
+        self.out.relations.get(&key).is_some_and(|used| used.actions.contains(&Action::Select))
     }
 
     /// Notes a column as written: a view's stand for what they show.
@@ -53,12 +63,18 @@ impl<'a> Walker<'a> {
                 self.store(&path);
             }
         }
+        let mut from_itself = false;
         if let Some(query) = insert.select_stmt.as_deref() {
+            let reads = self.reads_of(&target);
             let rows = self.subquery(query);
+            from_itself = self.reads_of(&target) && !reads;
             let whole = rows.whole();
             self.store(&whole);
         }
         if let Some(conflict) = insert.on_conflict_clause.as_deref() {
+            // rows of the table itself conflict, each with itself
+            let updates = conflict.action() == protobuf::OnConflictAction::OnconflictUpdate;
+            self.out.unbounded_write |= updates && from_itself && !bounds(conflict.where_clause.as_deref(), &target);
             if conflict.infer.as_deref().is_none_or(|infer| infer.index_elems.is_empty()) {
                 self.any_conflict(&target, &insert.cols);
             }
@@ -261,7 +277,7 @@ impl<'a> Walker<'a> {
 }
 
 /// Whether a condition bounds the rows of the target: a column of it equals something that is given (a constant, a
-/// parameter, a single value), or is within a given range or list.
+/// parameter, a single value), or is within a given list or a narrow range.
 fn bounds(condition: Option<&Node>, target: &Item<'_>) -> bool {
     use protobuf::{AExprKind, BoolExprType};
     let Some(kind) = condition.and_then(|node| node.node.as_ref()) else { return false };
@@ -280,10 +296,21 @@ fn bounds(condition: Option<&Node>, target: &Item<'_>) -> bool {
                     (is_column(left, target) && is_given(right)) || (is_column(right, target) && is_given(left))
                 }
                 AExprKind::AexprOpAny | AExprKind::AexprIn => equals && is_column(left, target) && is_given(right),
-                AExprKind::AexprBetween | AExprKind::AexprBetweenSym => is_column(left, target) && is_given(right),
+                AExprKind::AexprBetween | AExprKind::AexprBetweenSym => is_column(left, target) && is_narrow(right),
                 _ => false,
             }
         }
+        _ => false,
+    }
+}
+
+/// A range of whole numbers, given as constants, of at most [`WIDEST`] of them.
+fn is_narrow(range: Option<&Node>) -> bool {
+    let Some(NodeEnum::List(list)) = range.and_then(|range| range.node.as_ref()) else { return false };
+    let [low, high] = list.items.as_slice() else { return false };
+    let number = |node| constant(node).and_then(|text| text.trim().parse::<i64>().ok());
+    match (number(low), number(high)) {
+        (Some(low), Some(high)) => high.abs_diff(low) < WIDEST,
         _ => false,
     }
 }

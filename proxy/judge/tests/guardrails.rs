@@ -1,0 +1,222 @@
+//! The guardrails hold over the public attacks, and in other shapes of the same families, where nothing is masked: no
+//! built-in rule helps them. Ordinary work is not touched by them.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
+#[path = "support/postgres.rs"]
+mod postgres;
+
+use judge::{
+    policy::{self, Bound, Cache, Rules, Subject, decide},
+    sql::{self, Catalog, Context, Limits},
+};
+use postgres::Postgres;
+use schemas::event::VerdictKind;
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+
+fn rules(off: &[&str]) -> Rules {
+    let mut rules = Rules::default();
+    rules.resource = "shop".to_owned();
+    rules.connect_groups = vec!["agents".to_owned()];
+    rules.guardrails_off = off.iter().map(|id| (*id).to_owned()).collect();
+    assert_eq!(rules.check(), Vec::<String>::new());
+    rules
+}
+
+/// The verdict of a message: the first statement of it that does not go on, with the policies that decided.
+fn verdict(text: &str, catalog: &Catalog, bound: &Bound, cache: &mut Cache) -> (VerdictKind, String) {
+    let path = ["public".to_owned()];
+    let context = Context { catalog, search_path: &path, limits: Limits::default(), tripwire: false };
+    let subject = Subject::of_groups(&["agents"]);
+    // what does not parse never reaches the server
+    let Ok(all) = sql::analyze(text, &context) else { return (VerdictKind::Deny, "grammar".to_owned()) };
+    for facts in all {
+        let judgement = decide(&facts, bound, &subject, &policy::Context::default(), cache);
+        if matches!(judgement.verdict, VerdictKind::Deny | VerdictKind::Hold) {
+            assert!(!judgement.hint.is_empty() && !judgement.reason.is_empty());
+            return (judgement.verdict, judgement.policies.join(" "));
+        }
+    }
+    (VerdictKind::Allow, String::new())
+}
+
+fn texts(case: &serde_json::Value) -> Vec<String> {
+    if let Some(sql) = case["sql"].as_str() {
+        return vec![sql.to_owned()];
+    }
+    let Some(steps) = case["steps"].as_array() else { return Vec::new() };
+    let text = |step: &serde_json::Value| step["q"].as_str().or(step["x"].as_str()).map(str::to_owned);
+    steps.iter().filter_map(text).collect()
+}
+
+/// What guardrails stop, one shape of each family a line, with the policy that must decide.
+const STOPPED: &[(&str, &str)] = &[
+    ("guard:unbounded", "DELETE FROM orders"),
+    ("guard:unbounded", "DELETE FROM orders WHERE true"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id IS NOT NULL OR id IS NULL"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id = id"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id > -1"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id IN (SELECT id FROM orders)"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id = ANY (ARRAY(SELECT id FROM orders))"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id = 1 OR 1 = 1"),
+    ("guard:unbounded", "DELETE FROM orders WHERE NOT (id = 1)"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id BETWEEN 0 AND 1000000000"),
+    ("guard:unbounded", "DELETE FROM orders WHERE coalesce(id, 0) = coalesce(id, 0)"),
+    ("guard:unbounded", "DELETE FROM orders USING payments WHERE payments.id = payments.id"),
+    ("guard:unbounded", "WITH gone AS (DELETE FROM orders RETURNING 1) SELECT count(*) FROM gone"),
+    ("guard:unbounded", "PREPARE p AS DELETE FROM orders"),
+    ("guard:unbounded", "EXPLAIN (ANALYZE) UPDATE orders SET status = 'x'"),
+    ("guard:unbounded", "UPDATE orders SET status = 'x' FROM payments"),
+    ("guard:unbounded", "MERGE INTO orders o USING payments p ON true WHEN MATCHED THEN UPDATE SET status = 'x'"),
+    ("guard:unbounded", "INSERT INTO orders SELECT * FROM orders ON CONFLICT (id) DO UPDATE SET status = 'x'"),
+    ("guard:truncate", "TRUNCATE orders"),
+    ("guard:drop", "DROP TABLE orders"),
+    ("guard:drop", "DROP SCHEMA hr CASCADE"),
+    ("guard:drop", "DROP DATABASE shop"),
+    ("guard:drop", "DROP VIEW v_clean"),
+    ("guard:drop", "DROP FUNCTION public.order_total(int)"),
+    ("guard:drop", "DROP OWNED BY CURRENT_USER"),
+    ("guard:drop", "ALTER TABLE orders DROP COLUMN status"),
+    ("guard:drop", "ALTER TABLE orders RENAME TO gone"),
+    ("guard:drop", "ALTER TABLE orders SET SCHEMA hr"),
+    ("guard:alter", "ALTER TABLE orders ADD COLUMN more int"),
+    ("guard:alter", "CREATE INDEX ON orders (status)"),
+    ("guard:alter", "COMMENT ON TABLE orders IS 'x'"),
+    ("guard:alter", "ALTER FUNCTION public.order_total(int) VOLATILE"),
+    ("guard:system", "ALTER SYSTEM SET log_statement = 'none'"),
+    ("guard:system", "CREATE DATABASE more"),
+    ("guard:role", "CREATE ROLE sleeper LOGIN"),
+    ("guard:role", "ALTER ROLE CURRENT_USER PASSWORD 'x'"),
+    ("guard:role", "ALTER ROLE CURRENT_USER SET search_path = hr"),
+    ("guard:grant", "GRANT SELECT ON orders TO PUBLIC"),
+    ("guard:grant", "REVOKE ALL ON SCHEMA public FROM PUBLIC"),
+    ("guard:grant", "GRANT agent_other TO CURRENT_USER"),
+    ("guard:grant", "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC"),
+    ("guard:grant", "REASSIGN OWNED BY CURRENT_USER TO agent_other"),
+    ("guard:extension", "CREATE EXTENSION lo"),
+    ("guard:extension", "CREATE SERVER s FOREIGN DATA WRAPPER file_fdw"),
+    ("guard:server-file", "COPY orders TO '/tmp/x'"),
+    ("guard:server-file", "COPY orders FROM PROGRAM 'id'"),
+    ("guard:server-file", "COPY (SELECT 1) TO PROGRAM 'sh'"),
+    ("guard:server-function", "SELECT pg_read_file('/etc/passwd')"),
+    ("guard:server-function", "SELECT * FROM pg_catalog.pg_ls_dir('/')"),
+    ("guard:server-function", "SELECT lo_import('/etc/passwd')"),
+    ("guard:server-function", "SELECT dblink_exec('host=x', 'DROP TABLE y')"),
+    ("guard:server-function", "SELECT pg_terminate_backend(1)"),
+    ("guard:dynamic-sql", "SELECT query_to_xml('DELETE FROM orders', true, false, '')"),
+    ("guard:opaque", "DO $$ BEGIN DELETE FROM orders; END $$"),
+    ("guard:opaque", "CALL public.proc_card('x')"),
+    ("guard:opaque", "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'DELETE FROM orders RETURNING 1'"),
+    ("guard:opaque", "CREATE RULE r AS ON INSERT TO payments DO ALSO DELETE FROM orders"),
+    ("guard:alter", "CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION x()"),
+    ("guard:setting", "SET session_replication_role = replica"),
+    ("guard:setting", "SELECT set_config('session_replication_role', 'replica', false)"),
+    ("guard:replication", "CREATE PUBLICATION p FOR ALL TABLES"),
+    ("guard:replication-function", "SELECT pg_create_logical_replication_slot('s', 'pgoutput')"),
+    ("guard:prepared-transaction", "PREPARE TRANSACTION 'left'"),
+    ("guard:notify", "LISTEN x"),
+    ("guard:notify", "NOTIFY x, 'y'"),
+    ("guard:notify-function", "SELECT pg_notify('x', 'y')"),
+    ("guard:maintain", "REINDEX TABLE orders"),
+    ("guard:maintain", "VACUUM FULL orders"),
+    ("guard:lock", "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE"),
+    ("builtin:setting", "SET ROLE postgres"),
+];
+
+/// Ordinary work.
+const GOES_ON: &[&str] = &[
+    "SELECT * FROM orders",
+    "DELETE FROM orders WHERE id = 7",
+    "DELETE FROM orders WHERE id IN (1, 2, 3)",
+    "DELETE FROM orders WHERE id = ANY ($1)",
+    "UPDATE orders SET status = 'x' WHERE id = $1 AND status <> 'x'",
+    "UPDATE orders SET status = 'x' WHERE id BETWEEN 3 AND 9",
+    "UPDATE orders SET status = p.memo FROM payments p WHERE orders.id = p.id AND orders.id = 4",
+    "MERGE INTO orders o USING (VALUES (1, 'x')) AS v (id, s) ON o.id = v.id WHEN MATCHED THEN UPDATE SET status = v.s",
+    "INSERT INTO orders (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET status = excluded.status",
+    "CREATE TEMP TABLE mine AS SELECT * FROM orders",
+    "CREATE TABLE public.report AS SELECT status, count(*) FROM orders GROUP BY 1",
+    "DROP TABLE pg_temp.mine",
+    "TRUNCATE pg_temp.mine",
+    "DELETE FROM pg_temp.mine",
+    "ANALYZE orders",
+    "VACUUM orders",
+    "REFRESH MATERIALIZED VIEW mv_stats",
+    "EXPLAIN DELETE FROM orders",
+    "SELECT 1 FROM orders FOR UPDATE",
+    "SELECT nextval('scratch_seq')",
+    "SET statement_timeout = '5s'",
+    "LOCK TABLE orders IN ACCESS SHARE MODE",
+    "UNLISTEN *",
+    "DISCARD ALL",
+    "BEGIN; SAVEPOINT a; ROLLBACK TO a; COMMIT",
+    "COPY orders TO STDOUT",
+    "SELECT order_total(1)",
+];
+
+#[test]
+fn guardrails_hold_and_ordinary_work_goes_on() {
+    let server = Postgres::start();
+    assert!(server.psql("postgres", &[], "CREATE DATABASE bypass").1);
+    server.file("bypass", &format!("{DATA}/bypass/schema.sql"));
+    let catalog = server.catalog("bypass");
+    let bound = rules(&[]).bind(&catalog);
+    let mut cache = Cache::default();
+    let mut wrong = Vec::new();
+    for (policy, text) in STOPPED {
+        let (kind, policies) = verdict(text, &catalog, &bound, &mut cache);
+        let expected = if *policy == "guard:unbounded" { VerdictKind::Hold } else { VerdictKind::Deny };
+        if kind != expected || !policies.split(' ').any(|id| id == *policy) {
+            wrong.push(format!("{text}: {kind:?} by {policies:?}, not {policy}"));
+        }
+        // turned off, it decides no more
+        if policy.starts_with("guard:") {
+            let open = rules(&[policy]).bind(&catalog);
+            let (_, policies) = verdict(text, &catalog, &open, &mut cache);
+            if policies.split(' ').any(|id| id == *policy) {
+                wrong.push(format!("{text}: {policy} is off and decided"));
+            }
+        }
+    }
+    for text in GOES_ON {
+        let (kind, policies) = verdict(text, &catalog, &bound, &mut cache);
+        if kind != VerdictKind::Allow {
+            wrong.push(format!("{text}: {kind:?} by {policies}"));
+        }
+    }
+    let (mut stopped, mut allowed) = (0, 0);
+    for line in std::fs::read_to_string(format!("{DATA}/bypass/corpus.jsonl")).unwrap().lines() {
+        let case: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (id, family) = (case["id"].as_str().unwrap(), case["family"].as_str().unwrap());
+        let texts = texts(&case);
+        let verdicts: Vec<_> = texts.iter().map(|text| verdict(text, &catalog, &bound, &mut cache)).collect();
+        let any = verdicts.iter().any(|(kind, _)| *kind != VerdictKind::Allow);
+        match family {
+            "guard_mass" | "guard_ddl" | "privilege_change" => {
+                stopped += 1;
+                if !any {
+                    wrong.push(format!("{id} went on: {texts:?}"));
+                }
+            }
+            "benign" => {
+                allowed += 1;
+                if any && !verdicts.iter().all(|(_, by)| by.is_empty() || by == "grammar") {
+                    wrong.push(format!("{id} was stopped: {texts:?} {verdicts:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(stopped >= 27 && allowed >= 31, "{stopped} {allowed}");
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_guardrail_is_tried_and_explained() {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guardrails.md")).unwrap();
+    for id in policy::cedar::guardrail_ids() {
+        assert!(docs.contains(&format!("`{id}`")), "{id} is not explained");
+        assert!(STOPPED.iter().any(|(policy, _)| *policy == id) || id == "guard:export", "{id} is not tried");
+    }
+}
