@@ -57,6 +57,19 @@ pub fn schema(root: &Path) -> Result<()> {
     run(&mut cargo(root, &["test", "--locked", "-p", "schemas"]))
 }
 
+/// Runs the corpus of attacks against the gate; builds the gate unless `POSTERN_BINARY` names one.
+pub fn attacks(root: &Path, arguments: &[String]) -> Result<()> {
+    let mut command = cargo(root, &["run", "--locked", "--quiet", "-p", "attacks", "--"]);
+    if std::env::var_os("POSTERN_BINARY").is_none() {
+        run(&mut cargo(root, &["build", "--locked", "-p", "postern"]))?;
+        let metadata = super::layers::metadata(root, &["--no-deps"])?;
+        let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+        let target = Path::new(target.context("cargo metadata names the target folder")?);
+        command.env("POSTERN_BINARY", target.join("debug/postern"));
+    }
+    run(command.args(arguments))
+}
+
 /// Runs every target of every `fuzz` folder.
 pub fn fuzz(root: &Path, seconds: u32) -> Result<()> {
     let mut targets = 0;

@@ -40,6 +40,12 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// The corpus of attacks against the gate, logged in as the tables' owner; see `cargo xtask attacks --help`.
+    #[command(disable_help_flag = true)]
+    Attacks {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Every fuzz target for a while (needs a nightly toolchain and cargo-fuzz).
     Fuzz {
         #[arg(long, default_value_t = 10)]
@@ -85,6 +91,7 @@ fn run(command: Command) -> Result<()> {
         Command::Deny => deny::check(&root),
         Command::Doc => commands::doc(&root),
         Command::Test { arguments } => commands::test(&root, &arguments),
+        Command::Attacks { arguments } => commands::attacks(&root, &arguments),
         Command::Fuzz { seconds } => commands::fuzz(&root, seconds),
         Command::Bench => commands::bench(&root),
         Command::Schema => commands::schema(&root),

@@ -1,0 +1,90 @@
+//! The record must say what a case touched: the Verdicts of its sessions name it, or say that they cannot.
+
+use crate::{
+    case::Case,
+    outcome::{Kind, Outcome},
+};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the record says of one case.
+#[derive(Debug, Default)]
+struct Recorded {
+    /// `schema.relation` and `schema.relation.column`.
+    names: BTreeSet<String>,
+    /// Columns that are masked from the agent.
+    masked: BTreeSet<String>,
+    /// A statement whose Verdict says that it is not known what it reaches, or that was not understood.
+    opaque: bool,
+    /// A connection or a statement was turned away before it was looked at.
+    refused: bool,
+}
+
+/// Turns a pass into a miss where the record does not name what it must.
+pub fn check(cases: &[Case], results: &mut [Outcome], events: &[Value]) -> Result<()> {
+    let recorded = collect(events)?;
+    let nothing = Recorded::default();
+    for (case, outcome) in cases.iter().zip(results) {
+        let recorded = recorded.get(&case.id).unwrap_or(&nothing);
+        let missing: Vec<&str> =
+            case.audit_must_name.iter().map(String::as_str).filter(|name| !names(case, recorded, name)).collect();
+        if outcome.result == Kind::Pass && !missing.is_empty() {
+            outcome.result = Kind::AuditMiss;
+            outcome.detail = Some(format!("{} not in the record, which names {:?}", missing.join(", "), recorded.names));
+        }
+    }
+    Ok(())
+}
+
+/// A case must name what it asks for. Most cases ask for one column by habit, whatever their text reads: where the text
+/// does not have that name, any masked column answers.
+fn names(case: &Case, recorded: &Recorded, name: &str) -> bool {
+    let word = name.rsplit('.').next().unwrap_or(name);
+    recorded.names.contains(name)
+        || recorded.opaque
+        || recorded.refused
+        || (!case.text().to_lowercase().contains(word) && !recorded.masked.is_empty())
+}
+
+/// By `application_name`, which the runner sets to the case's id.
+fn collect(events: &[Value]) -> Result<BTreeMap<String, Recorded>> {
+    let mut sessions: BTreeMap<&str, String> = BTreeMap::new();
+    let mut all: BTreeMap<String, Recorded> = BTreeMap::new();
+    for event in events {
+        let session = event.get("session").and_then(Value::as_str).context("an event names its session")?;
+        let Some((kind, body)) = body(event) else { continue };
+        if matches!(kind, "SessionOpened" | "SessionRefused") {
+            let case = application(body).unwrap_or_default();
+            all.entry(case.clone()).or_default().refused |= kind == "SessionRefused";
+            sessions.insert(session, case);
+        } else if kind == "Verdict" {
+            let case = sessions.get(session).context("a session opens before its statements")?;
+            add(all.entry(case.clone()).or_default(), body);
+        }
+    }
+    Ok(all)
+}
+
+fn add(recorded: &mut Recorded, verdict: &Value) {
+    let list = |key: &str| verdict.get(key).and_then(Value::as_array).into_iter().flatten();
+    let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);
+    recorded.names.extend(list("relations").filter_map(name));
+    recorded.names.extend(list("columns").filter_map(name));
+    let masked = |column: &&Value| column.get("masked").and_then(Value::as_bool) == Some(true);
+    recorded.masked.extend(list("columns").filter(masked).filter_map(name));
+    let unknown = verdict.get("kind").and_then(Value::as_str) == Some("UNKNOWN");
+    recorded.opaque |= unknown || verdict.get("opaque").and_then(Value::as_bool) == Some(true);
+}
+
+/// The event's name and fields, however the envelope holds them.
+fn body(event: &Value) -> Option<(&str, &Value)> {
+    let body = event.get("body")?.as_object()?;
+    let (kind, body) = body.iter().next()?;
+    Some((kind.rsplit('.').next().unwrap_or(kind), body))
+}
+
+fn application(opened: &Value) -> Option<String> {
+    let parameters = opened.get("parameters")?;
+    parameters.get("application_name").and_then(Value::as_str).map(str::to_owned)
+}

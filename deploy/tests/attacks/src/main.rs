@@ -1,0 +1,117 @@
+//! An authenticated agent that attacks masking and policy: runs cases of the corpus through a gate before a fresh
+//! PostgreSQL, with a wire client of its own, and says what came through.
+//!
+//! ```text
+//! corpus -> admin (set-up, {placeholders}) -> steps (wire) -> needles (leaks) -> outcome -> audit (the archive) -> report
+//! ```
+//!
+//! It is an outsider: it knows the gate by its port, its config file and `postern events tail`.
+
+mod admin;
+mod audit;
+mod case;
+mod messages;
+mod needles;
+mod outcome;
+mod report;
+mod steps;
+mod tls;
+mod wire;
+mod world;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use std::{path::PathBuf, process::ExitCode};
+
+/// Attacks the gate with a corpus of cases.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask attacks")]
+struct Arguments {
+    /// Cases, one JSON object a line; may be given several times. Default: corpus.jsonl and more.jsonl of this folder.
+    #[arg(long)]
+    corpus: Vec<PathBuf>,
+    /// The folder of the PostgreSQL server's programs. Default: the newest that is installed, 15 where it is there.
+    #[arg(long)]
+    postgres: Option<PathBuf>,
+    /// The gate. Default: what `POSTERN_BINARY` names.
+    #[arg(long)]
+    postern: Option<PathBuf>,
+    /// Only this family.
+    #[arg(long)]
+    family: Option<String>,
+    /// Only these cases, with commas.
+    #[arg(long, value_delimiter = ',')]
+    id: Vec<String>,
+    /// Known failures: exactly these may fail, and all of them must.
+    #[arg(long)]
+    expected: Option<PathBuf>,
+    /// All results, as JSON, into this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Every case, not only those that fail.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("attacks: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let folder = world::folder();
+    let files = if arguments.corpus.is_empty() {
+        ["corpus.jsonl", "more.jsonl"].map(|name| folder.join(name)).to_vec()
+    } else {
+        arguments.corpus.clone()
+    };
+    let mut cases = Vec::new();
+    for file in &files {
+        cases.extend(case::read(file)?);
+    }
+    cases.retain(|case| arguments.family.as_ref().is_none_or(|family| *family == case.family));
+    cases.retain(|case| arguments.id.is_empty() || arguments.id.contains(&case.id));
+    let expected = arguments.expected.as_deref().map(report::Expected::read).transpose()?;
+
+    let mut world = world::World::start(arguments.postgres.as_deref(), arguments.postern.as_deref())?;
+    let mut results = attack(&world, &cases, arguments.verbose)?;
+    let events = world.end()?;
+    audit::check(&cases, &mut results, &events)?;
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&results).context("writing results as JSON")?;
+        std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(report::print(&results, expected.as_ref()))
+}
+
+fn attack(world: &world::World, cases: &[case::Case], verbose: bool) -> Result<Vec<outcome::Outcome>> {
+    let mut admin = admin::Admin::new(world.target());
+    admin.reset()?;
+    let scanner = needles::Scanner::new(&mut admin)?;
+    let mut results = Vec::new();
+    for case in cases {
+        let outcome = outcome::run(case, &mut admin, world, &scanner);
+        for sql in &case.teardown {
+            // what a case did not make cannot be taken away
+            if let Err(error) = admin.substitute_text(sql).and_then(|sql| admin.query(&sql)) {
+                if verbose {
+                    eprintln!("{}: teardown: {error:#}", case.id);
+                }
+            }
+        }
+        if case.reset && (outcome.did || outcome.result == outcome::Kind::RunnerError) {
+            admin.reset()?;
+        }
+        if verbose {
+            println!("{}", outcome.line());
+        }
+        results.push(outcome);
+    }
+    Ok(results)
+}
