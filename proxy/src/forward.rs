@@ -273,6 +273,8 @@ impl Conversation {
                 }
             }
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
+            // EXECUTE of what may be prepared by then: nothing runs yet, and Bind decides
+            Err(refused) if refused.is_unknown_name() => {}
             Err(refused) => {
                 let number = self.next_number();
                 self.note_unparsed(number, text.as_bytes(), Protocol::Extended, name, &refused)?;

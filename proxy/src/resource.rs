@@ -160,7 +160,7 @@ impl View {
             policy_version: self.policy_version(),
             kind: first.map(|f| f.kind.clone()).unwrap_or_default(),
             read_only: facts.iter().all(|f| f.read_only),
-            opaque: facts.iter().any(|f| f.opaque.is_some()),
+            opaque: facts.iter().any(|f| f.reaches_unknown()),
             relations: judgement.relations.clone(),
             columns: judgement.columns.clone(),
             functions,

@@ -22,6 +22,12 @@ pub enum Refused {
     },
 }
 
+/// invalid_cursor_name
+const UNKNOWN_PORTAL: &str = "34000";
+
+/// invalid_sql_statement_name
+const UNKNOWN_STATEMENT: &str = "26000";
+
 impl Refused {
     pub(super) fn because(sqlstate: &'static str, policy: &str, reason: impl Into<String>, hint: &str) -> Self {
         Self::Because { sqlstate, reason: reason.into(), hint: hint.to_owned(), policy: policy.to_owned() }
@@ -55,9 +61,14 @@ impl Refused {
         )
     }
 
+    /// The refusal of a name that the gate cannot resolve.
+    pub fn is_unknown_name(&self) -> bool {
+        matches!(self, Self::Because { sqlstate: UNKNOWN_PORTAL | UNKNOWN_STATEMENT, .. })
+    }
+
     /// A name that the gate cannot resolve.
     pub fn unknown_name(kind: &str, name: &str, what: &str) -> Self {
-        let state = if kind == "portal" { "34000" } else { "26000" };
+        let state = if kind == "portal" { UNKNOWN_PORTAL } else { UNKNOWN_STATEMENT };
         Self::because(state, "builtin:unknown-name", format!("{kind} {name:?} {what}"), "prepare or open it first")
     }
 

@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Recorded {
     /// `schema.relation` and `schema.relation.column`.
     names: BTreeSet<String>,
-    /// Columns that are masked from the agent.
-    masked: BTreeSet<String>,
+    /// Columns that have a label.
+    labelled: BTreeSet<String>,
     /// A statement whose Verdict says that it is not known what it reaches, or that was not understood.
     opaque: bool,
     /// A connection or a statement was turned away before it was looked at.
@@ -37,14 +37,26 @@ pub fn check(cases: &[Case], results: &mut [Outcome], events: &[Value]) -> Resul
     Ok(())
 }
 
-/// A case must name what it asks for. Most cases ask for one column by habit, whatever their text reads: where the text
-/// does not have that name, any masked column answers.
+/// A case asks for one column by habit, whatever its text reads. So what it asks for must be in the record where the
+/// text names that column, of whichever relation; else any labelled column or relation answers; and a text that reads
+/// nothing of the kind (a setting, say) needs no answer.
 fn names(case: &Case, recorded: &Recorded, name: &str) -> bool {
-    let word = name.rsplit('.').next().unwrap_or(name);
-    recorded.names.contains(name)
-        || recorded.opaque
-        || recorded.refused
-        || (!case.text().to_lowercase().contains(word) && !recorded.masked.is_empty())
+    if recorded.names.contains(name) || recorded.opaque || recorded.refused {
+        return true;
+    }
+    let text = without_literals(&case.text().to_lowercase());
+    let column = name.rsplit('.').next().unwrap_or(name);
+    let relation = name.rsplit('.').nth(1).unwrap_or(name);
+    if text.contains(column) {
+        recorded.labelled.iter().any(|labelled| labelled.ends_with(&format!(".{column}")))
+    } else {
+        !text.contains(relation) || !recorded.names.is_empty()
+    }
+}
+
+/// The text without what stands in single quotes.
+fn without_literals(text: &str) -> String {
+    text.split('\'').step_by(2).collect::<Vec<_>>().join(" ")
 }
 
 /// By `application_name`, which the runner sets to the case's id.
@@ -55,7 +67,8 @@ fn collect(events: &[Value]) -> Result<BTreeMap<String, Recorded>> {
         let session = event.get("session").and_then(Value::as_str).context("an event names its session")?;
         let Some((kind, body)) = body(event) else { continue };
         if matches!(kind, "SessionOpened" | "SessionRefused") {
-            let case = application(body).unwrap_or_default();
+            let user = body.get("user").and_then(Value::as_str).map(str::to_owned);
+            let case = application(body).or(user).unwrap_or_default();
             all.entry(case.clone()).or_default().refused |= kind == "SessionRefused";
             sessions.insert(session, case);
         } else if kind == "Verdict" {
@@ -71,8 +84,8 @@ fn add(recorded: &mut Recorded, verdict: &Value) {
     let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);
     recorded.names.extend(list("relations").filter_map(name));
     recorded.names.extend(list("columns").filter_map(name));
-    let masked = |column: &&Value| column.get("masked").and_then(Value::as_bool) == Some(true);
-    recorded.masked.extend(list("columns").filter(masked).filter_map(name));
+    let labelled = |column: &&Value| column.get("label").is_some_and(|label| !label.is_null());
+    recorded.labelled.extend(list("columns").filter(labelled).filter_map(name));
     let unknown = verdict.get("kind").and_then(Value::as_str) == Some("UNKNOWN");
     recorded.opaque |= unknown || verdict.get("opaque").and_then(Value::as_bool) == Some(true);
 }

@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result};
 use regex::bytes::Regex;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet,
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// How far two probes may differ in time.
 const TIMING: Duration = Duration::from_millis(250);
@@ -76,6 +79,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// What else there is to say.
     pub detail: Option<String>,
+    /// How long it took, milliseconds.
+    pub millis: u128,
 }
 
 impl Outcome {
@@ -90,8 +95,10 @@ impl Outcome {
 
 /// Runs a case.
 pub fn run(case: &Case, admin: &mut Admin, world: &World, scanner: &Scanner) -> Outcome {
+    let start = Instant::now();
+    let millis = || start.elapsed().as_millis();
     match attempt(case, admin, &world.gate(&case.id), scanner) {
-        Ok(outcome) => outcome,
+        Ok(outcome) => Outcome { millis: millis(), ..outcome },
         Err(error) => Outcome {
             id: case.id.clone(),
             family: case.family.clone(),
@@ -103,6 +110,7 @@ pub fn run(case: &Case, admin: &mut Admin, world: &World, scanner: &Scanner) -> 
             needle: None,
             error: None,
             detail: Some(format!("{error:#}")),
+            millis: millis(),
         },
     }
 }
@@ -210,6 +218,7 @@ fn conclude(case: &Case, messages: &[Message], hits: &[Hit], verified: Option<St
         needle: hits.first().map(|hit| hit.needle.clone()),
         error: error.map(|body| format!("{} {}", field(body, 'C'), field(body, 'M'))),
         detail: verified.or(missing).or(shown),
+        millis: 0,
     }
 }
 

@@ -151,9 +151,10 @@ impl World {
         }
     }
 
-    /// The gate, as the agent; the sessions carry the case's name.
+    /// The gate, as the agent. The sessions carry the case's name, refused ones as the user that they asked for: who an
+    /// agent is, says its token.
     pub fn gate(&self, case: &str) -> Target {
-        let (user, application) = ("agent".to_owned(), case.to_owned());
+        let (user, application) = (case.to_owned(), case.to_owned());
         Target { port: self.port, user, password: self.token.clone(), application, ..self.target() }
     }
 

@@ -249,3 +249,14 @@ pub struct Facts {
     /// Notes for auditors, such as `tripwire:parsers_differ`.
     pub flags: Vec<String>,
 }
+
+impl Facts {
+    /// What the statement reaches cannot all be known from its text: it is opaque as a whole, calls a function of the
+    /// database's own, has an answer of unknown origin, or names a relation that the catalog snapshot does not know.
+    pub fn reaches_unknown(&self) -> bool {
+        self.opaque.is_some()
+            || self.functions.iter().any(|name| !name.starts_with("pg_catalog."))
+            || self.outputs.iter().flatten().any(|output| output.opaque)
+            || self.relations.iter().any(|relation| relation.id.is_none() && !relation.actions.contains(&Action::Create))
+    }
+}
