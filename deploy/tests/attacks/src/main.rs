@@ -1,24 +1,6 @@
-//! An authenticated agent that attacks masking and policy: runs cases of the corpus through a gate before a fresh
-//! PostgreSQL, with a wire client of its own, and says what came through.
-//!
-//! ```text
-//! corpus -> admin (set-up, {placeholders}) -> steps (wire) -> needles (leaks) -> outcome -> audit (the archive) -> report
-//! ```
-//!
-//! It is an outsider: it knows the gate by its port, its config file and `postern events tail`.
+//! The runner of the corpus: `cargo xtask attacks`.
 
-mod admin;
-mod audit;
-mod case;
-mod messages;
-mod needles;
-mod outcome;
-mod report;
-mod steps;
-mod tls;
-mod wire;
-mod world;
-
+use attacks::{admin, audit, case, needles, outcome, report, world};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use std::{path::PathBuf, process::ExitCode};

@@ -42,6 +42,14 @@ impl<'a> Bytes<'a> {
     pub fn i32(&mut self) -> i32 {
         self.take(4).try_into().map(i32::from_be_bytes).unwrap_or(0)
     }
+
+    /// Up to the next NUL.
+    pub fn text(&mut self) -> &'a [u8] {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        let text = self.take(end);
+        self.take(1);
+        text
+    }
 }
 
 /// The values of a row; `None` is NULL.

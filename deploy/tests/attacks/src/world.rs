@@ -24,7 +24,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// A process that ends with its owner.
-struct Process {
+pub struct Process {
     child: Child,
     name: &'static str,
     log: PathBuf,
@@ -108,7 +108,8 @@ impl World {
         let folder = tempfile::Builder::new().prefix("postern-attacks").tempdir().context("making a folder")?;
         // the user postgres must be able to enter it
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).context("opening a folder")?;
-        let (postgres, database) = postgres(folder.path(), bin)?;
+        let schema = crate::world::folder().join("schema.sql");
+        let (postgres, database) = postgres(folder.path(), bin, TEMPLATE, Some(&schema))?;
         let (port, api, metrics) = (free_port()?, free_port()?, free_port()?);
         let text = fs::read_to_string(crate::world::folder().join("gate.toml")).context("reading gate.toml")?;
         let text = [("port", port), ("api", api), ("metrics", metrics), ("database_port", database)]
@@ -183,13 +184,19 @@ impl World {
     }
 }
 
-fn postgres(folder: &Path, bin: Option<&Path>) -> Result<(Process, u16)> {
+/// A PostgreSQL of our own that asks nobody for a password, and its port.
+///
+/// # Errors
+/// It cannot be started, or the file cannot be loaded.
+pub fn postgres(folder: &Path, bin: Option<&Path>, database: &str, load: Option<&Path>) -> Result<(Process, u16)> {
     let script = self::folder().join("../../services/postgres");
     let data = folder.join("postgres");
     let mut command = Command::new(script);
-    command.args(["start", "--trust", "--database", TEMPLATE, "-c", "fsync=off", "-c", "max_connections=100"]);
+    command.args(["start", "--trust", "--database", database, "-c", "fsync=off", "-c", "max_connections=100"]);
     command.args(["-c", "shared_preload_libraries=pg_stat_statements", "--dir"]).arg(&data);
-    command.arg("--load").arg(self::folder().join("schema.sql"));
+    if let Some(file) = load {
+        command.arg("--load").arg(file);
+    }
     if let Some(bin) = bin {
         command.arg("--bin").arg(bin);
     }
