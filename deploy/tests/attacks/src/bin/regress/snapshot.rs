@@ -1,0 +1,84 @@
+//! What the session's names mean: the catalog as the server has it now, and the search path.
+
+use crate::relay::{Seen, Server};
+use anyhow::{Context as _, Result};
+use judge::sql::{
+    self, Catalog, Context, Facts, Limits,
+    catalog::{QUERIES, Rows},
+};
+
+/// One session's view.
+pub struct Session {
+    catalog: Catalog,
+    path: Vec<String>,
+    rows: Vec<Rows>,
+    stale: bool,
+    known: bool,
+    epoch: u64,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { catalog: Catalog::default(), path: Vec::new(), rows: Vec::new(), stale: true, known: false, epoch: 0 }
+    }
+}
+
+/// Kinds of statements that leave names as they are.
+const HARMLESS: [&str; 14] = [
+    "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN", "VALUES", "FETCH", "MOVE", "CLOSE", "COPY", "SHOW",
+    "DECLARE CURSOR", "ANALYZE",
+];
+
+impl Session {
+    /// Reads the catalog again if a statement may have changed it.
+    pub fn refresh(&mut self, server: &mut Server) -> Result<()> {
+        if !self.stale {
+            return Ok(());
+        }
+        // the question for views empties the search path up to the end of its transaction
+        let within = server.status == b'T';
+        if within && server.ask("SAVEPOINT postern_regress")?.is_none() {
+            return Ok(());
+        }
+        let path = server.ask("SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))::text")?;
+        self.path = path.context("the search path")?.into_iter().filter_map(|row| row.into_iter().next()).flatten().collect();
+        let mut all = Vec::new();
+        for (part, sql) in QUERIES {
+            // temporary tables belong to one session: the gate's snapshot leaves them out, this one is that session's
+            let sql = sql.replace(" AND c.relpersistence <> 't'", "");
+            all.push(server.ask(&sql)?.with_context(|| format!("reading {part:?}"))?);
+        }
+        if within {
+            server.ask("ROLLBACK TO SAVEPOINT postern_regress")?;
+            server.ask("RELEASE SAVEPOINT postern_regress")?;
+        }
+        if all != self.rows {
+            self.epoch += 1;
+            self.catalog = Catalog::build(self.epoch, &all).context("building a snapshot")?;
+            self.rows = all;
+        }
+        self.stale = false;
+        self.known = true;
+        Ok(())
+    }
+
+    /// What a text touches.
+    ///
+    /// # Errors
+    /// [`sql::Error`].
+    pub fn analyze(&self, text: &str) -> Result<Vec<Facts>, sql::Error> {
+        let limits = Limits::default();
+        sql::analyze(text, &Context { catalog: &self.catalog, search_path: &self.path, limits, tripwire: true })
+    }
+
+    /// The names are those of now.
+    pub fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// A statement was carried out, or not.
+    pub fn after(&mut self, seen: Option<&Seen>) {
+        let harmless = |facts: &Facts| HARMLESS.contains(&facts.kind.as_str()) && facts.functions.is_empty();
+        self.stale |= !seen.is_some_and(|seen| seen.facts.iter().all(harmless));
+    }
+}
