@@ -70,20 +70,8 @@ pub fn attacks(root: &Path, arguments: &[String]) -> Result<()> {
     run(command.args(arguments))
 }
 
-/// Runs every target of every `fuzz` folder.
-pub fn fuzz(root: &Path, seconds: u32) -> Result<()> {
-    let mut targets = 0;
-    for manifest in super::source::files(root)?.iter().filter(|file| file.path.ends_with("fuzz/Cargo.toml")) {
-        let folder = root.join(&manifest.path).parent().context("a manifest stands in a folder")?.to_owned();
-        let package = folder.parent().context("a fuzz folder stands in a package")?.to_owned();
-        for entry in std::fs::read_dir(folder.join("fuzz_targets"))? {
-            let path = entry?.path();
-            let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
-            let limit = format!("-max_total_time={seconds}");
-            run(Command::new("cargo").args(["+nightly", "fuzz", "run", name, "--", &limit]).current_dir(&package))?;
-            targets += 1;
-        }
-    }
-    println!("fuzz: {targets} targets, {seconds} s each");
-    Ok(())
+/// Runs the fuzzer.
+pub fn fuzz(root: &Path, arguments: &[String]) -> Result<()> {
+    let command = ["run", "--locked", "--quiet", "-p", "attacks", "--bin", "fuzz", "--"];
+    run(cargo(root, &command).args(arguments))
 }

@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "postern",
         &["schemas", "event-log", "kit", "judge", "identity", "proxy", "recorder", "indexer", "replay", "loadtest"],
     ),
-    ("attacks", &["judge"]),
+    ("attacks", &["judge", "proxy"]),
     ("xtask", &[]),
 ];
 

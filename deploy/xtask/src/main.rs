@@ -46,10 +46,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Every fuzz target for a while (needs a nightly toolchain and cargo-fuzz).
+    /// Statements and frames made by mutation, through facts, policy, masking and the readers of frames; see
+    /// `cargo xtask fuzz --help`.
+    #[command(disable_help_flag = true)]
     Fuzz {
-        #[arg(long, default_value_t = 10)]
-        seconds: u32,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Benchmarks of the workspace.
     Bench,
@@ -92,7 +94,7 @@ fn run(command: Command) -> Result<()> {
         Command::Doc => commands::doc(&root),
         Command::Test { arguments } => commands::test(&root, &arguments),
         Command::Attacks { arguments } => commands::attacks(&root, &arguments),
-        Command::Fuzz { seconds } => commands::fuzz(&root, seconds),
+        Command::Fuzz { arguments } => commands::fuzz(&root, &arguments),
         Command::Bench => commands::bench(&root),
         Command::Schema => commands::schema(&root),
     }

@@ -76,7 +76,9 @@ impl Scanner {
         };
         let mut hits = Vec::new();
         for (kind, body) in messages.iter().filter_map(Message::server) {
-            if matches!(kind, b'R' | b'K' | b'Z') {
+            // PostgreSQL's own default, told at every login; one case has the word `postgres` for a secret
+            let usual = kind == b'S' && body == b"IntervalStyle\0postgres\0";
+            if usual || matches!(kind, b'R' | b'K' | b'Z') {
                 continue;
             }
             let values = matches!(kind, b'D' | b'd' | b'V');

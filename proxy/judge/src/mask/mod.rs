@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A column's origin by RowDescription is united with the lineage from the text; the strictest method holds. A column
-//! that has neither, in a statement that touches protected data, is redacted. A NULL stays NULL. What takes the place
+//! that has neither, in a statement that touches protected data, is redacted. A column's NULL
+//! stays NULL, an expression's does not: it could answer a question about the value. What takes the place
 //! of a value is one that a driver can decode in that type and format; where a type has no honest one, it is NULL:
 //!
 //! | type | redact | last4 | hash | fake |
@@ -130,6 +131,8 @@ struct Cell {
     binary: bool,
     /// Characters that the type can hold.
     room: Option<usize>,
+    /// No column as it stands: an expression of the client's own making, which may be NULL for some values only.
+    computed: bool,
 }
 
 /// What becomes of the values of one column.
@@ -143,6 +146,13 @@ enum Treatment {
     Search { how: kind::Search, binary: bool },
     /// Of each an external provider is asked.
     Ask { how: kind::Search, binary: bool },
+}
+
+impl Treatment {
+    /// Whether a NULL is hidden too: `nullif(card_number, '4111...')` asks a question that its being NULL answers.
+    fn hides_null(&self) -> bool {
+        matches!(self, Self::Hide(cell) if cell.computed)
+    }
 }
 
 /// What to hide of each column of one answer.
@@ -193,6 +203,7 @@ impl Plan {
                     kind: Kind::of(column.type_id),
                     binary,
                     room: kind::room(column.type_id, column.modifier),
+                    computed: column.relation == 0,
                 }),
             });
         }

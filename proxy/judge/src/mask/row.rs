@@ -55,11 +55,11 @@ fn walk(plan: &Plan, body: &[u8], answer: &mut dyn FnMut() -> Answer, out: &mut 
         let head = body.get(at..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Error::Malformed)?;
         let length = i32::from_be_bytes(*head);
         let begin = at + 4;
-        if length == -1 {
+        if length == -1 && !cell.hides_null() {
             at = begin;
             continue;
         }
-        let length = usize::try_from(length).map_err(|_| Error::Malformed)?;
+        let length = if length == -1 { 0 } else { usize::try_from(length).map_err(|_| Error::Malformed)? };
         let field = body.get(begin..).and_then(|rest| rest.get(..length)).ok_or(Error::Malformed)?;
         let passes = match cell {
             Treatment::Clear => true,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 const KEY: [u8; 32] = [7; 32];
 
 fn column(type_id: u32, modifier: i32, format: i16) -> Column {
-    Column { name: "c".into(), relation: 0, attribute: 0, type_id, modifier, format }
+    Column { name: "c".into(), relation: 5, attribute: 1, type_id, modifier, format }
 }
 
 fn plan_of(columns: &[(Option<Method>, u32, i32, i16)]) -> Plan {
@@ -52,6 +52,30 @@ fn hidden(method: Method, type_id: u32, modifier: i32, format: i16, value: &[u8]
 
 fn shown(method: Method, type_id: u32, value: &str) -> Option<String> {
     hidden(method, type_id, -1, 0, value.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+#[test]
+fn whether_an_expression_is_null_does_not_show() {
+    for (type_id, format) in [(25, 0), (25, 1), (1700, 0), (3802, 0), (3802, 1), (17, 0), (2950, 1), (1009, 0), (16, 0)] {
+        let expression = Column { relation: 0, ..column(type_id, -1, format) };
+        let wishes = [Wish::Hide(Method::Redact)];
+        let plan = Plan::new(&wishes, &[expression], None, detect::Set::default()).unwrap();
+        let answers = [None, Some(b"{4929}".to_vec()), Some(Vec::new())].map(|value| {
+            let mut out = Vec::new();
+            row(&plan, &body(&[value]), &mut out).unwrap();
+            out
+        });
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "type {type_id}: {answers:?}");
+    }
+    // a column's NULL is one that is stored
+    assert_eq!(fields(&masked_null(column(25, -1, 0)))[0], None);
+}
+
+fn masked_null(column: Column) -> Vec<u8> {
+    let plan = Plan::new(&[Wish::Hide(Method::Redact)], &[column], None, detect::Set::default()).unwrap();
+    let mut out = Vec::new();
+    row(&plan, &body(&[None]), &mut out).unwrap();
+    out
 }
 
 #[test]

@@ -177,10 +177,12 @@ fn line(
         if number > 0 {
             out.push(format.delimiter);
         }
-        if matches!(cell, Treatment::Clear) || raw == format.null.as_bytes() {
+        let null = raw == format.null.as_bytes();
+        if matches!(cell, Treatment::Clear) || null && !cell.hides_null() {
             out.extend_from_slice(raw);
             continue;
         }
+        let raw = if null { b"".as_slice() } else { raw };
         let quoted = rows::decode(format, raw, scratch).ok_or(Error::Malformed)?;
         shown.clear();
         match super::row::show(plan, cell, scratch, &mut || Answer::Hide, &mut shown, spans) {

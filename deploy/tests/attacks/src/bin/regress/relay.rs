@@ -97,7 +97,9 @@ fn judge(text: &str, seen: Result<Seen, String>, accepted: bool, session: &Sessi
     if let Some(why) = unknown_node.filter(|_| accepted) {
         tally.found(Finding::Opaque, why, text);
     }
-    if let ([facts], true, true) = (seen.facts.as_slice(), accepted, session.is_known()) {
+    if let ([facts], true, true, false) =
+        (seen.facts.as_slice(), accepted, session.is_known(), seen.facts.iter().any(|facts| session.is_blind_for(facts)))
+    {
         for relation in facts.relations.iter().filter(|relation| relation.id.is_none()) {
             let may_be_missing = relation.actions.iter().all(|action| {
                 matches!(action, sql::Action::Create | sql::Action::Drop | sql::Action::Alter | sql::Action::Maintain)

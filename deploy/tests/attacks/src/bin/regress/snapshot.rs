@@ -4,7 +4,7 @@ use crate::relay::{Seen, Server};
 use anyhow::{Context as _, Result};
 use judge::sql::{
     self, Catalog, Context, Facts, Limits,
-    catalog::{QUERIES, Rows},
+    catalog::{Kind, QUERIES, Rows},
 };
 
 /// One session's view.
@@ -69,6 +69,15 @@ impl Session {
     pub fn analyze(&self, text: &str) -> Result<Vec<Facts>, sql::Error> {
         let limits = Limits::default();
         sql::analyze(text, &Context { catalog: &self.catalog, search_path: &self.path, limits, tripwire: true })
+    }
+
+    /// It touches a temporary view: the server prints such a view's definition without the schemas of the temporary
+    /// relations in it, and the gate's snapshot has neither.
+    pub fn is_blind_for(&self, facts: &Facts) -> bool {
+        facts.relations.iter().filter(|relation| relation.name.starts_with("pg_temp")).any(|relation| {
+            let found = relation.id.and_then(|id| self.catalog.relation(id));
+            found.is_some_and(|relation| relation.kind == Kind::View)
+        })
     }
 
     /// The names are those of now.
