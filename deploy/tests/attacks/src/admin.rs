@@ -78,9 +78,7 @@ impl Admin {
     pub fn substitute(&mut self, value: &Value) -> Result<Value> {
         Ok(match value {
             Value::String(text) => Value::String(self.substitute_text(text)?),
-            Value::Array(items) => {
-                Value::Array(items.iter().map(|item| self.substitute(item)).collect::<Result<_>>()?)
-            }
+            Value::Array(items) => Value::Array(items.iter().map(|item| self.substitute(item)).collect::<Result<_>>()?),
             Value::Object(object) => {
                 let each = object.iter().map(|(key, value)| Ok((key.clone(), self.substitute(value)?)));
                 Value::Object(each.collect::<Result<_>>()?)

@@ -31,7 +31,8 @@ pub fn check(cases: &[Case], results: &mut [Outcome], events: &[Value]) -> Resul
             case.audit_must_name.iter().map(String::as_str).filter(|name| !names(case, recorded, name)).collect();
         if outcome.result == Kind::Pass && !missing.is_empty() {
             outcome.result = Kind::AuditMiss;
-            outcome.detail = Some(format!("{} not in the record, which names {:?}", missing.join(", "), recorded.names));
+            outcome.detail =
+                Some(format!("{} not in the record, which names {:?}", missing.join(", "), recorded.names));
         }
     }
     Ok(())

@@ -19,4 +19,3 @@ pub mod steps;
 pub mod tls;
 pub mod wire;
 pub mod world;
-

@@ -1,7 +1,7 @@
 //! The runner of the corpus: `cargo xtask attacks`.
 
-use attacks::{admin, audit, case, needles, outcome, report, world};
 use anyhow::{Context as _, Result};
+use attacks::{admin, audit, case, needles, outcome, report, world};
 use clap::Parser;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -81,10 +81,10 @@ fn attack(world: &world::World, cases: &[case::Case], verbose: bool) -> Result<V
         let outcome = outcome::run(case, &mut admin, world, &scanner);
         for sql in &case.teardown {
             // what a case did not make cannot be taken away
-            if let Err(error) = admin.substitute_text(sql).and_then(|sql| admin.query(&sql)) {
-                if verbose {
-                    eprintln!("{}: teardown: {error:#}", case.id);
-                }
+            if let Err(error) = admin.substitute_text(sql).and_then(|sql| admin.query(&sql))
+                && verbose
+            {
+                eprintln!("{}: teardown: {error:#}", case.id);
             }
         }
         if case.reset && (outcome.did || outcome.result == outcome::Kind::RunnerError) {

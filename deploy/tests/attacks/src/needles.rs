@@ -35,7 +35,8 @@ impl Scanner {
         let mut needles = BTreeSet::new();
         let windows = CARDS.iter().map(|value| ((*value).to_owned(), 7));
         let windows = windows.chain(CARDS_WITH_DASHES.iter().map(|value| ((*value).to_owned(), 9)));
-        let windows = windows.chain(SSNS.iter().flat_map(|value| [((*value).to_owned(), 8), (value.replace('-', ""), 7)]));
+        let windows =
+            windows.chain(SSNS.iter().flat_map(|value| [((*value).to_owned(), 8), (value.replace('-', ""), 7)]));
         for (value, length) in windows.chain(MAILS.iter().map(|value| ((*value).to_owned(), 8))) {
             for window in value.as_bytes().windows(length) {
                 let window = String::from_utf8_lossy(window).to_lowercase();

@@ -13,7 +13,8 @@ use anyhow::{Context as _, Result};
 use regex::bytes::Regex;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet,
+use std::{
+    collections::BTreeSet,
     fmt,
     time::{Duration, Instant},
 };
@@ -166,10 +167,13 @@ fn probe(oracle: &Oracle, admin: &mut Admin, gate: &Target) -> Result<(Vec<Messa
 /// What an observer can tell answers apart by.
 fn signature(messages: &[Message], strip: Option<&Regex>) -> Vec<(u8, Vec<u8>)> {
     let seen = |(kind, body): (u8, &[u8])| match kind {
-        b'D' => Some((kind, match strip {
-            Some(strip) => strip.replace_all(body.get(6..).unwrap_or_default(), &b""[..]).into_owned(),
-            None => body.to_vec(),
-        })),
+        b'D' => Some((
+            kind,
+            match strip {
+                Some(strip) => strip.replace_all(body.get(6..).unwrap_or_default(), &b""[..]).into_owned(),
+                None => body.to_vec(),
+            },
+        )),
         b'C' | b'd' => Some((kind, body.to_vec())),
         b'E' | b'N' => Some((kind, field(body, 'C').into_bytes())),
         _ => None,

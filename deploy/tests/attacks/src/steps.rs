@@ -22,7 +22,8 @@ const SHORT: Duration = Duration::from_secs(2);
 /// Everything that was said, and how long it took.
 pub fn run(steps: &[Value], target: &Target) -> Result<(Vec<Message>, Duration)> {
     let start = Instant::now();
-    let mut run = Run { target, connections: BTreeMap::new(), order: Vec::new(), current: "a".to_owned(), all: Vec::new() };
+    let mut run =
+        Run { target, connections: BTreeMap::new(), order: Vec::new(), current: "a".to_owned(), all: Vec::new() };
     for step in steps {
         run.step(step)?;
     }
@@ -91,7 +92,9 @@ impl Run<'_> {
         if let Some(seconds) = step.get("sleep").and_then(Value::as_f64) {
             std::thread::park_timeout(Duration::from_secs_f64(seconds));
         }
-        if ["q", "x", "raw", "qhex", "send_only", "bytes"].iter().any(|key| step.get(key).is_some()) && !self.send(step)? {
+        if ["q", "x", "raw", "qhex", "send_only", "bytes"].iter().any(|key| step.get(key).is_some())
+            && !self.send(step)?
+        {
             return Ok(());
         }
         if let Some(count) = step.get("read").and_then(Value::as_i64) {

@@ -122,15 +122,7 @@ impl World {
         let key_file = folder.path().join("masking.key");
         fs::write(&key_file, key).context("writing masking.key")?;
         fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).context("closing masking.key")?;
-        let mut world = Self {
-            gate: None,
-            _postgres: postgres,
-            folder,
-            binary,
-            token: String::new(),
-            port,
-            database,
-        };
+        let mut world = Self { gate: None, _postgres: postgres, folder, binary, token: String::new(), port, database };
         // the gate reads the catalog of the database at its start
         crate::admin::Admin::new(world.target()).reset()?;
         let mut gate = Process::start("gate", world.command().arg("up"), world.folder.path())?;

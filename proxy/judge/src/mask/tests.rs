@@ -56,7 +56,8 @@ fn shown(method: Method, type_id: u32, value: &str) -> Option<String> {
 
 #[test]
 fn whether_an_expression_is_null_does_not_show() {
-    for (type_id, format) in [(25, 0), (25, 1), (1700, 0), (3802, 0), (3802, 1), (17, 0), (2950, 1), (1009, 0), (16, 0)] {
+    for (type_id, format) in [(25, 0), (25, 1), (1700, 0), (3802, 0), (3802, 1), (17, 0), (2950, 1), (1009, 0), (16, 0)]
+    {
         let expression = Column { relation: 0, ..column(type_id, -1, format) };
         let wishes = [Wish::Hide(Method::Redact)];
         let plan = Plan::new(&wishes, &[expression], None, detect::Set::default()).unwrap();

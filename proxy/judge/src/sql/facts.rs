@@ -257,6 +257,9 @@ impl Facts {
         self.opaque.is_some()
             || self.functions.iter().any(|name| !name.starts_with("pg_catalog."))
             || self.outputs.iter().flatten().any(|output| output.opaque)
-            || self.relations.iter().any(|relation| relation.id.is_none() && !relation.actions.contains(&Action::Create))
+            || self
+                .relations
+                .iter()
+                .any(|relation| relation.id.is_none() && !relation.actions.contains(&Action::Create))
     }
 }

@@ -10,7 +10,12 @@ mod rows;
 mod statements;
 
 use anyhow::{Context as _, Result};
-use attacks::{admin::{Admin, TEMPLATE}, case, wire::Target, world};
+use attacks::{
+    admin::{Admin, TEMPLATE},
+    case,
+    wire::Target,
+    world,
+};
 use clap::Parser;
 use judge::sql::{Catalog, catalog::QUERIES};
 use random::Random;

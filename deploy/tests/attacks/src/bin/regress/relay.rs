@@ -93,13 +93,17 @@ fn judge(text: &str, seen: Result<Seen, String>, accepted: bool, session: &Sessi
         }
     };
     tally.statement(accepted, true);
-    let unknown_node = seen.facts.iter().filter_map(|facts| facts.opaque.as_deref()).find(|why| why.contains("unknown"));
+    let unknown_node =
+        seen.facts.iter().filter_map(|facts| facts.opaque.as_deref()).find(|why| why.contains("unknown"));
     if let Some(why) = unknown_node.filter(|_| accepted) {
         tally.found(Finding::Opaque, why, text);
     }
-    if let ([facts], true, true, false) =
-        (seen.facts.as_slice(), accepted, session.is_known(), seen.facts.iter().any(|facts| session.is_blind_for(facts)))
-    {
+    if let ([facts], true, true, false) = (
+        seen.facts.as_slice(),
+        accepted,
+        session.is_known(),
+        seen.facts.iter().any(|facts| session.is_blind_for(facts)),
+    ) {
         for relation in facts.relations.iter().filter(|relation| relation.id.is_none()) {
             let may_be_missing = relation.actions.iter().all(|action| {
                 matches!(action, sql::Action::Create | sql::Action::Drop | sql::Action::Alter | sql::Action::Maintain)
@@ -123,7 +127,8 @@ fn judge(text: &str, seen: Result<Seen, String>, accepted: bool, session: &Sessi
 
 /// EXPLAIN calls the session's own temporary schema `pg_temp`.
 fn same(named: &str, planned: &str) -> bool {
-    let temporary = |name: &str| name.strip_prefix("pg_temp_").and_then(|rest| rest.split_once('.')).map(|pair| pair.1.to_owned());
+    let temporary =
+        |name: &str| name.strip_prefix("pg_temp_").and_then(|rest| rest.split_once('.')).map(|pair| pair.1.to_owned());
     named == planned || planned.strip_prefix("pg_temp.").map(str::to_owned) == temporary(named)
 }
 

@@ -25,8 +25,20 @@ impl Default for Session {
 
 /// Kinds of statements that leave names as they are.
 const HARMLESS: [&str; 14] = [
-    "SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "EXPLAIN", "VALUES", "FETCH", "MOVE", "CLOSE", "COPY", "SHOW",
-    "DECLARE CURSOR", "ANALYZE",
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "MERGE",
+    "EXPLAIN",
+    "VALUES",
+    "FETCH",
+    "MOVE",
+    "CLOSE",
+    "COPY",
+    "SHOW",
+    "DECLARE CURSOR",
+    "ANALYZE",
 ];
 
 impl Session {
@@ -41,7 +53,8 @@ impl Session {
             return Ok(());
         }
         let path = server.ask("SELECT pg_catalog.unnest(pg_catalog.current_schemas(true))::text")?;
-        self.path = path.context("the search path")?.into_iter().filter_map(|row| row.into_iter().next()).flatten().collect();
+        self.path =
+            path.context("the search path")?.into_iter().filter_map(|row| row.into_iter().next()).flatten().collect();
         let mut all = Vec::new();
         for (part, sql) in QUERIES {
             // temporary tables belong to one session: the gate's snapshot leaves them out, this one is that session's

@@ -1,0 +1,83 @@
+//! The services beside the gate and the database: the OIDC provider and Apache Kafka.
+
+use super::{Process, free_port, root};
+use std::{
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The real OIDC provider.
+pub struct Issuer {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Issuer {
+    pub fn start(folder: &Path) -> Self {
+        let port = free_port();
+        let mut command = Command::new(root().join("deploy/services/oidc/oidc"));
+        // longer than any test
+        command.args(["start", "--port", &port.to_string(), "--lifetime", "3600"]);
+        let mut process = Process::start("oidc provider", &mut command, &folder.join("oidc.log"));
+        let url = format!("http://127.0.0.1:{port}/.well-known/openid-configuration");
+        process.wait_for("answers", || ureq::get(&url).call().is_ok());
+        Self { process, port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// An access token, by client credentials: `agent-rs` is an agent, `auditor` an auditor (see provider.mjs).
+    pub fn token(&self, client: &str) -> String {
+        use base64::{Engine, prelude::BASE64_STANDARD};
+        let secret = format!("s3cret-{}", client.trim_start_matches("agent-"));
+        let mut response = ureq::post(format!("{}/token", self.url()))
+            .header("authorization", format!("Basic {}", BASE64_STANDARD.encode(format!("{client}:{secret}"))))
+            .send_form([("grant_type", "client_credentials")])
+            .unwrap();
+        let answer: serde_json::Value = response.body_mut().read_json().unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The issuer as a config names it.
+    pub fn section(&self) -> String {
+        format!(
+            "[[issuers]]\nissuer = \"{}\"\naudiences = [\"postern\"]\nalgorithms = [\"RS256\", \"ES256\"]\n",
+            self.url()
+        )
+    }
+}
+
+/// A real Apache Kafka broker.
+pub struct Kafka {
+    process: Option<Process>,
+    pub port: u16,
+    controller: u16,
+    folder: PathBuf,
+}
+
+impl Kafka {
+    pub fn start(folder: &Path) -> Self {
+        let mut kafka = Self { process: None, port: free_port(), controller: free_port(), folder: folder.to_owned() };
+        kafka.resume();
+        kafka
+    }
+
+    pub fn resume(&mut self) {
+        let mut command = Command::new(root().join("deploy/services/kafka"));
+        command.args(["start", "--port", &self.port.to_string(), "--controller-port", &self.controller.to_string()]);
+        command.arg("--dir").arg(self.folder.join("kafka"));
+        let mut process = Process::start("kafka", &mut command, &self.folder.join("kafka.log"));
+        let port = self.port;
+        process.wait_for("takes connections", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        self.process = Some(process);
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+}
