@@ -191,6 +191,7 @@ impl ResourceFile {
                 database,
                 dlp: self.dlp,
                 rules,
+                files,
                 budget: self.budget,
                 limits: self.limits,
                 files,
@@ -296,6 +297,8 @@ pub struct ResourceConfig {
     pub dlp: Option<dlp::File>,
     /// Who may do what, and what is hidden from whom, with what the files held at the start.
     pub rules: Rules,
+    /// Where the rules come from.
+    pub files: PolicyFiles,
     /// Rows that agents may write.
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.

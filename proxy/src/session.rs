@@ -70,8 +70,8 @@ struct Opening {
     record: Record,
     resource: Arc<Resource>,
     verified: Verified,
-    seat: Seat,
     subject: Subject,
+    seat: Seat,
 }
 
 /// From startup packet to a database that is ready and a record that says so.
@@ -121,7 +121,7 @@ async fn open(
         let durable = gate.log.durable(receipt.position()).await;
         durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
     }
-    Ok((Opening { record, resource, verified, seat, subject }, upstream))
+    Ok((Opening { record, resource, verified, subject, seat }, upstream))
 }
 
 /// Asks for the token and checks it.
@@ -132,7 +132,7 @@ async fn authenticate(started: &mut Started, gate: &Gate) -> Result<Verified, Re
 
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
 async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
-    let Opening { mut record, resource, verified, seat, subject } = opening;
+    let Opening { mut record, resource, verified, subject, seat } = opening;
     // not around the exchange, which logs nothing: entering it at every turn costs more than a turn
     let span = tracing::info_span!("session", session = %record.session(), resource = %resource.name);
     gate.metrics.opened();

@@ -40,7 +40,7 @@ struct Scene {
     folder: tempfile::TempDir,
 }
 
-/// A gate that hides nothing, so that functions and DO are not denied for that.
+/// A gate that hides nothing and guards nothing by the text, so that functions and DO are not denied for that.
 fn scene(budget: &str) -> Scene {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
@@ -49,7 +49,9 @@ fn scene(budget: &str) -> Scene {
     let text = std::fs::read_to_string(&postern.config).unwrap();
     let (before, masking) = text.split_once("masking = [").unwrap();
     let after = masking.split_once("\n]\n").unwrap().1;
-    std::fs::write(&postern.config, format!("{before}\n{after}")).unwrap();
+    // a budget holds what no guardrail sees; here none stands before it
+    let off = "guardrails = { off = [\"guard:opaque\", \"guard:unbounded\", \"guard:truncate\", \"guard:drop\", \"guard:alter\", \"guard:notify\"] }";
+    std::fs::write(&postern.config, format!("{before}\n{off}\n{after}")).unwrap();
     let process = postern.start("up");
     let token = postern.token("writing-bot", "agents");
     Scene { postern, token, postgres, _process: process, folder }

@@ -21,6 +21,10 @@ struct Gate {
 }
 
 fn gate() -> Gate {
+    gate_with(|_| {})
+}
+
+fn gate_with(prepare: impl FnOnce(&Postern)) -> Gate {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
     let issuer = Issuer::start(folder.path());
@@ -28,6 +32,7 @@ fn gate() -> Gate {
     postern.log_in_as_an_ordinary_role(&postgres);
     // the provider's tokens alone open a session: none of the development issuer's
     postern.change("enabled = true", "enabled = false");
+    prepare(&postern);
     let process = postern.start("up");
     let token = issuer.token("agent-rs");
     let served = postern.sql(&token, "show server_version");
@@ -127,7 +132,7 @@ fn the_newest_psql_speaks_the_newest_protocol() {
 
 #[test]
 fn psycopg_works() {
-    let gate = gate();
+    let gate = gate_with(Postern::without_guardrails);
     let mut command = Command::new(cache().join("clients/venv/bin/python"));
     command.arg(root().join("deploy/postern/tests/clients/psycopg_suite.py"));
     run(&gate, command);
@@ -135,7 +140,7 @@ fn psycopg_works() {
 
 #[test]
 fn node_postgres_works() {
-    let gate = gate();
+    let gate = gate_with(Postern::without_guardrails);
     let mut command = Command::new("node");
     // modules are looked up from where the script is: it runs from the folder that `npm ci` filled
     let script = cache().join("clients/node_suite.mjs");
@@ -157,7 +162,7 @@ fn run(gate: &Gate, mut command: Command) {
 
 #[test]
 fn pgbench_works_in_all_three_protocol_modes() {
-    let gate = gate();
+    let gate = gate_with(Postern::without_guardrails);
     let environment = gate.postern.environment(&gate.token);
     let pgbench = |arguments: &[&str]| {
         let output = support::program("pgbench").envs(environment.clone()).args(arguments).output().unwrap();

@@ -71,7 +71,7 @@ fn by_hand(wire: &mut Wire) {
     assert_eq!(wire.query("select count(*), sum(value) from marks; delete from marks where id > 40"), "TDCCZ");
     assert_eq!(wire.query("copy marks to stdout (format binary)"), "HdcCZ");
     assert_eq!(wire.query("select name, card_number from customers order by id limit 3"), "TDCZ");
-    assert_eq!(wire.query("copy customers to stdout"), "EZ");
+    assert_eq!(wire.query("copy (select id from customers where ssn = '1') to stdout"), "EZ");
 }
 
 fn restore(postgres: &Postgres) {
@@ -103,6 +103,7 @@ fn a_captured_session_is_answered_the_same() {
         postgres.psql().args(["-XAtq", "-d", "postgres", "-c", "create database shop_before template shop"]).status();
     assert!(made.unwrap().success());
     let postern = Postern::configure(folder.path(), "gate", &postgres, "");
+    postern.without_guardrails();
     let process = postern.start("up");
     let token = postern.token("captured", "agents");
 

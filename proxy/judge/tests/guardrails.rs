@@ -28,7 +28,7 @@ fn rules(off: &[&str]) -> Rules {
 fn verdict(text: &str, catalog: &Catalog, bound: &Bound, cache: &mut Cache) -> (VerdictKind, String) {
     let path = ["public".to_owned()];
     let context = Context { catalog, search_path: &path, limits: Limits::default(), tripwire: false };
-    let subject = Subject::of_groups(&["agents"]);
+    let mut subject = Subject::of_groups(&["agents"]);
     // what does not parse never reaches the server
     let Ok(all) = sql::analyze(text, &context) else { return (VerdictKind::Deny, "grammar".to_owned()) };
     for facts in all {
@@ -37,6 +37,7 @@ fn verdict(text: &str, catalog: &Catalog, bound: &Bound, cache: &mut Cache) -> (
             assert!(!judgement.hint.is_empty() && !judgement.reason.is_empty());
             return (judgement.verdict, judgement.policies.join(" "));
         }
+        subject.note_temporary(&facts);
     }
     (VerdictKind::Allow, String::new())
 }
@@ -72,6 +73,9 @@ const STOPPED: &[(&str, &str)] = &[
     ("guard:unbounded", "INSERT INTO orders SELECT * FROM orders ON CONFLICT (id) DO UPDATE SET status = 'x'"),
     ("guard:truncate", "TRUNCATE orders"),
     ("guard:drop", "DROP TABLE orders"),
+    ("guard:drop", "DROP TABLE mine"),
+    ("guard:drop", "CREATE TEMP TABLE orders (id int); DROP TABLE public.orders"),
+    ("guard:drop", "CREATE TEMP TABLE mine (id int); DROP TABLE mine, orders"),
     ("guard:drop", "DROP SCHEMA hr CASCADE"),
     ("guard:drop", "DROP DATABASE shop"),
     ("guard:drop", "DROP VIEW v_clean"),
@@ -137,6 +141,7 @@ const GOES_ON: &[&str] = &[
     "INSERT INTO orders (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET status = excluded.status",
     "CREATE TEMP TABLE mine AS SELECT * FROM orders",
     "CREATE TABLE public.report AS SELECT status, count(*) FROM orders GROUP BY 1",
+    "CREATE TEMP TABLE mine (id int); CREATE INDEX ON mine (id); DELETE FROM mine; TRUNCATE mine; DROP TABLE mine",
     "DROP TABLE pg_temp.mine",
     "TRUNCATE pg_temp.mine",
     "DELETE FROM pg_temp.mine",

@@ -82,6 +82,7 @@ fn resource() -> Resource {
         database: database.check().unwrap(),
         dlp: None,
         rules,
+        files: crate::policies::PolicyFiles::default(),
         budget: None,
         limits: crate::limits::Limits::default(),
         files: crate::policies::PolicyFiles::default(),

@@ -24,7 +24,12 @@ use judge::{
 };
 use schemas::codec::template::Template;
 use schemas::event::{Body, Verdict, VerdictKind};
-use std::{cell::OnceCell, collections::VecDeque, rc::Rc, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+};
 
 /// Largest text that a Statement event repeats: the largest that is parsed.
 pub const MAX_EVENT_TEXT: usize = 256 << 10;
@@ -160,7 +165,7 @@ const MAX_SEEN: usize = 16;
 /// Decides the statements of one session.
 pub struct Decider {
     resource: Arc<Resource>,
-    subject: Subject,
+    subject: RefCell<Subject>,
     /// The catalog epoch for which a refresh was already waited for.
     refreshed: Option<u64>,
     seen: VecDeque<Seen>,
@@ -169,7 +174,7 @@ pub struct Decider {
 impl Decider {
     /// For a session of this subject on this resource.
     pub fn new(resource: Arc<Resource>, subject: Subject) -> Self {
-        Self { resource, subject, refreshed: None, seen: VecDeque::new() }
+        Self { resource, subject: RefCell::new(subject), refreshed: None, seen: VecDeque::new() }
     }
 
     /// The resource.
@@ -333,7 +338,7 @@ impl Decider {
 
     /// What is looked for in what the server says besides rows.
     pub fn detectors(&self) -> detect::Set {
-        self.resource.view().detectors(&self.subject)
+        self.resource.view().detectors(&self.subject.borrow())
     }
 
     /// The Verdict event of a statement that was not even understood.
@@ -439,8 +444,12 @@ impl Decider {
 
     fn decide_under(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Rc<Decision> {
         let context = resource::now();
-        let mut judgement = policy::merge(facts.iter().map(|f| view.judge(f, &self.subject, &context)));
+        let mut subject = self.subject.borrow_mut();
+        let mut judgement = policy::merge(facts.iter().map(|f| view.judge(f, &subject, &context)));
         let guard = view.guard(&facts, &mut judgement);
+        if matches!(judgement.verdict, VerdictKind::Allow | VerdictKind::Mask) {
+            facts.iter().for_each(|f| subject.note_temporary(f));
+        }
         let walks = view.walks(&judgement);
         let runs_another = effects.iter().any(|e| matches!(e, Effect::Execute { .. } | Effect::Fetch { .. }));
         let read_only = facts.iter().skip(usize::from(runs_another && facts.len() > 1)).all(|f| f.read_only);

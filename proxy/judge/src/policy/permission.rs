@@ -20,10 +20,11 @@ use super::{
 };
 use crate::{
     mask::detect,
-    sql::{Action, Effect, Facts},
+    sql::{Action, Effect, Facts, RelationUse},
 };
 use schemas::event::VerdictKind;
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
@@ -194,7 +195,8 @@ impl<'a> Asker<'a> {
     /// What the policies say of the whole statement; `clear` are the labels that its answer shows in clear.
     pub(super) fn statement(&mut self, facts: &Facts, clear: BTreeSet<String>) -> Outcome {
         self.place.situation.clear = clear;
-        let questions = questions(facts, self.bound);
+        let names = names(facts, self.subject);
+        let questions = questions(facts, self.bound, &names);
         let outcome = self.outcome(&questions);
         if outcome.verdict != VerdictKind::Hold {
             return outcome;
@@ -313,7 +315,8 @@ pub struct Asked {
 pub fn explain(facts: &Facts, bound: &Bound, subject: &Subject, context: &Context) -> Vec<Asked> {
     let mut cache = Cache::default();
     let mut asker = Asker::new(bound, subject, facts, context, &mut cache);
-    let mut all = questions(facts, bound);
+    let names = names(facts, subject);
+    let mut all = questions(facts, bound, &names);
     let hidden = vec![false; bound.all_rules().len()];
     let named: BTreeSet<&str> = facts
         .columns
@@ -339,16 +342,25 @@ pub fn explain(facts: &Facts, bound: &Bound, subject: &Subject, context: &Contex
 }
 
 fn copies_out(facts: &Facts) -> bool {
-    let out = |used: &crate::sql::RelationUse| !used.actions.contains(&Action::CopyIn);
+    let out = |used: &RelationUse| !used.actions.contains(&Action::CopyIn);
     facts.kind == "COPY" && (facts.outputs.is_some() || facts.relations.iter().all(out))
 }
 
-fn questions<'a>(facts: &'a Facts, bound: &'a Bound) -> Vec<Question<'a>> {
+/// The relations' names, those of the session's temporary tables qualified.
+fn names<'a>(facts: &'a Facts, subject: &Subject) -> Vec<Cow<'a, str>> {
+    let name = |used: &'a RelationUse| match used.id {
+        None if subject.made(&used.name) => Cow::Owned(format!("pg_temp.{}", used.name)),
+        _ => Cow::Borrowed(used.name.as_str()),
+    };
+    facts.relations.iter().map(name).collect()
+}
+
+fn questions<'a>(facts: &'a Facts, bound: &'a Bound, names: &'a [Cow<'a, str>]) -> Vec<Question<'a>> {
     let ask = |action, object| Question { action, object, indirect: false };
     let mut all = vec![ask("run", Object::Resource)];
     let copies = copies_out(facts);
-    for used in &facts.relations {
-        let object = Object::Table { name: &used.name, labels: bound.labels(used.id) };
+    for (used, name) in facts.relations.iter().zip(names) {
+        let object = Object::Table { name, labels: bound.labels(used.id) };
         let mut add = |action| all.push(Question { action, object, indirect: used.indirect });
         for action in &used.actions {
             add(word(*action));

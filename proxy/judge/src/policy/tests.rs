@@ -209,7 +209,7 @@ fn placeholders_are_not_written_into_masked_columns() {
     let relations = vec![relation(10, "public.customers", Action::Update)];
     let write = Facts { relations, columns, placeholders, ..nothing("UPDATE") };
     let guarded = |facts: &Facts| {
-        let mut judgement = decide(facts, &bound(), &[]);
+        let mut judgement = decide(facts, &bound(), &["agents".into()]);
         mask::guard::judge([facts].into_iter(), &mut judgement, &bound());
         (judgement.verdict, judgement.policies)
     };

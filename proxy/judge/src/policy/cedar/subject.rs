@@ -1,13 +1,20 @@
 //! Who asks: an identity and the facts of its session, as Cedar sees them.
 
+use crate::sql::{Action, Facts};
 use schemas::{Identity, event::IdentityKind};
+use std::collections::BTreeSet;
+
+/// Temporary tables of one session whose bare names are remembered.
+const MAX_TEMPORARY: usize = 1_000;
 
 /// Who asks; made once for a session.
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub(super) identity: Identity,
     pub(super) application_name: String,
-    /// All of it as one text: what answers are remembered by.
+    /// Names of the temporary tables that its session made.
+    temporary: BTreeSet<String>,
+    /// All of the identity as one text: what answers are remembered by.
     pub(super) key: std::sync::Arc<str>,
 }
 
@@ -18,7 +25,7 @@ impl Subject {
         identity.groups.sort();
         identity.groups.dedup();
         let key = format!("{identity:?} {application_name:?}").into();
-        Self { identity, application_name: application_name.to_owned(), key }
+        Self { identity, application_name: application_name.to_owned(), temporary: BTreeSet::new(), key }
     }
 
     /// A machine of these groups, for trials and tests.
@@ -37,6 +44,24 @@ impl Subject {
     /// The groups, sorted.
     pub fn groups(&self) -> &[String] {
         &self.identity.groups
+    }
+
+    /// Remembers the temporary tables that an allowed statement makes: their bare names then mean them, as long as the
+    /// catalog knows no other relation of the name. At most [`MAX_TEMPORARY`].
+    pub fn note_temporary(&mut self, facts: &Facts) {
+        for used in &facts.relations {
+            if let Some(name) = used.name.strip_prefix("pg_temp.")
+                && used.actions.contains(&Action::Create)
+                && self.temporary.len() < MAX_TEMPORARY
+            {
+                self.temporary.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// A name that the catalog does not know is that of a temporary table of the session.
+    pub(in crate::policy) fn made(&self, name: &str) -> bool {
+        self.temporary.contains(name)
     }
 
     /// What answers are remembered by.
