@@ -194,7 +194,6 @@ impl ResourceFile {
                 files,
                 budget: self.budget,
                 limits: self.limits,
-                files,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -303,8 +302,6 @@ pub struct ResourceConfig {
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.
     pub limits: limits::Limits,
-    /// Where the rules come from.
-    pub files: PolicyFiles,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

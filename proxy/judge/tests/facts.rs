@@ -9,7 +9,7 @@ use judge::sql::{self, Catalog, Context, Facts, Limits};
 use postgres::Postgres;
 use std::collections::BTreeSet;
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bypass");
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/tests/attacks");
 
 fn analyze(catalog: &Catalog, text: &str) -> Result<Vec<Facts>, sql::Error> {
     let path = ["public".to_owned()];

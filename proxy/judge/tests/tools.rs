@@ -34,7 +34,7 @@ fn rules() -> Rules {
 fn what_tools_send_is_allowed() {
     let server = Postgres::start();
     assert!(server.psql("postgres", &[], "CREATE DATABASE bypass").1);
-    server.file("bypass", &format!("{DATA}/bypass/schema.sql"));
+    server.file("bypass", &format!("{DATA}/../../../../deploy/tests/attacks/schema.sql"));
     let catalog = server.catalog("bypass");
     let bound = rules().bind(&catalog);
     assert!(bound.protects() && bound.unknown().next().is_none());

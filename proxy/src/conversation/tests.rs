@@ -85,7 +85,6 @@ fn resource() -> Resource {
         files: crate::policies::PolicyFiles::default(),
         budget: None,
         limits: crate::limits::Limits::default(),
-        files: crate::policies::PolicyFiles::default(),
         catalog_refresh: Duration::from_secs(60),
     };
     let parts: [&[&str]; 3] = [

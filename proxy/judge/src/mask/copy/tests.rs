@@ -21,8 +21,8 @@ fn plan_of(wishes: &[(Wish, u32)], binary: bool) -> Rc<Plan> {
         .iter()
         .map(|(_, type_id)| Column {
             name: String::new(),
-            relation: 0,
-            attribute: 0,
+            relation: 5,
+            attribute: 1,
             type_id: *type_id,
             modifier: -1,
             format: i16::from(binary),
