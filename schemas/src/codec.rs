@@ -188,7 +188,21 @@ fn inlined(root: &str) -> String {
         .collect();
     let mut document = serde_json::from_str(root).expect("the schemas of this package are JSON");
     walk(&mut document, &named, &mut BTreeSet::new());
-    document.to_string()
+    sorted(&document).to_string()
+}
+
+/// The same with every object's keys in alphabetical order, whatever features of serde_json other packages switch on: the
+/// text stands in every archived file.
+fn sorted(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => {
+            let ordered: std::collections::BTreeMap<_, _> = fields.iter().collect();
+            Value::Object(ordered.into_iter().map(|(key, inner)| (key.clone(), sorted(inner))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
 }
 
 /// Appends the datum of one event to a buffer.

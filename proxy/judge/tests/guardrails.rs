@@ -13,7 +13,7 @@ use judge::{
 use postgres::Postgres;
 use schemas::event::VerdictKind;
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/tests/attacks");
 
 fn rules(off: &[&str]) -> Rules {
     let mut rules = Rules::default();
@@ -164,7 +164,7 @@ const GOES_ON: &[&str] = &[
 fn guardrails_hold_and_ordinary_work_goes_on() {
     let server = Postgres::start();
     assert!(server.psql("postgres", &[], "CREATE DATABASE bypass").1);
-    server.file("bypass", &format!("{DATA}/bypass/schema.sql"));
+    server.file("bypass", &format!("{DATA}/schema.sql"));
     let catalog = server.catalog("bypass");
     let bound = rules(&[]).bind(&catalog);
     let mut cache = Cache::default();
@@ -191,7 +191,7 @@ fn guardrails_hold_and_ordinary_work_goes_on() {
         }
     }
     let (mut stopped, mut allowed) = (0, 0);
-    for line in std::fs::read_to_string(format!("{DATA}/bypass/corpus.jsonl")).unwrap().lines() {
+    for line in std::fs::read_to_string(format!("{DATA}/corpus.jsonl")).unwrap().lines() {
         let case: serde_json::Value = serde_json::from_str(line).unwrap();
         let (id, family) = (case["id"].as_str().unwrap(), case["family"].as_str().unwrap());
         let texts = texts(&case);
