@@ -5,12 +5,14 @@
 //! made under; a prepared statement is decided again whenever one of them changed. A [`Permit`] comes only from here,
 //! and only with a permit do bytes reach the database (AUD-1).
 
+mod facts;
 mod masked;
 mod refused;
 
 pub use refused::Refused;
 
 use crate::{
+    decide::facts::{declared, inner_statements, names_unknown, nothing, reads_from_client},
     names::Window,
     paths::{MAX_POSSIBLE, Paths},
     record::{self, Record},
@@ -20,7 +22,7 @@ use crate::{
 use judge::{
     mask::{Column, Plan, detect, guard::Guard},
     policy::{self, Judgement, Subject},
-    sql::{self, Effect, Facts},
+    sql::{Effect, Facts},
 };
 use schemas::codec::template::Template;
 use schemas::event::{Body, Verdict, VerdictKind};
@@ -466,39 +468,4 @@ impl Decider {
             event: OnceCell::new(),
         })
     }
-}
-
-/// A cursor or prepared statement that an earlier statement of the same message makes.
-fn declared(earlier: &[Effect], wanted: &str, prepared: bool) -> Option<Arc<Facts>> {
-    earlier.iter().rev().find_map(|effect| match effect {
-        Effect::Prepare { name, inner } if prepared && name == wanted => Some(Arc::new((**inner).clone())),
-        Effect::Declare { name, inner } if !prepared && name == wanted => Some(Arc::new((**inner).clone())),
-        _ => None,
-    })
-}
-
-fn inner_statements(all: &[Arc<Facts>]) -> impl Iterator<Item = Arc<Facts>> {
-    all.iter().flat_map(|facts| &facts.effects).filter_map(|effect| match effect {
-        Effect::Prepare { inner, .. } => Some(Arc::new((**inner).clone())),
-        _ => None,
-    })
-}
-
-fn names_unknown(facts: &Facts) -> bool {
-    use sql::Action;
-    let unknown = facts.relations.iter().any(|r| r.id.is_none() && !r.actions.contains(&Action::Create));
-    unknown
-        || facts.effects.iter().any(|effect| match effect {
-            Effect::Prepare { inner, .. } | Effect::Declare { inner, .. } => names_unknown(inner),
-            _ => false,
-        })
-}
-
-fn reads_from_client(facts: &Facts) -> bool {
-    facts.relations.iter().any(|r| r.actions.contains(&sql::Action::CopyIn)) && !facts.copies_server_side
-}
-
-/// The facts of an empty statement.
-fn nothing() -> Facts {
-    Facts { kind: "EMPTY".to_owned(), read_only: true, ..Facts::default() }
 }
