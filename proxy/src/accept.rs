@@ -52,6 +52,7 @@ pub fn serve(
     local.block_on(&runtime, async {
         let listener = TcpListener::from_std(listener)?;
         let mut sessions = JoinSet::new();
+        tokio::task::spawn_local(gate.log.commit_here());
         loop {
             let accepted = tokio::select! {
                 biased;

@@ -1,7 +1,7 @@
 //! The producer's side: a handle to the log of this process, and the life of its threads.
 
 use crate::config::Config;
-use crate::spool::{Position, Priority, Shared, commit, keep, lock, recover, seal};
+use crate::spool::{Position, Priority, Shared, commit, here, keep, lock, recover, seal};
 use crate::{Durable, EmbeddedSubscription, Error, Recovery, kafka};
 use schemas::{Epoch, NodeId, Shard};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +53,8 @@ pub struct Stats {
     pub batch_bytes: u64,
     /// Syncs since the start.
     pub syncs: u64,
+    /// Of them, those that an executor did for its own tasks ([`Log::commit_here`]).
+    pub syncs_here: u64,
     /// Appends refused because the spool was full.
     pub refused: u64,
     /// Batches that Kafka acknowledged.
@@ -152,7 +154,7 @@ impl Log {
 
     /// Asks for everything up to a position to be synced, without waiting: the caller does something else meanwhile.
     pub fn want_durable(&self, position: Position) {
-        self.shared.commit.want(position.0);
+        self.shared.commit.want(&self.shared, position.0);
     }
 
     /// Waits until everything up to a position is on disk: it then survives the machine. Asks for it when first polled.
@@ -160,6 +162,18 @@ impl Log {
     /// Completes with [`Error::Failed`] if the disk fails. Runs on any executor.
     pub fn durable(&self, position: Position) -> Durable {
         Durable::new(self.shared.clone(), position)
+    }
+
+    /// Syncs for the tasks of a single-threaded executor, on its thread, while the disk is quick. Never completes before
+    /// the log fails; may be dropped at any time.
+    ///
+    /// A task of its own beside those that call [`Log::want_durable`] and [`Log::durable`]: they then need no other thread.
+    /// Without it all works the same, through the committer's thread.
+    ///
+    /// # Cost
+    /// Blocks the thread for a sync of at most 128 KiB at a time, on a disk whose last syncs took below 1 ms on average.
+    pub fn commit_here(&self) -> impl Future<Output = ()> + 'static {
+        here::run(self.shared.clone())
     }
 
     /// Subscribes to the embedded bus. What this subscriber has not committed is kept.
@@ -193,6 +207,7 @@ impl Log {
             batches: count(&shared.counters.batches),
             batch_bytes: count(&shared.counters.batch_bytes),
             syncs: count(&shared.counters.syncs),
+            syncs_here: count(&shared.counters.syncs_here),
             refused: count(&shared.counters.refused),
             shipped: count(&shared.counters.shipped),
             ship_errors: count(&shared.counters.ship_errors),
@@ -252,7 +267,8 @@ impl Owner {
             self.shared.seal_signal.notify_all();
         }
         join(&self.sealer);
-        self.shared.commit.want(lock(&self.shared.tail).head);
+        let head = lock(&self.shared.tail).head;
+        self.shared.commit.want(&self.shared, head);
         self.shared.commit.stop();
         join(&self.committer);
         let shipper = lock(&self.shipper).take();

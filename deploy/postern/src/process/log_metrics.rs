@@ -45,6 +45,7 @@ impl Collector for LogMetrics {
             ("log_event_bytes", "bytes of their records", stats.event_bytes),
             ("log_batches", "batches sealed", stats.batches),
             ("log_syncs", "syncs of the disk", stats.syncs),
+            ("log_syncs_here", "of them, those by a worker for its own sessions", stats.syncs_here),
             ("log_refused", "appends refused because the spool was full: statements were refused", stats.refused),
             ("log_shipped", "batches that Kafka acknowledged", stats.shipped),
             ("log_ship_errors", "times that shipping to Kafka began again: look at the brokers", stats.ship_errors),

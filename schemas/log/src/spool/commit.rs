@@ -1,27 +1,36 @@
-//! The committer: one thread that syncs the journal for everybody who waits (group commit).
+//! Group commit: one thread at a time syncs the journal for everybody who waits. It is an executor that waits itself
+//! ([`super::here`]) or, where none does or the disk is slow, the committer.
 
-use super::{Position, Shared, lock};
+use super::{Position, Shared, here, lock};
 use crate::{Error, fault};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 /// Who waits for the disk, and how far it has come.
 #[derive(Debug)]
 pub(crate) struct Commit {
     /// Everything below is on disk.
     synced: AtomicU64,
-    demand: Mutex<Demand>,
+    pub(super) demand: Mutex<Demand>,
     signal: Condvar,
+    /// Held by the thread that syncs.
+    lead: Mutex<()>,
+    /// What a sync takes, in nanoseconds: the mean of the last few.
+    pace: AtomicU64,
 }
 
+/// Syncs whose mean is kept: a slow one among quick ones is forgotten after about so many.
+const MEMORY: u64 = 8;
+
 #[derive(Debug, Default)]
-struct Demand {
+pub(super) struct Demand {
     /// Somebody wants everything below on disk.
-    wanted: u64,
+    pub wanted: u64,
     /// By position and a number of their own: those to wake.
     waiters: BTreeMap<(u64, u64), Waker>,
     next: u64,
@@ -31,7 +40,13 @@ struct Demand {
 
 impl Commit {
     pub(crate) fn new(synced: u64) -> Self {
-        Self { synced: AtomicU64::new(synced), demand: Mutex::default(), signal: Condvar::new() }
+        Self {
+            synced: AtomicU64::new(synced),
+            demand: Mutex::default(),
+            signal: Condvar::new(),
+            lead: Mutex::default(),
+            pace: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn synced(&self) -> u64 {
@@ -39,17 +54,36 @@ impl Commit {
     }
 
     /// Asks for everything below `position` to be synced, and does not wait.
-    pub(crate) fn want(&self, position: u64) {
+    pub(crate) fn want(&self, shared: &Shared, position: u64) {
         if self.synced() < position {
-            self.raise(&mut lock(&self.demand), position);
+            self.raise(shared, &mut lock(&self.demand), position);
         }
     }
 
-    fn raise(&self, demand: &mut Demand, position: u64) {
+    fn raise(&self, shared: &Shared, demand: &mut Demand, position: u64) {
         demand.wanted = demand.wanted.max(position);
+        if !(self.is_quick(demand.wanted) && here::ask(shared)) {
+            self.rouse(demand);
+        }
+    }
+
+    /// Wakes the committer.
+    pub(super) fn rouse(&self, demand: &mut Demand) {
         if std::mem::take(&mut demand.idle) {
             self.signal.notify_one();
         }
+    }
+
+    /// Whether a sync up to there may hold up an executor.
+    fn is_quick(&self, wanted: u64) -> bool {
+        Duration::from_nanos(self.pace.load(Ordering::Relaxed)) < here::QUICK
+            && wanted.saturating_sub(self.synced()) < here::SMALL
+    }
+
+    fn took(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let pace = self.pace.load(Ordering::Relaxed);
+        self.pace.store((pace / MEMORY).saturating_mul(MEMORY - 1).saturating_add(nanos / MEMORY), Ordering::Relaxed);
     }
 
     /// Wakes everybody: the log has failed.
@@ -89,14 +123,46 @@ impl Commit {
     }
 }
 
-/// The thread.
+/// The committer, a thread.
 pub(crate) fn run(shared: &Shared) {
     while shared.commit.wait() {
-        let Ok(through) = shared.sync() else { return };
-        fault::point("journal.synced");
-        shared.commit.advance(through);
-        publish(shared, through);
+        let lead = lock(&shared.commit.lead);
+        if !sync(shared, lead) {
+            return;
+        }
     }
+}
+
+/// One sync on an executor's thread, if there is something to do; false when the log has failed.
+pub(super) fn here(shared: &Shared) -> bool {
+    match shared.commit.lead.try_lock() {
+        Ok(lead) => {
+            let wanted = lock(&shared.commit.demand).wanted;
+            if wanted <= shared.commit.synced() {
+                return true;
+            }
+            let led = sync(shared, lead);
+            shared.counters.syncs_here.fetch_add(1, Ordering::Relaxed);
+            // another thread may have wanted more meanwhile, and found this one at it
+            shared.commit.hand_over();
+            led
+        }
+        Err(_) => {
+            shared.commit.hand_over();
+            true
+        }
+    }
+}
+
+fn sync(shared: &Shared, lead: MutexGuard<'_, ()>) -> bool {
+    let began = Instant::now();
+    let Ok(through) = shared.sync() else { return false };
+    fault::point("journal.synced");
+    shared.commit.took(began.elapsed());
+    shared.commit.advance(through);
+    drop(lead);
+    publish(shared, through);
+    true
 }
 
 /// Shows consumers the batches that are on disk now.
@@ -145,7 +211,7 @@ impl Future for Durable {
         let number = self.number.unwrap_or(demand.next);
         demand.next = demand.next.max(number + 1);
         demand.waiters.insert((position, number), context.waker().clone());
-        commit.raise(&mut demand, position);
+        commit.raise(&self.shared, &mut demand, position);
         drop(demand);
         self.number = Some(number);
         Poll::Pending

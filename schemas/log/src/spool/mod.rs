@@ -12,6 +12,7 @@
 
 pub(crate) mod commit;
 pub(crate) mod cursors;
+pub(crate) mod here;
 pub(crate) mod index;
 pub(crate) mod keep;
 pub(crate) mod record;
@@ -97,6 +98,7 @@ pub(crate) struct Counters {
     pub batches: AtomicU64,
     pub batch_bytes: AtomicU64,
     pub syncs: AtomicU64,
+    pub syncs_here: AtomicU64,
     pub refused: AtomicU64,
     pub shipped: AtomicU64,
     pub ship_errors: AtomicU64,
@@ -424,7 +426,7 @@ impl Shared {
         Ok(through)
     }
 
-    /// Writes what is pending and brings all of the journal to the disk. Only the committer and recovery call it.
+    /// Writes what is pending and brings all of the journal to the disk. Only who leads the commit and recovery call it.
     pub(crate) fn sync(&self) -> Result<u64, Error> {
         let (through, dirty) = {
             let mut writer = lock(&self.writer);

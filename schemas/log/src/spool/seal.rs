@@ -114,7 +114,7 @@ impl Sealer {
         }
         let batches = end.map_or(0, |Position(end)| end);
         lock(&shared.index).round(batches, through);
-        shared.commit.want(batches);
+        shared.commit.want(shared, batches);
         Ok(events)
     }
 
