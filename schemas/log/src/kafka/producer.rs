@@ -9,11 +9,11 @@ use crate::config::{KafkaConfig, MESSAGE_BYTES};
 use crate::spool::index::At;
 use crate::spool::{Shared, lock};
 use crate::{Error, KAFKA_SUBSCRIBER, fault};
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientContext, Message};
 use schemas::Shard;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +32,11 @@ pub(crate) struct Shipper {
 const MAX_IN_FLIGHT: u64 = 1_000;
 /// Most bytes of them.
 const MAX_IN_FLIGHT_KBYTES: &str = "65536";
+/// Most batches that are sent to a partition and not acknowledged: librdkafka has no more of an idempotent producer's
+/// messages under way, and while others wait in its queue its thread turns round without a rest.
+const MAX_UNACKNOWLEDGED: u64 = 5;
+/// Between looks for acknowledgements when only they are missing to send more.
+const SOON: Duration = Duration::from_millis(1);
 /// Between looks for acknowledgements and new batches when there is nothing to send.
 const POLL: Duration = Duration::from_millis(5);
 /// Pause before a new producer is made.
@@ -84,6 +89,40 @@ struct Lane {
     next: u64,
     /// Acknowledged ahead of it.
     ahead: BTreeMap<u64, u64>,
+    /// The first batch that is not sent.
+    sent: u64,
+    /// Where its batches go; known with the first acknowledgement. Shards may share one.
+    partition: Option<i32>,
+}
+
+impl Lane {
+    /// Notes that the batches from `batch` to the one before `after` need nothing more.
+    fn done(&mut self, batch: u64, after: u64) {
+        self.ahead.insert(batch, after);
+        while let Some(next) = self.ahead.remove(&self.next) {
+            self.next = next;
+        }
+    }
+}
+
+/// Whether one more batch of a shard may be sent.
+fn has_room(lanes: &BTreeMap<Shard, Lane>, shard: Shard) -> bool {
+    let partition = lanes.get(&shard).and_then(|lane| lane.partition);
+    let same = |other: Shard, lane: &Lane| other == shard || (partition.is_some() && lane.partition == partition);
+    let waiting =
+        lanes.iter().filter(|(other, lane)| same(**other, lane)).map(|(_, lane)| lane.sent.saturating_sub(lane.next));
+    waiting.sum::<u64>() < MAX_UNACKNOWLEDGED
+}
+
+/// What became of the next batch of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sent {
+    /// There is none yet.
+    Nothing,
+    /// It must wait for acknowledgements.
+    Full,
+    /// It is sent, or passed over.
+    One,
 }
 
 impl ClientContext for Acknowledged {
@@ -98,17 +137,18 @@ impl ProducerContext for Acknowledged {
 
     fn delivery(&self, result: &DeliveryResult<'_>, place: Self::DeliveryOpaque) {
         let (shard, batch) = *place;
-        if let Err((error, _)) = result {
-            lock(&self.failed).get_or_insert_with(|| error.clone());
-            return;
-        }
+        let partition = match result {
+            Ok(message) => message.partition(),
+            Err((error, _)) => {
+                lock(&self.failed).get_or_insert_with(|| error.clone());
+                return;
+            }
+        };
         self.shared.counters.shipped.fetch_add(1, Ordering::Relaxed);
         let mut lanes = lock(&self.lanes);
         let Some(lane) = lanes.get_mut(&shard) else { return };
-        lane.ahead.insert(batch, batch + 1);
-        while let Some(next) = lane.ahead.remove(&lane.next) {
-            lane.next = next;
-        }
+        lane.partition = Some(partition);
+        lane.done(batch, batch + 1);
         fault::point("ship.acknowledged");
         lock(&self.shared.cursors).advance(KAFKA_SUBSCRIBER, shard, lane.next);
         self.shared.keep.wake();
@@ -128,7 +168,8 @@ fn ship(shared: &Arc<Shared>, config: &KafkaConfig, stop: &AtomicBool) -> Result
             next.insert(shard, cursor.max(index.bounds(shard).0));
         }
     }
-    let lanes = next.iter().map(|(shard, next)| (*shard, Lane { next: *next, ..Lane::default() })).collect();
+    let lanes =
+        next.iter().map(|(shard, next)| (*shard, Lane { next: *next, sent: *next, ..Lane::default() })).collect();
     let context = Acknowledged { shared: shared.clone(), lanes: Mutex::new(lanes), failed: Mutex::default() };
     let producer: BaseProducer<Acknowledged> = client(config)
         .set("enable.idempotence", "true")
@@ -144,31 +185,34 @@ fn ship(shared: &Arc<Shared>, config: &KafkaConfig, stop: &AtomicBool) -> Result
         .create_with_context(context)
         .map_err(|error| unavailable("make a producer", &error))?;
     let result = send_all(shared, &producer, &topic, &mut next, stop);
-    if result.is_ok() {
-        // whatever is not acknowledged by then is sent again after the next start
-        if let Err(error) = producer.flush(FLUSH) {
-            tracing::warn!(%error, "kafka has not acknowledged everything, the rest is kept in the spool");
-        }
+    // whatever is not acknowledged by then is sent again after the next start
+    let left = result?.saturating_duration_since(Instant::now());
+    if let Err(error) = producer.flush(left) {
+        tracing::warn!(%error, "kafka has not acknowledged everything, the rest is kept in the spool");
     }
-    result
+    Ok(())
 }
 
+/// Ships until it is time to stop; returns until when acknowledgements are waited for.
 fn send_all(
     shared: &Shared,
     producer: &BaseProducer<Acknowledged>,
     topic: &str,
     next: &mut BTreeMap<Shard, u64>,
     stop: &AtomicBool,
-) -> Result<(), Error> {
+) -> Result<Instant, Error> {
+    let mut until = None;
     loop {
-        let mut idle = true;
+        let mut sent = Sent::Nothing;
         for (shard, batch) in next.iter_mut() {
-            idle &= !send_next(shared, producer, topic, *shard, batch)?;
+            sent = sent.max(send_next(shared, producer, topic, *shard, batch)?);
         }
         producer.poll(Duration::ZERO);
-        if idle {
-            // not by the client's own wait: it turns round and round for the last millisecond of it
-            std::thread::park_timeout(POLL);
+        // not by the client's own wait: it turns round and round for the last millisecond of it
+        match sent {
+            Sent::Nothing => std::thread::park_timeout(POLL),
+            Sent::Full => std::thread::park_timeout(SOON),
+            Sent::One => {}
         }
         let failed = lock(&producer.context().failed).take();
         if let Some(error) =
@@ -176,31 +220,38 @@ fn send_all(
         {
             return Err(unavailable("ship a batch", &error));
         }
-        if idle && stop.load(Ordering::Acquire) {
-            return Ok(());
+        if stop.load(Ordering::Acquire) {
+            let until = *until.get_or_insert_with(|| Instant::now() + FLUSH);
+            if sent == Sent::Nothing || Instant::now() > until {
+                return Ok(until);
+            }
         }
     }
 }
 
-/// Sends one batch of a shard; false if there is none, or no room for it in flight.
+/// Sends one batch of a shard, if there is one and room for it in flight.
 fn send_next(
     shared: &Shared,
     producer: &BaseProducer<Acknowledged>,
     topic: &str,
     shard: Shard,
     batch: &mut u64,
-) -> Result<bool, Error> {
+) -> Result<Sent, Error> {
+    if !has_room(&lock(&producer.context().lanes), shard) {
+        return Ok(Sent::Full);
+    }
     let found = lock(&shared.index).find(shard, *batch);
     let position = match found {
         At::Position(position) => position,
-        At::NotYet => return Ok(false),
+        At::NotYet => return Ok(Sent::Nothing),
         At::Deleted(after) | At::Lost(after) => {
             let mut lanes = lock(&producer.context().lanes);
             if let Some(lane) = lanes.get_mut(&shard) {
-                lane.ahead.insert(*batch, after);
+                lane.done(*batch, after);
+                lane.sent = after;
             }
             *batch = after;
-            return Ok(true);
+            return Ok(Sent::One);
         }
     };
     let bytes = shared.batch_at(position)?;
@@ -210,9 +261,12 @@ fn send_next(
     match producer.send(record) {
         Ok(()) => {
             *batch += 1;
-            Ok(true)
+            if let Some(lane) = lock(&producer.context().lanes).get_mut(&shard) {
+                lane.sent = *batch;
+            }
+            Ok(Sent::One)
         }
-        Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
+        Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Sent::Full),
         Err((error, _)) => Err(unavailable("send a batch", &error)),
     }
 }
