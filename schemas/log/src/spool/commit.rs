@@ -60,6 +60,11 @@ impl Commit {
         }
     }
 
+    /// Whether everything below `position` is synced or about to be.
+    pub(crate) fn is_wanted(&self, position: u64) -> bool {
+        self.synced() >= position || lock(&self.demand).wanted >= position
+    }
+
     fn raise(&self, shared: &Shared, demand: &mut Demand, position: u64) {
         demand.wanted = demand.wanted.max(position);
         if !(self.is_quick(demand.wanted) && here::ask(shared)) {

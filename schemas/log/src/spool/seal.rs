@@ -12,6 +12,7 @@ use schemas::{Epoch, SequenceNumber, SessionId, Shard, codec};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// Events of a shard that are to become a batch.
 #[derive(Default)]
@@ -28,6 +29,8 @@ struct Open {
 pub(crate) struct Sealer {
     /// All events below are in Batch records.
     position: u64,
+    /// Where the last round's Batch records end.
+    batches: u64,
     epoch: Epoch,
     random: SystemRandom,
     chunk: Vec<u8>,
@@ -43,6 +46,8 @@ pub(crate) struct Left {
 
 /// Bytes read at once; a longer record is read by itself.
 const CHUNK: usize = 512 << 10;
+/// How long batches wait for a sync that somebody else wants, before they get one of their own.
+const SETTLE: Duration = Duration::from_millis(2);
 
 impl Open {
     /// Whether an event can go into this batch: a header states each session's events as one dense range, which
@@ -57,7 +62,7 @@ impl Open {
 impl Sealer {
     /// Begins at a position from which no event is sealed, but for those that are not `left`.
     pub(crate) fn new(position: u64, epoch: Epoch, left: Option<Left>) -> Self {
-        Self { position, epoch, random: SystemRandom::new(), chunk: Vec::new(), left }
+        Self { position, batches: 0, epoch, random: SystemRandom::new(), chunk: Vec::new(), left }
     }
 
     fn is_left(&self, sequence: u64) -> bool {
@@ -114,7 +119,7 @@ impl Sealer {
         }
         let batches = end.map_or(0, |Position(end)| end);
         lock(&shared.index).round(batches, through);
-        shared.commit.want(shared, batches);
+        self.batches = batches;
         Ok(events)
     }
 
@@ -177,7 +182,9 @@ impl Sealer {
 /// The thread.
 pub(crate) fn run(shared: &Shared, mut sealer: Sealer) {
     loop {
-        let stopping = wait(shared);
+        let stopping = wait(shared, sealer.batches);
+        // the last round's, unless a statement's sync has brought them along
+        shared.commit.want(shared, sealer.batches);
         if sealer.round(shared).is_err() {
             return;
         }
@@ -189,11 +196,21 @@ pub(crate) fn run(shared: &Shared, mut sealer: Sealer) {
 }
 
 /// Waits for the first event, then until a batch is full or its interval is over. True when it is time to stop.
-fn wait(shared: &Shared) -> bool {
+///
+/// Sees to it that the batches below `batches` come to the disk even if no event follows.
+fn wait(shared: &Shared, batches: u64) -> bool {
     let stop = || shared.stopping.load(Ordering::Acquire) || shared.check().is_err();
     let mut tail = lock(&shared.tail);
     while tail.unsealed == 0 && !stop() {
-        tail = shared.seal_signal.wait(tail).unwrap_or_else(PoisonError::into_inner);
+        if shared.commit.is_wanted(batches) {
+            tail = shared.seal_signal.wait(tail).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        }
+        let waited = shared.seal_signal.wait_timeout(tail, SETTLE).unwrap_or_else(PoisonError::into_inner);
+        tail = waited.0;
+        if waited.1.timed_out() {
+            shared.commit.want(shared, batches);
+        }
     }
     let full = shared.config.batch_bytes as u64;
     let filling = |tail: &mut super::Tail| tail.unsealed < full && !stop();
