@@ -89,6 +89,10 @@ pub struct ResourceFile {
     /// Seconds between refreshes of the catalog snapshot; changes made through the gate are seen at once. _Default:_ 30.
     #[serde(default = "default_catalog_refresh")]
     pub catalog_refresh_seconds: u64,
+    /// Roles of the database that clients may give as their user name; the session's role stays the gate's. Names that are
+    /// no role, the identity's own and `user` need no entry. _Default:_ none.
+    #[serde(default)]
+    pub users: Vec<String>,
     /// Groups whose members may connect. _Default:_ none, so that nobody may.
     #[serde(default)]
     pub connect_groups: Vec<String>,
@@ -192,6 +196,7 @@ impl ResourceFile {
                 dlp: self.dlp,
                 rules,
                 files,
+                users: self.users,
                 budget: self.budget,
                 limits: self.limits,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
@@ -300,6 +305,8 @@ pub struct ResourceConfig {
     pub rules: Rules,
     /// Where the rules come from.
     pub files: PolicyFiles,
+    /// Roles of the database that clients may give as their user name.
+    pub users: Vec<String>,
     /// Rows that agents may write.
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.

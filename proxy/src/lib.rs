@@ -16,6 +16,7 @@ pub mod answer;
 pub mod ask;
 pub mod budget;
 pub mod cancel;
+mod claim;
 pub mod config;
 pub mod conversation;
 pub mod copying;

@@ -1,7 +1,7 @@
 //! Connections that do not become sessions: what the client is told, and the event that remembers it.
 
 use crate::{
-    Gate,
+    Gate, claim,
     frames::backend,
     record,
     startup::{self, Started},
@@ -77,6 +77,11 @@ impl Refusal {
     /// The identity may not connect.
     pub fn denied(denial: &Denial, verified: &Verified) -> Self {
         Self::new("42501", denial.reason.clone(), &denial.hint).of(verified)
+    }
+
+    /// The user name is a claim that the identity may not make.
+    pub(crate) fn claim(refused: claim::Refused, verified: &Verified) -> Self {
+        Self::new("28000", refused.reason, &refused.hint).of(verified)
     }
 
     /// The identity has as many sessions as it may have.

@@ -8,7 +8,7 @@
 mod reload;
 
 use crate::{
-    ask, budget, chain,
+    ask, budget, chain, claim,
     config::ResourceConfig,
     dlp::Provider,
     limits,
@@ -30,7 +30,7 @@ use kit::Shutdown;
 use schemas::event::Verdict;
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     hash::{DefaultHasher, Hash, Hasher},
     io,
@@ -229,6 +229,8 @@ pub struct Resource {
     pub database: Database,
     /// Who is asked about values of some columns.
     pub provider: Option<Arc<Provider>>,
+    /// Roles of the database that clients may give as their user name.
+    pub users: Vec<String>,
     /// Rows that sessions may write.
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.
@@ -243,6 +245,7 @@ pub struct Resource {
     tripwire: bool,
     interval: Duration,
     view: RwLock<Arc<View>>,
+    roles: RwLock<BTreeSet<String>>,
     /// How often the catalog changed as far as the gate knows, and up to which change the view was read.
     changes: AtomicU64,
     read: AtomicU64,
@@ -268,6 +271,7 @@ impl Resource {
             files: config.files.clone(),
             reload: Notify::new(),
             provider: None,
+            users: config.users.clone(),
             budget: config.budget,
             limits: config.limits,
             usage: Arc::default(),
@@ -276,6 +280,7 @@ impl Resource {
             tripwire,
             interval: config.catalog_refresh,
             view: RwLock::new(empty),
+            roles: RwLock::default(),
             changes: AtomicU64::new(1),
             read: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -309,6 +314,11 @@ impl Resource {
     /// A statement changed the catalog: nothing is decided under the old view any more.
     pub fn stale(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the database had a role of this name when its catalog was read last.
+    pub fn is_role(&self, name: &str) -> bool {
+        self.roles.read().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
     /// Whether the view must be refreshed before the next decision.
@@ -367,8 +377,12 @@ impl Resource {
             sql.push_str(query);
             sql.push(';');
         }
-        sql.push_str("COMMIT");
-        let rows = ask::ask(&mut upstream, &sql).await.map_err(|error| chain(&error))?;
+        sql.push_str(claim::ROLES);
+        sql.push_str(";COMMIT");
+        let mut rows = ask::ask(&mut upstream, &sql).await.map_err(|error| chain(&error))?;
+        // no part of the view: that a role comes or goes changes no decision about a statement
+        let roles = rows.pop().into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).collect();
+        *self.roles.write().unwrap_or_else(PoisonError::into_inner) = roles;
         let mut hasher = DefaultHasher::new();
         rows.hash(&mut hasher);
         // 0 stands for the empty catalog

@@ -8,7 +8,7 @@
 //! On every way out there is an event: SessionRefused before the session opened, SessionClosed after (AUD-4).
 
 use crate::{
-    Gate,
+    Gate, claim,
     conversation::{Conversation, End},
     decide::Decider,
     exchange::{Exchange, Watch},
@@ -90,6 +90,9 @@ async fn open(
     let subject = Subject::new(&verified.identity, application);
     resource.may_connect(&subject).map_err(|denial| Refusal::denied(&denial, &verified))?;
     resource.ready().await.map_err(|reason| Refusal::catalog(&reason, &verified))?;
+    if let Some(refused) = claim::refused(&started.user, &verified.identity, &resource) {
+        return Err(Refusal::claim(refused, &verified));
+    }
     let seat = resource.usage.enter(&verified.identity, &resource.limits);
     let seat = seat.map_err(|limit| Refusal::many_sessions(limit.get(), &verified))?;
     let mut parameters = started.parameters.clone();

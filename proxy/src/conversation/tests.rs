@@ -83,6 +83,7 @@ fn resource() -> Resource {
         dlp: None,
         rules,
         files: crate::policies::PolicyFiles::default(),
+        users: Vec::new(),
         budget: None,
         limits: crate::limits::Limits::default(),
         catalog_refresh: Duration::from_secs(60),

@@ -26,7 +26,9 @@ pub fn check(cases: &[Case], results: &mut [Outcome], events: &[Value]) -> Resul
     let recorded = collect(events)?;
     let nothing = Recorded::default();
     for (case, outcome) in cases.iter().zip(results) {
-        let recorded = recorded.get(&case.id).unwrap_or(&nothing);
+        // a refused connection has no application name: it stands under the user that it asked for
+        let mut names_of = std::iter::once(case.id.as_str()).chain(case.steps.iter().filter_map(asked_user));
+        let recorded = names_of.find_map(|name| recorded.get(name)).unwrap_or(&nothing);
         let missing: Vec<&str> =
             case.audit_must_name.iter().map(String::as_str).filter(|name| !names(case, recorded, name)).collect();
         if outcome.result == Kind::Pass && !missing.is_empty() {
@@ -36,6 +38,11 @@ pub fn check(cases: &[Case], results: &mut [Outcome], events: &[Value]) -> Resul
         }
     }
     Ok(())
+}
+
+/// The user that a step's startup packet names.
+fn asked_user(step: &Value) -> Option<&str> {
+    step.get("startup")?.get("user")?.as_str()
 }
 
 /// A case asks for one column by habit, whatever its text reads. So what it asks for must be in the record where the
