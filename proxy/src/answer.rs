@@ -10,6 +10,7 @@ use crate::{
     flight::{Awaited, Refusal, Running},
     frames::{self, Reader, Violation, backend, backend::Transaction},
     mask,
+    own::Purpose,
     statement::Portal,
 };
 use event_log::Priority;
@@ -29,7 +30,9 @@ impl Conversation {
             let unread = input.unread().get(consumed..).unwrap_or_default();
             if self.passing_out > 0 {
                 let count = self.passing_out.min(unread.len());
-                out.bytes.extend_from_slice(unread.get(..count).unwrap_or_default());
+                if !self.dropping_out {
+                    out.bytes.extend_from_slice(unread.get(..count).unwrap_or_default());
+                }
                 self.passing_out -= count;
                 consumed += count;
                 if self.passing_out > 0 {
@@ -42,7 +45,15 @@ impl Conversation {
             if head.total > limit {
                 return Err(Violation::Length { kind: char::from(head.kind), length: head.total, limit }.into());
             }
-            if (head.kind == b'D' && self.must_ask(unread)?) || self.too_much(head) {
+            if self.ending.is_some() {
+                break;
+            }
+            self.dropping_out = self.cuts(head);
+            if self.dropping_out {
+                self.passing_out = head.total;
+                continue;
+            }
+            if head.kind == b'D' && self.must_ask(unread)? {
                 break;
             }
             if self.passes(head.kind, head.total)? {
@@ -116,7 +127,7 @@ impl Conversation {
 
     fn answer(&mut self, kind: u8, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
         let body = frame.get(frames::HEAD..).unwrap_or_default();
-        if self.own_answer(kind, body, frame, out)? {
+        if self.own_answer(kind, body, frame, out)? || self.cut_answer(kind, out)? {
             return Ok(());
         }
         match kind {
@@ -261,15 +272,7 @@ impl Conversation {
 
     /// The running statement came to its end.
     fn completed(&mut self, tag: &str, rows: u64, outcome: Outcome) -> Result<(), End> {
-        let mut running = match self.flight.pop() {
-            Some(Awaited::Execute(running)) => *running,
-            Some(Awaited::Simple(mut statements)) => {
-                let first = statements.pop_front();
-                self.flight.put_back(Awaited::Simple(statements));
-                first.ok_or_else(|| End::desynchronized("more answers than statements"))?
-            }
-            _ => return Err(End::desynchronized("a statement completed that was not under way")),
-        };
+        let mut running = self.pop_running()?;
         if running.copying_in {
             self.copy_ended();
             running.rows = rows;
@@ -282,7 +285,20 @@ impl Conversation {
         Ok(())
     }
 
-    fn outcome(&mut self, running: &Running, outcome: Outcome, tag: &str, sqlstate: Option<String>) {
+    /// Takes the running statement out of the flight.
+    pub(crate) fn pop_running(&mut self) -> Result<Running, End> {
+        match self.flight.pop() {
+            Some(Awaited::Execute(running)) => Ok(*running),
+            Some(Awaited::Simple(mut statements)) => {
+                let first = statements.pop_front();
+                self.flight.put_back(Awaited::Simple(statements));
+                first.ok_or_else(|| End::desynchronized("more answers than statements"))
+            }
+            _ => Err(End::desynchronized("a statement completed that was not under way")),
+        }
+    }
+
+    pub(crate) fn outcome(&mut self, running: &Running, outcome: Outcome, tag: &str, sqlstate: Option<String>) {
         self.rows += running.rows;
         self.completed.push(Completed {
             number: running.number,
@@ -329,6 +345,7 @@ impl Conversation {
             Awaited::Refused(refusal) | Awaited::SimpleRefused(refusal) => {
                 self.refused(&refusal);
             }
+            Awaited::Own(own) if own.purpose == Purpose::Estimate => self.estimate_abandoned(),
             Awaited::Own(_) => self.budget_abandoned(),
             Awaited::DescribeStatement | Awaited::DescribePortal { .. } | Awaited::Sync => {}
         }
@@ -360,7 +377,11 @@ impl Conversation {
         let protected = self.flight.front().is_some_and(|awaited| touches_protected(awaited));
         let better = self.budget_report(&report, &sqlstate);
         let sqlstate = if protected || self.protected_window { judge::mask::shown_state(&sqlstate) } else { sqlstate };
-        let own = if fatal { None } else { self.own_report() };
+        let own = if fatal {
+            None
+        } else {
+            self.own_report().or_else(|| self.cut_report()).or_else(|| self.estimate_report(&sqlstate))
+        };
         let sqlstate = own.as_ref().map_or(sqlstate, |own| backend::sqlstate(own));
         match own {
             Some(own) => backend::put_report(&mut out.bytes, b'E', &own),
@@ -405,7 +426,7 @@ impl Conversation {
     }
 
     /// The server skips what follows up to the next Sync; if that has not come yet, so does the gate.
-    fn skip_window(&mut self) {
+    pub(crate) fn skip_window(&mut self) {
         let skipped = self.flight.skip_to_sync();
         for awaited in skipped {
             self.abandoned(awaited);
@@ -425,6 +446,14 @@ impl Conversation {
             Some(awaited @ (Awaited::Simple(_) | Awaited::SimpleRefused(_))) => self.abandoned(awaited),
             _ => return Err(End::desynchronized("the server is ready while answers are missing")),
         }
+        if self.cut_ready(transaction, out) {
+            return Ok(());
+        }
+        self.go_on_ready(transaction, frame, out)
+    }
+
+    /// The server is ready, and nothing of the gate's own comes before the client hears of it.
+    pub(crate) fn go_on_ready(&mut self, transaction: Transaction, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
         if self.in_script() {
             return self.script_ready(transaction, out);
         }

@@ -17,7 +17,8 @@ pub(crate) struct Refused {
 
 /// Why an identity may not open a session under the name `user`; none where it may.
 pub(crate) fn refused(user: &str, identity: &Identity, resource: &Resource) -> Option<Refused> {
-    let own = user == resource.database.user || user == identity.subject || resource.users.iter().any(|one| one == user);
+    let own =
+        user == resource.database.user || user == identity.subject || resource.users.iter().any(|one| one == user);
     if own || !resource.is_role(user) {
         return None;
     }

@@ -3,7 +3,7 @@
 //! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
 //! checked, with nothing optional that must be there.
 
-use crate::{budget, dlp, limits, policies::PolicyFiles, tls, upstream};
+use crate::{budget, dlp, estimate, limits, policies::PolicyFiles, tls, upstream};
 use judge::{
     mask::detect,
     policy::{self, Rules},
@@ -128,6 +128,9 @@ pub struct ResourceFile {
     /// What one identity and one statement may take. _Default:_ no limits.
     #[serde(default)]
     pub limits: limits::Limits,
+    /// The planner's estimates of statements, for policies and limits. _Default:_ asked where a policy reads them.
+    #[serde(default)]
+    pub estimates: estimate::Settings,
 }
 
 /// The `[resources.guardrails]` section.
@@ -199,6 +202,7 @@ impl ResourceFile {
                 users: self.users,
                 budget: self.budget,
                 limits: self.limits,
+                estimates: self.estimates,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -311,6 +315,8 @@ pub struct ResourceConfig {
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.
     pub limits: limits::Limits,
+    /// When the planner is asked for estimates.
+    pub estimates: estimate::Settings,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

@@ -7,9 +7,11 @@ use crate::{
     budget::Budget,
     decide::{Decider, Decision, Refused, Scope, Simple},
     dlp::Asking,
+    estimate::Estimating,
     flight::{Effects, Flight, Refusal, Running},
     frames::{Violation, backend::Transaction},
-    limits::{Limits, Seat},
+    interrupt::Interrupt,
+    limits::{Limits, Seat, cut::Cutting},
     names::{Ticket, Window},
     paths::Paths,
     record::{self, Receipt, Record},
@@ -137,6 +139,7 @@ pub struct Conversation {
     pub(crate) passing_in: usize,
     pub(crate) dropping_in: bool,
     pub(crate) passing_out: usize,
+    pub(crate) dropping_out: bool,
     pub(crate) wanted_in: usize,
     pub(crate) wanted_out: usize,
     pub(crate) frames_out: u32,
@@ -149,6 +152,9 @@ pub struct Conversation {
     noted_statement: bool,
     pub(crate) budget: Option<Box<Budget>>,
     pub(crate) limits: Limits,
+    pub(crate) cutting: Cutting,
+    pub(crate) estimating: Estimating,
+    pub(crate) interrupt: Interrupt,
     pub(crate) seat: Option<Seat>,
     /// The session ends for this as soon as the client has what it may still have.
     pub(crate) ending: Option<End>,
@@ -161,6 +167,9 @@ impl Conversation {
         Self {
             budget,
             limits: decider.resource().limits,
+            cutting: Cutting::default(),
+            estimating: Estimating::default(),
+            interrupt: Interrupt::default(),
             seat: None,
             ending: None,
             record,
@@ -179,6 +188,7 @@ impl Conversation {
             passing_in: 0,
             dropping_in: false,
             passing_out: 0,
+            dropping_out: false,
             wanted_in: 0,
             wanted_out: 0,
             frames_out: 0,
@@ -208,7 +218,12 @@ impl Conversation {
 
     /// The client must wait for answers before more of it is read.
     pub fn client_waits(&self) -> bool {
-        self.flight.is_full() || self.copy_in == CopyIn::Asked || self.ending.is_some() || self.budget_waits()
+        self.flight.is_full()
+            || self.copy_in == CopyIn::Asked
+            || self.ending.is_some()
+            || self.budget_waits()
+            || self.cutting_waits()
+            || self.estimating.waits()
     }
 
     /// The session counts against its identity's limits through this.
@@ -431,6 +446,9 @@ impl Conversation {
         }
         if !done {
             return;
+        }
+        if !running.decision.effects.is_empty() {
+            self.estimating.forget();
         }
         self.name_settings(&running.decision.effects);
         for effect in &running.decision.effects {

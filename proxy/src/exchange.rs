@@ -253,6 +253,11 @@ impl<W: Watch> Exchange<W> {
         {
             return Err(end.clone());
         }
+        if self.conversation.poll_interrupt(context).is_ready() {
+            moved = true;
+            self.conversation.proceed(&mut self.to_server.out);
+            self.blocked = false;
+        }
         if self.conversation.waits_for_provider() {
             if self.conversation.poll_provider(context).is_ready() {
                 moved = true;

@@ -35,6 +35,8 @@ pub struct Running {
     pub copying_in: bool,
     /// Its COPY, as far as rows of it are looked at.
     pub copying: Copying,
+    /// Its answer is cut off: what the client will be told.
+    pub cut: Option<Vec<(u8, String)>>,
 }
 
 /// What a statement's success will mean for the session.
@@ -120,6 +122,32 @@ impl Flight {
             Awaited::Simple(statements) => statements.front_mut(),
             _ => None,
         }
+    }
+
+    /// Nothing under way runs a statement, or may still end one.
+    pub fn runs_nothing(&self) -> bool {
+        self.queue.iter().all(|awaited| {
+            matches!(
+                awaited,
+                Awaited::Parse(_)
+                    | Awaited::Bind(_)
+                    | Awaited::Close(_)
+                    | Awaited::DescribeStatement
+                    | Awaited::DescribePortal { .. }
+            )
+        })
+    }
+
+    /// The Executes of the open window that are not answered.
+    pub fn open_runs(&self) -> impl Iterator<Item = &Running> {
+        let open =
+            self.queue.iter().rev().take_while(|awaited| {
+                !matches!(awaited, Awaited::Sync | Awaited::Simple(_) | Awaited::SimpleRefused(_))
+            });
+        open.filter_map(|awaited| match awaited {
+            Awaited::Execute(running) => Some(&**running),
+            _ => None,
+        })
     }
 
     /// Takes everything up to the next Sync, which stays: the server skips it after an error.

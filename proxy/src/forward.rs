@@ -7,11 +7,14 @@
 
 mod refusal;
 
+pub(crate) use refusal::{MUST_FAIL, REFUSED_NAME};
+
 use crate::{
     budget::Step,
     conversation::{Conversation, CopyIn, End, Outbox},
     copying::Copying,
     decide::{Decision, Permit, Refused, Simple},
+    estimate::Asked,
     flight::{Awaited, Running},
     frames::{
         self, Head, Reader, Violation, frontend,
@@ -121,7 +124,7 @@ impl Conversation {
 
     /// A COPY FROM STDIN was sent and the server has not said yet whether it begins: what follows depends on it.
     fn must_wait(&self) -> bool {
-        self.copy_in == CopyIn::Asked || self.budget_waits()
+        self.copy_in == CopyIn::Asked || self.budget_waits() || self.cutting_waits() || self.estimating.waits()
     }
 
     fn one(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
@@ -132,6 +135,9 @@ impl Conversation {
         }
         if self.discarding && !matches!(message, Message::Sync | Message::Terminate) {
             return Ok(Flow::More);
+        }
+        if self.cutting_holds(&message, out) {
+            return Ok(Flow::Wait);
         }
         match message {
             Message::Query(text) => self.query(text, frame, out),
@@ -200,7 +206,7 @@ impl Conversation {
     fn query(&mut self, text: &[u8], frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
         let arrived = Instant::now();
         self.window += 1;
-        let decided = match self.decide_simple(text) {
+        let mut decided = match self.decide_simple(text) {
             Ok(decided) => decided,
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => {
@@ -209,6 +215,11 @@ impl Conversation {
                 return self.refuse_simple(refused, vec![(number, arrived)], out);
             }
         };
+        match self.estimate_message(&mut decided, out) {
+            Asked::Go(()) => {}
+            Asked::Wait => return Ok(Flow::Wait),
+            Asked::Refuse(refused) => return self.refuse_message(&decided, 0, refused, arrived, out),
+        }
         if let Some(denied) = decided.iter().find_map(|d| Refused::of(&d.decision)) {
             let mut numbers = Vec::new();
             for statement in &decided {
@@ -255,6 +266,7 @@ impl Conversation {
             bytes: 0,
             copying_in: statement.decision.copies_in,
             copying: Copying::default(),
+            cut: None,
         })
     }
 
@@ -263,7 +275,8 @@ impl Conversation {
         let Ok(text) = std::str::from_utf8(text) else {
             return Err(Violation::Malformed { kind: 'P', what: "the statement is not UTF-8" }.into());
         };
-        let prepared = Rc::new(Prepared::new(text, Origin::Parse, name));
+        let types = frame.bytes.get(frames::HEAD + name.len() + text.len() + 2..).unwrap_or_default();
+        let prepared = Rc::new(Prepared::new(text, Origin::Parse, name).with_types(types));
         match self.decide_prepared(&prepared) {
             Ok(decision) => {
                 if let Some(refused) = Refused::of(&decision) {
@@ -304,6 +317,20 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
+        let asked = match Refused::of(&decision) {
+            Some(_) => Asked::Go(decision.clone()),
+            None => self.estimate_bind(&candidates, decision.clone(), (portal, parameters), out),
+        };
+        let (decision, unknown) = match asked {
+            Asked::Go(decided) => (decided, None),
+            Asked::Wait => return Ok(Flow::Wait),
+            Asked::Refuse(refused) => (decision, Some(refused)),
+        };
+        if let (Some(refused), Some(prepared)) = (&unknown, candidates.last()) {
+            let (number, arrived) = (self.next_number(), Instant::now());
+            self.note_refused_bind(number, prepared, portal, &decision, refused)?;
+            return self.refuse_extended(refused.clone(), number, arrived, out);
+        }
         if let (Some(refused), Some(prepared)) = (Refused::of(&decision), candidates.last()) {
             // allowed at Parse, and no longer: a Bind alone already evaluates parts of it
             let (number, arrived) = (self.next_number(), Instant::now());
@@ -359,7 +386,7 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
-        let refused = match self.limits_run(&decision, arrived) {
+        let refused = match decision.lacks_estimate().or_else(|| self.limits_run(&decision, arrived)) {
             Some(refused) => Some(refused),
             None => match self.budget_execute(&decision, out) {
                 Step::Go => None,
@@ -389,6 +416,7 @@ impl Conversation {
             self.copy_in = CopyIn::Asked;
         }
         let durable = !decision.read_only;
+        self.cutting_ran(&decision);
         let portal = self.ask_for_description(name, portal, &decision, out);
         let plan = portal.plan.borrow().clone();
         self.flight.push(Awaited::Execute(Box::new(Running {
@@ -402,6 +430,7 @@ impl Conversation {
             bytes: 0,
             copying_in,
             copying: Copying::default(),
+            cut: None,
         })));
         out.pass(Permit::decided(durable), frame.bytes);
         Ok(Flow::More)

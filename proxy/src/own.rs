@@ -34,6 +34,10 @@ pub enum Purpose {
     Commit,
     /// ROLLBACK of a transaction that may not commit.
     Rollback,
+    /// What makes the client's transaction fail.
+    Fail,
+    /// EXPLAIN of what the client is about to run.
+    Estimate,
 }
 
 /// An own statement that the server owes an answer to.
@@ -110,15 +114,22 @@ impl Own {
 
 /// Appends an own statement of the extended protocol.
 pub fn put_extended(out: &mut Vec<u8>, sql: &str) {
+    // no types; no format codes, no values
+    put_bound(out, sql, &[0; 2], &[0; 4]);
+}
+
+/// Appends an own statement of the extended protocol with parameters: their types as in Parse, their format codes and
+/// values as in Bind.
+pub fn put_bound(out: &mut Vec<u8>, sql: &str, types: &[u8], values: &[u8]) {
     let close = |out: &mut Vec<u8>| {
         for what in [b"S", b"P"] {
             frames::put(out, b'C', &[what, NAME].concat());
         }
     };
     close(out);
-    frames::put(out, b'P', &[NAME, sql.as_bytes(), &[0, 0, 0]].concat());
-    // no parameters, all in text
-    frames::put(out, b'B', &[NAME, NAME, &[0; 6]].concat());
+    frames::put(out, b'P', &[NAME, sql.as_bytes(), &[0], types].concat());
+    // the answer in text
+    frames::put(out, b'B', &[NAME, NAME, values, &[0; 2]].concat());
     frames::put(out, b'E', &[NAME, &[0, 0, 0, 0]].concat());
     close(out);
 }

@@ -11,7 +11,7 @@ use crate::{
     ask, budget, chain, claim,
     config::ResourceConfig,
     dlp::Provider,
-    limits,
+    estimate, limits,
     paths::Path,
     policies::PolicyFiles,
     telemetry::Metrics,
@@ -235,6 +235,8 @@ pub struct Resource {
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.
     pub limits: limits::Limits,
+    /// When the planner is asked for estimates.
+    pub estimates: estimate::Settings,
     /// What identities take of it on this node.
     pub usage: Arc<limits::Usage>,
     rules: RwLock<Arc<Rules>>,
@@ -274,6 +276,7 @@ impl Resource {
             users: config.users.clone(),
             budget: config.budget,
             limits: config.limits,
+            estimates: config.estimates,
             usage: Arc::default(),
             number,
             cache_bytes,

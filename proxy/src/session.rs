@@ -13,6 +13,7 @@ use crate::{
     decide::Decider,
     exchange::{Exchange, Watch},
     frames,
+    interrupt::Interrupt,
     limits::Seat,
     paths::Paths,
     record::Record,
@@ -145,7 +146,10 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
         tracing::error!(error = %crate::chain(&error), "cannot record the greeting");
     }
     let registered = gate.cancels.register(&upstream, &resource);
-    let conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths).with_seat(seat);
+    let interrupt = Interrupt::of(&upstream, &resource);
+    let conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths)
+        .with_seat(seat)
+        .with_interrupt(interrupt);
     let watch = Ending::new(&verified, gate);
     let mut exchange =
         Exchange::new(started.stream, upstream.stream, &upstream.early, conversation, watch, gate.log.clone());

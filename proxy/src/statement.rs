@@ -43,6 +43,7 @@ pub struct Prepared {
     pub decided: RefCell<Option<Decided>>,
     /// What the last run's rows were searched by.
     pub searched: RefCell<Option<Searched>>,
+    types: Vec<u8>,
     name: String,
     event: OnceCell<Template>,
 }
@@ -51,7 +52,20 @@ impl Prepared {
     /// A statement that the client names `name`.
     pub fn new(text: &str, origin: Origin, name: &str) -> Self {
         let (decided, searched) = (RefCell::new(None), RefCell::new(None));
-        Self { text: text.into(), origin, decided, searched, name: name.to_owned(), event: OnceCell::new() }
+        let (types, name) = (Vec::new(), name.to_owned());
+        Self { text: text.into(), origin, decided, searched, types, name, event: OnceCell::new() }
+    }
+
+    /// With the types of its parameters, as they stand in Parse: their count, and an object id each.
+    #[must_use]
+    pub fn with_types(mut self, types: &[u8]) -> Self {
+        types.clone_into(&mut self.types);
+        self
+    }
+
+    /// The types of its parameters, as they stand in Parse.
+    pub fn types(&self) -> &[u8] {
+        if self.types.is_empty() { &[0, 0] } else { &self.types }
     }
 
     /// The Statement event, encoded but for what changes from run to run.

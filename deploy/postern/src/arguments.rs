@@ -261,6 +261,12 @@ pub struct Who {
     /// A reviewer agreed
     #[arg(long)]
     pub approved: bool,
+    /// The planner's estimate of its rows; without it, it was not asked
+    #[arg(long)]
+    pub estimated_rows: Option<i64>,
+    /// The planner's estimate of its cost
+    #[arg(long)]
+    pub estimated_cost: Option<i64>,
     /// The schemas of the search path
     #[arg(long, default_value = "public", value_delimiter = ',')]
     pub search_path: Vec<String>,

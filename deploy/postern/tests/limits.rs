@@ -5,14 +5,18 @@
 mod support;
 mod wire;
 
-use std::time::{Duration, Instant};
-use support::{Postern, Postgres, eventually, folder};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+use support::{Postern, Postgres, cache, eventually, folder, root};
 use wire::*;
 
 struct Scene {
     postern: Postern,
     token: String,
-    _parts: (support::Process, Postgres, tempfile::TempDir),
+    postgres: Postgres,
+    _parts: (support::Process, tempfile::TempDir),
 }
 
 fn scene(limits: &str) -> Scene {
@@ -21,7 +25,7 @@ fn scene(limits: &str) -> Scene {
     let postern = Postern::configure(folder.path(), "gate", &postgres, &format!("limits = {{ {limits} }}"));
     let process = postern.start("up");
     let token = postern.token("busy-bot", "agents");
-    Scene { postern, token, _parts: (process, postgres, folder) }
+    Scene { postern, token, postgres, _parts: (process, folder) }
 }
 
 impl Scene {
@@ -133,20 +137,103 @@ fn a_statement_returns_so_much() {
         wire.query("select g from generate_series(1, 900) g; select g from generate_series(1, 900) g"),
         "TDCTDCZ"
     );
-    for sql in [
-        "select g from generate_series(1, 100000) g",
-        "select c.id, c.ssn from customers c, generate_series(1, 1000)",
-        "copy (select g from generate_series(1, 1001) g) to stdout",
-        "select repeat('x', 90000) from generate_series(1, 12)",
-    ] {
+    for sql in TOO_MUCH {
         for frames in [vec![query(sql)], run(sql)] {
-            let mut wire = scene.wire();
             wire.send(&frames);
-            let answer = wire.until(b'E');
-            assert_eq!(error(&answer), "53400", "{sql}");
-            let rows = answer.iter().filter(|(kind, _)| matches!(kind, b'D' | b'd')).count();
-            assert!(rows <= 1000, "{sql}: {rows} rows");
-            wire.drain();
+            cut_off(&wire.until(b'Z'), sql, b'I');
+            assert_eq!(wire.query("select 1"), "TDCZ", "{sql}: the session goes on");
         }
     }
+    let said = scene.postern.refused(&scene.token, TOO_MUCH[0]);
+    assert!(
+        said.contains("may return 1000 rows") && said.contains("limit:rows") && said.contains("add a LIMIT"),
+        "{said}"
+    );
+}
+
+const TOO_MUCH: &[&str] = &[
+    "select a from generate_series(1, 10000) a, generate_series(1, 10000) b",
+    "select g from generate_series(1, 1001) g",
+    "select c.id, c.ssn from customers c, generate_series(1, 1000)",
+    "copy (select a from generate_series(1, 10000) a, generate_series(1, 10000) b) to stdout",
+    "copy (select g from generate_series(1, 1001) g) to stdout",
+    "select repeat('x', 90000) from generate_series(1, 12)",
+    "copy (select repeat('x', 90000) from generate_series(1, 100000)) to stdout",
+];
+
+/// One error, behind no more rows than the limit, and the transaction in this state.
+fn cut_off(answer: &[(u8, Vec<u8>)], what: &str, state: u8) {
+    assert_eq!(error(answer), "53400", "{what}");
+    let count = |kinds: &[u8]| answer.iter().filter(|(kind, _)| kinds.contains(kind)).count();
+    assert!(count(b"Dd") <= 1000, "{what}: {} rows", count(b"Dd"));
+    assert_eq!(count(b"E"), 1, "{what}: {}", kinds(answer));
+    assert_eq!(answer.last().unwrap().1, [state], "{what}");
+}
+
+#[test]
+fn what_is_cut_off_fails_its_transaction() {
+    let scene = scene("rows_per_statement = 1000");
+    scene.postgres.sql("create table kept (id int)");
+    let mut wire = scene.wire();
+    for sql in &TOO_MUCH[..5] {
+        for frames in [vec![query(sql)], run(sql)] {
+            assert_eq!(wire.query("begin"), "CZ");
+            assert_eq!(wire.query("insert into kept values (1)"), "CZ");
+            wire.send(&frames);
+            cut_off(&wire.until(b'Z'), sql, b'E');
+            wire.send(&[query("insert into kept values (2)")]);
+            assert_eq!(error(&wire.until(b'Z')), "25P02", "{sql}");
+            assert_eq!(wire.query("commit"), "CZ");
+        }
+        // the implicit transaction of a message, and of a window: what ran before is undone, what stands behind never runs
+        wire.send(&[query(&format!("insert into kept values (3); {sql}; insert into kept values (4)"))]);
+        let answer = wire.until(b'Z');
+        cut_off(&answer, sql, b'I');
+        let committed = answer.iter().any(|(kind, body)| *kind == b'E' && contains(body, "committed"));
+        if !committed {
+            assert_eq!(scene.postgres.sql("select count(*) from kept"), "0", "{sql}");
+        }
+        scene.postgres.sql("truncate kept");
+        let one =
+            |name: &str, sql: &str| [parse(name, sql), bind(name, name, false, &[], false), execute(name, 0)].concat();
+        let window =
+            [one("a", "insert into kept values (5)"), one("b", sql), one("c", "insert into kept values (6)"), sync()];
+        wire.send(&[window.concat(), query("select 7")]);
+        let answer = wire.until(b'Z');
+        cut_off(&answer, sql, b'I');
+        assert!(kinds(&answer).starts_with("12C12"), "{sql}: {}", kinds(&answer));
+        assert_eq!(kinds(&wire.until(b'Z')), "TDCZ");
+        assert_eq!(scene.postgres.sql("select count(*) from kept"), "0", "{sql}");
+        assert!(wire.query("deallocate all").ends_with("CZ"));
+    }
+    // many windows at once: each has its own answer
+    let windows: Vec<Vec<u8>> = (0..30).flat_map(|n| run(TOO_MUCH[n % 2]).into_iter().chain(run("select 1"))).collect();
+    wire.send(&windows);
+    for _ in 0..30 {
+        cut_off(&wire.until(b'Z'), "pipelined", b'I');
+        assert_eq!(kinds(&wire.until(b'Z')), "12DCZ");
+    }
+    // a row that is written and returned
+    wire.send(&run("insert into kept select g from generate_series(1, 1001) g returning id"));
+    cut_off(&wire.until(b'Z'), "returning", b'I');
+    assert_eq!(scene.postgres.sql("select count(*) from kept"), "0");
+    let said = scene.postern.psql(&scene.token, &["-At", "-c", TOO_MUCH[0], "-c", "select 'next'"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("next"), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn drivers_see_an_ordinary_error_of_what_is_cut_off() {
+    let scene = scene("rows_per_statement = 1000");
+    let database = format!(
+        "host=127.0.0.1 port={} user=agent dbname=shop password={} sslmode=require",
+        scene.postern.port, scene.token
+    );
+    let mut command = Command::new(cache().join("clients/venv/bin/python"));
+    command.arg(root().join("deploy/postern/tests/clients/psycopg_limits.py")).arg(&database);
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "42", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

@@ -171,7 +171,12 @@ impl Budget {
         match own.purpose {
             Purpose::Baseline => self.baseline = Reading::of(&own.rows),
             Purpose::Reading => self.reading = Reading::of(&own.rows),
-            Purpose::Begin | Purpose::Constraints | Purpose::Commit | Purpose::Rollback => {}
+            Purpose::Begin
+            | Purpose::Constraints
+            | Purpose::Commit
+            | Purpose::Rollback
+            | Purpose::Fail
+            | Purpose::Estimate => {}
         }
     }
 
@@ -241,6 +246,11 @@ impl Conversation {
             || budget.check == Check::Asked
             || budget.closing != Closing::None
             || (!self.flight.is_empty() && !self.flight.window_is_open())
+    }
+
+    /// The open transaction is the gate's own.
+    pub(crate) fn budget_has_block(&self) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.block == Block::Gate)
     }
 
     /// The server skips an own statement.

@@ -124,6 +124,11 @@ impl Conversation {
     pub(crate) fn own_answer(&mut self, kind: u8, body: &[u8], frame: &[u8], out: &mut Outbox) -> Result<bool, End> {
         let Some(Awaited::Own(own)) = self.flight.front() else { return Ok(false) };
         let (simple, answered) = (own.simple, own.take(kind, body)?);
+        match own.purpose {
+            Purpose::Fail => return self.fail_answer(answered, body, frame, out),
+            Purpose::Estimate => return self.estimate_answer(answered, (kind, body), out),
+            _ => {}
+        }
         if simple && kind == b'E' {
             self.script_own_error(body, frame, out)?;
         }
@@ -148,6 +153,16 @@ impl Conversation {
             }
         }
         Ok(true)
+    }
+
+    /// The answer to what must fail, so that the client's transaction does.
+    fn fail_answer(&mut self, answered: Answered, body: &[u8], frame: &[u8], out: &mut Outbox) -> Result<bool, End> {
+        if answered == Answered::Whole {
+            self.flight.pop();
+            self.cut_failed();
+            self.go_on_ready(backend::ready(body)?, frame, out)?;
+        }
+        Ok(answered != Answered::Other)
     }
 
     /// At ReadyForQuery of a window in the gate's transaction. True where the client does not see it yet.
@@ -228,6 +243,10 @@ impl Conversation {
 
     /// Sends what the budget has ready for the server.
     pub(crate) fn proceed(&mut self, out: &mut Outbox) {
+        if self.interrupt.is_under_way() {
+            return;
+        }
+        self.cutting_proceed(out);
         let Some(budget) = &mut self.budget else { return };
         for (permit, bytes) in std::mem::take(&mut budget.pending) {
             out.pass_noted(permit, &bytes, self.answers_after);

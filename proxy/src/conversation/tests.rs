@@ -86,6 +86,7 @@ fn resource() -> Resource {
         users: Vec::new(),
         budget: None,
         limits: crate::limits::Limits::default(),
+        estimates: crate::estimate::Settings::default(),
         catalog_refresh: Duration::from_secs(60),
     };
     let parts: [&[&str]; 3] = [

@@ -5,6 +5,7 @@
 //! made under; a prepared statement is decided again whenever one of them changed. A [`Permit`] comes only from here,
 //! and only with a permit do bytes reach the database (AUD-1).
 
+mod estimated;
 mod facts;
 mod masked;
 mod refused;
@@ -12,16 +13,18 @@ mod refused;
 pub use refused::Refused;
 
 use crate::{
+    decide::estimated::Known,
     decide::facts::{declared, inner_statements, names_unknown, nothing, reads_from_client},
+    estimate::{Estimate, Need},
     names::Window,
     paths::{MAX_POSSIBLE, Paths},
     record::{self, Record},
-    resource::{self, Resource, View},
+    resource::{Resource, View},
     statement::{Names, Origin, Portal, Prepared},
 };
 use judge::{
     mask::{Column, Plan, detect, guard::Guard},
-    policy::{self, Judgement, Subject},
+    policy::{Judgement, Subject},
     sql::{Effect, Facts},
 };
 use schemas::codec::template::Template;
@@ -75,6 +78,9 @@ pub struct Decision {
     pub sets_locally: bool,
     walks: bool,
     guard: Option<Guard>,
+    /// Whether the planner must be asked before it runs.
+    pub(crate) need: Need,
+    estimate: Option<Estimate>,
     view: Arc<View>,
     event: OnceCell<Template>,
 }
@@ -100,7 +106,9 @@ impl Decision {
 
     /// The Verdict event's body.
     pub fn verdict(&self) -> Verdict {
-        self.view.verdict(&self.judgement, &self.facts)
+        let mut verdict = self.view.verdict(&self.judgement, &self.facts);
+        verdict.flags.extend(self.estimate_flags());
+        verdict
     }
 
     /// Notes the Verdict event for a run of it.
@@ -323,7 +331,7 @@ impl Decider {
         if Arc::ptr_eq(&before.view, &view) && !before.judgement.reads.time {
             return Ok(before.clone());
         }
-        let decision = self.decide(&view, portal.facts.clone(), before.effects.clone())?;
+        let decision = self.decide_estimated(&view, before);
         if !decision.judgement.hides_as(&before.judgement) {
             // its rows were described under the rules of then: nothing knows how to mask them now
             let text = "what is masked of this portal's rows changed since it was opened";
@@ -335,7 +343,7 @@ impl Decider {
     /// Decides what FETCH from a cursor will return.
     pub fn cursor(&mut self, inner: &Facts) -> Rc<Decision> {
         let view = self.resource.view();
-        self.decide_under(&view, vec![Arc::new(inner.clone())], Vec::new())
+        self.decide_known(&view, inner)
     }
 
     /// What is looked for in what the server says besides rows.
@@ -445,9 +453,19 @@ impl Decider {
     }
 
     fn decide_under(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Rc<Decision> {
-        let context = resource::now();
+        self.decide_with(view, facts, effects, Known::Nothing)
+    }
+
+    /// Decides, with what is known of the planner's estimate.
+    fn decide_with(
+        &self,
+        view: &Arc<View>,
+        facts: Vec<Arc<Facts>>,
+        effects: Vec<Effect>,
+        known: Known,
+    ) -> Rc<Decision> {
         let mut subject = self.subject.borrow_mut();
-        let mut judgement = policy::merge(facts.iter().map(|f| view.judge(f, &subject, &context)));
+        let (mut judgement, need) = self.judged(view, &facts, &subject, known);
         let guard = view.guard(&facts, &mut judgement);
         if matches!(judgement.verdict, VerdictKind::Allow | VerdictKind::Mask) {
             facts.iter().for_each(|f| subject.note_temporary(f));
@@ -464,6 +482,8 @@ impl Decider {
             effects,
             walks,
             guard,
+            need,
+            estimate: known.estimate(),
             view: view.clone(),
             event: OnceCell::new(),
         })

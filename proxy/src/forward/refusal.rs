@@ -12,11 +12,11 @@ use schemas::event::Protocol;
 use std::{rc::Rc, time::Instant};
 
 /// SQL that cannot be parsed: what the server is sent in the place of a refused statement, so that it fails there.
-const MUST_FAIL: &str = "/* postern refused the statement that stood here */ )";
+pub(crate) const MUST_FAIL: &str = "/* postern refused the statement that stood here */ )";
 
 /// The name of the statement that is to fail in the extended protocol, except in the place of an unnamed Parse: to parse
 /// the unnamed statement frees it, even where that fails, and a refusal frees no more than the client's message would.
-const REFUSED_NAME: &str = "postern refused";
+pub(crate) const REFUSED_NAME: &str = "postern refused";
 
 impl Conversation {
     /// Refuses a simple message for one of its statements, for a reason that its decision does not hold.
@@ -83,7 +83,7 @@ impl Conversation {
         self.fail_pipeline(refusal, REFUSED_NAME, out)
     }
 
-    fn fail_pipeline(&mut self, refusal: Refusal, name: &str, out: &mut Outbox) -> Result<Flow, End> {
+    pub(crate) fn fail_pipeline(&mut self, refusal: Refusal, name: &str, out: &mut Outbox) -> Result<Flow, End> {
         self.flight.push(Awaited::Refused(refusal));
         self.discarding = true;
         let mut body = name.as_bytes().to_vec();
@@ -117,6 +117,20 @@ impl Conversation {
             }
             None => self.note_cursor(number, name)?,
         }
+        self.note_denied(number, decision, refused)
+    }
+
+    /// Notes the Statement of a Bind, and that it is refused for a reason that its decision does not hold.
+    pub(crate) fn note_refused_bind(
+        &mut self,
+        number: u64,
+        prepared: &Prepared,
+        portal: &str,
+        decision: &Decision,
+        refused: &Refused,
+    ) -> Result<(), End> {
+        let template = prepared.event().map_err(record::Error::Encode)?;
+        self.record.note_statement(template, number, portal, None)?;
         self.note_denied(number, decision, refused)
     }
 

@@ -67,6 +67,15 @@ pub fn values(parameters: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The format codes and values of a Bind's parameters, without the result formats; none if they are malformed.
+pub fn bound(parameters: &[u8]) -> Option<&[u8]> {
+    let mut fields = Fields::of(b'B', parameters);
+    for _ in 0..skip_codes(&mut fields).ok()? {
+        fields.value().ok()?;
+    }
+    parameters.get(..parameters.len().checked_sub(fields.rest().len())?)
+}
+
 /// Reads over the format codes and gives the count of values.
 fn skip_codes(fields: &mut Fields<'_>) -> Result<usize, Violation> {
     for _ in 0..fields.count()? {
@@ -192,6 +201,8 @@ mod tests {
         };
         assert_eq!(parameters, &bind[4..]);
         assert_eq!(formats.codes(), [1]);
+        assert_eq!(bound(parameters), Some(&bind[4..bind.len() - 4]));
+        assert_eq!(bound(b"\0\x02\0\0"), None);
         assert_eq!(parse(b'E', b"\0\0\0\0\x05"), Ok(Message::Execute { portal: "", limit: 5 }));
         assert_eq!(parse(b'D', b"Ss\0"), Ok(Message::Describe(Target::Statement("s"))));
         assert_eq!(parse(b'S', b""), Ok(Message::Sync));

@@ -3,20 +3,18 @@
 //!
 //! Sessions and rates are counted for an identity over all its sessions on this node. Time is PostgreSQL's own
 //! `statement_timeout`, set when the session starts and kept from being raised: what runs longer fails with 57014, as if
-//! cancelled. An answer larger than its limit ends the session: the rows that went to the client cannot be taken back,
-//! and how far the server has gone on is not known, so nothing that followed could be told truly.
+//! cancelled. An answer larger than its limit is cut off, and its statement fails ([`cut`]).
 
+pub(crate) mod cut;
 mod rate;
 
 pub use rate::{Seat, Usage};
 
 use crate::{
-    conversation::{Conversation, End},
+    conversation::Conversation,
     decide::{Decision, Refused, Simple},
-    frames::Head,
 };
 use judge::sql::Effect;
-use schemas::event::CloseReason;
 use serde::Deserialize;
 use std::{
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
@@ -68,17 +66,16 @@ impl Limits {
         })
     }
 
-    /// Why an answer of this size may not go on.
-    pub(crate) fn exceeded(&self, rows: u64, bytes: u64) -> Option<String> {
+    /// Why an answer of this size may not go on: the limit, the reason, a hint.
+    pub(crate) fn exceeded(&self, rows: u64, bytes: u64) -> Option<(&'static str, String, &'static str)> {
         if let Some(limit) = self.rows_per_statement.filter(|limit| rows > limit.get()) {
-            return Some(format!(
-                "a statement of this resource may return {limit} rows, and this one returns more; add a LIMIT or a narrower WHERE"
-            ));
+            let reason = format!("a statement of this resource may return {limit} rows, and this one returns more");
+            return Some(("limit:rows", reason, "add a LIMIT or a narrower WHERE"));
         }
         let limit = self.bytes_per_statement.filter(|limit| bytes > limit.get())?;
-        Some(format!(
-            "the rows of a statement of this resource may have {limit} bytes, and this one's have more; choose fewer rows or columns"
-        ))
+        let reason =
+            format!("the rows of a statement of this resource may have {limit} bytes, and this one's have more");
+        Some(("limit:bytes", reason, "choose fewer rows or columns"))
     }
 }
 
@@ -103,19 +100,6 @@ impl Conversation {
     fn limits_rate(&self, count: usize, now: Instant) -> Option<Refused> {
         let (limit, wait) = self.seat.as_ref()?.take(count, now).err()?;
         Some(too_soon(limit, wait))
-    }
-
-    /// Whether the row whose head came is more than its statement may return: then the session ends.
-    pub(crate) fn too_much(&mut self, head: Head) -> bool {
-        let unlimited = self.limits.rows_per_statement.is_none() && self.limits.bytes_per_statement.is_none();
-        if unlimited || !matches!(head.kind, b'D' | b'd') || self.ending.is_some() {
-            return self.ending.is_some();
-        }
-        let limits = self.limits;
-        let Some(running) = self.flight.running() else { return false };
-        let Some(text) = limits.exceeded(running.rows + 1, running.bytes + head.total as u64) else { return false };
-        self.ending = Some(End::new(CloseReason::LimitReached, "53400", text));
-        true
     }
 }
 
@@ -195,7 +179,7 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!(limits.exceeded(10, 100), None);
-        assert!(limits.exceeded(11, 1).unwrap().contains("10 rows"));
-        assert!(limits.exceeded(1, 101).unwrap().contains("100 bytes"));
+        assert!(limits.exceeded(11, 1).unwrap().1.contains("10 rows"));
+        assert!(limits.exceeded(1, 101).unwrap().1.contains("100 bytes"));
     }
 }

@@ -49,7 +49,8 @@ pub struct Context {
     pub now: i64,
     /// A reviewer agreed to this statement.
     pub approved: bool,
-    /// The planner's estimate of the rows that it reads or writes, where it was asked; see [`Reads::estimates`].
+    /// The planner's estimate of the rows that it returns, or writes if these are more, where it was asked; see
+    /// [`Reads::estimates`].
     pub estimated_rows: Option<i64>,
     /// The planner's estimate of its cost, where it was asked.
     pub estimated_cost: Option<i64>,

@@ -210,6 +210,9 @@ pub struct CopyFormat {
     pub targets: Vec<BTreeSet<ColumnId>>,
 }
 
+/// Among the flags of an EXPLAIN that runs its statement.
+pub const EXPLAIN_RUNS: &str = "explain:analyze";
+
 /// What one statement touches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {

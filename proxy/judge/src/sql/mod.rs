@@ -21,7 +21,8 @@ mod walk;
 pub use cache::Cache;
 pub use catalog::Catalog;
 pub use facts::{
-    Action, ColumnId, ColumnUse, CopyFormat, CopyLayout, Effect, Facts, Output, Placeholders, RelationId, RelationUse,
+    Action, ColumnId, ColumnUse, CopyFormat, CopyLayout, EXPLAIN_RUNS, Effect, Facts, Output, Placeholders, RelationId,
+    RelationUse,
 };
 pub use fingerprint::fingerprint;
 pub use parse::{Limits, utf8};

@@ -22,7 +22,8 @@ pub fn run(
         Some(text) => moment(text)?,
         None => proxy::resource::now().now,
     };
-    let context = Context { now, approved: who.approved, ..Context::default() };
+    let (estimated_rows, estimated_cost) = (who.estimated_rows, who.estimated_cost);
+    let context = Context { now, approved: who.approved, estimated_rows, estimated_cost };
     let subject = asker(&who.subject, &who.groups, who.human, &who.application_name);
     let explained = |ground: &Ground<'_>| {
         let tried = ground.try_out(sql, &subject, &context);

@@ -73,6 +73,10 @@ pub struct Test {
     /// A reviewer agreed.
     #[serde(default)]
     approved: bool,
+    /// The planner's estimate of its rows. _Default:_ not asked.
+    estimated_rows: Option<i64>,
+    /// The planner's estimate of its cost. _Default:_ not asked.
+    estimated_cost: Option<i64>,
     /// What must become of it: allow, mask, hold or deny.
     verdict: String,
     /// A policy that must be among those that decide.
@@ -156,7 +160,8 @@ impl File {
 impl Test {
     fn run(&self, ground: &Ground<'_>) -> Result<(Tried, Vec<String>), Failure> {
         let who = asker(&self.subject, &self.groups, self.human, &self.application_name);
-        let context = Context { now: moment(&self.at)?, approved: self.approved, ..Context::default() };
+        let (estimated_rows, estimated_cost) = (self.estimated_rows, self.estimated_cost);
+        let context = Context { now: moment(&self.at)?, approved: self.approved, estimated_rows, estimated_cost };
         let tried = ground.try_out(&self.sql, &who, &context);
         let mut wrong = Vec::new();
         if word(tried.verdict) != self.verdict {

@@ -7,7 +7,7 @@ use super::{
     nodes::{analyzed, expressions, parts},
     scope::{Columns, Field, Item, Rows, Value},
 };
-use crate::sql::facts::{Action, Effect, Facts};
+use crate::sql::facts::{Action, EXPLAIN_RUNS, Effect, Facts};
 use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 use std::rc::Rc;
@@ -286,7 +286,9 @@ impl<'a> Walker<'a> {
         self.out.writes |= runs && !facts.read_only;
         // planning evaluates functions that are called immutable
         self.out.calls |= !facts.functions.is_empty();
-        if !runs {
+        if runs {
+            self.out.flags.insert(EXPLAIN_RUNS.to_owned());
+        } else {
             self.out.unbounded_write = false;
         }
         self.out.copies_server_side |= facts.copies_server_side;
