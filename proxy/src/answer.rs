@@ -14,7 +14,7 @@ use crate::{
     statement::Portal,
 };
 use event_log::Priority;
-use schemas::event::{Completed, Direction, Outcome};
+use schemas::event::{Completed, Outcome};
 use std::rc::Rc;
 
 impl Conversation {
@@ -73,16 +73,17 @@ impl Conversation {
                 self.wanted_out = head.total;
                 break;
             };
+            let at = out.bytes.len();
             self.answer(head.kind, frame, out)?;
+            self.became(head.kind, at..out.bytes.len());
             consumed += head.total;
         }
         if consumed > 0 {
             input.consume(consumed);
             self.wanted_out = 0;
         }
-        let run = out.bytes.get(before..).unwrap_or_default();
-        if !run.is_empty() {
-            self.record.note_run(Direction::Server, run, self.frames_out)?;
+        if out.bytes.len() > before {
+            self.note_server_run(&out.bytes, before)?;
         }
         // what ends a statement may use the log's reserve, rows may not
         let priority = if self.completed.is_empty() { Priority::Normal } else { Priority::Closing };
@@ -272,7 +273,9 @@ impl Conversation {
 
     /// The running statement came to its end.
     fn completed(&mut self, tag: &str, rows: u64, outcome: Outcome) -> Result<(), End> {
-        let mut running = self.pop_running()?;
+        let Some(mut running) = self.flight.pop_running() else {
+            return Err(End::desynchronized("a statement completed that was not under way"));
+        };
         if running.copying_in {
             self.copy_ended();
             running.rows = rows;
@@ -283,19 +286,6 @@ impl Conversation {
         self.settle_effects(&running, outcome != Outcome::Failed);
         self.outcome(&running, outcome, tag, None);
         Ok(())
-    }
-
-    /// Takes the running statement out of the flight.
-    pub(crate) fn pop_running(&mut self) -> Result<Running, End> {
-        match self.flight.pop() {
-            Some(Awaited::Execute(running)) => Ok(*running),
-            Some(Awaited::Simple(mut statements)) => {
-                let first = statements.pop_front();
-                self.flight.put_back(Awaited::Simple(statements));
-                first.ok_or_else(|| End::desynchronized("more answers than statements"))
-            }
-            _ => Err(End::desynchronized("a statement completed that was not under way")),
-        }
     }
 
     pub(crate) fn outcome(&mut self, running: &Running, outcome: Outcome, tag: &str, sqlstate: Option<String>) {
@@ -361,6 +351,7 @@ impl Conversation {
             Some(Awaited::SimpleRefused(refusal)) if !fatal => {
                 backend::put_report(&mut out.bytes, b'E', &refusal.report);
                 let refusal = refusal.clone();
+                self.shows_refusal(refusal.unrecorded);
                 self.refused(&refusal);
                 if let Some(Awaited::SimpleRefused(refusal)) = self.flight.front() {
                     refusal.numbers.clear();
@@ -369,6 +360,8 @@ impl Conversation {
             }
             Some(Awaited::Refused(refusal)) if !fatal => {
                 backend::put_report(&mut out.bytes, b'E', &refusal.report);
+                let whole = refusal.unrecorded;
+                self.shows_refusal(whole);
                 self.skip_window();
                 return Ok(());
             }

@@ -10,6 +10,7 @@ use crate::{
     estimate::Estimating,
     flight::{Effects, Flight, Refusal, Running},
     frames::{Violation, backend::Transaction},
+    full::Full,
     interrupt::Interrupt,
     limits::{Limits, Seat, cut::Cutting},
     names::{Ticket, Window},
@@ -154,6 +155,7 @@ pub struct Conversation {
     pub(crate) limits: Limits,
     pub(crate) cutting: Cutting,
     pub(crate) estimating: Estimating,
+    pub(crate) full: Full,
     pub(crate) interrupt: Interrupt,
     pub(crate) seat: Option<Seat>,
     /// The session ends for this as soon as the client has what it may still have.
@@ -169,6 +171,7 @@ impl Conversation {
             limits: decider.resource().limits,
             cutting: Cutting::default(),
             estimating: Estimating::default(),
+            full: Full::default(),
             interrupt: Interrupt::default(),
             seat: None,
             ending: None,
@@ -354,7 +357,7 @@ impl Conversation {
     pub(crate) fn refusal(&self, refused: &Refused, numbers: Vec<(u64, Instant)>) -> Refusal {
         let statement =
             numbers.first().map(|(number, _)| schemas::StatementId { session: self.record.session(), number: *number });
-        Refusal { report: refused.report(statement), numbers }
+        Refusal { report: refused.report(statement), numbers, unrecorded: None }
     }
 
     pub(crate) fn decide_simple(&mut self, text: &[u8]) -> Result<Vec<Simple>, Refused> {

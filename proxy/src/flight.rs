@@ -55,6 +55,8 @@ pub struct Refusal {
     pub report: Vec<(u8, String)>,
     /// The statements that it refuses, with when they arrived.
     pub numbers: Vec<(u64, Instant)>,
+    /// It stays out of the record, which has no room; true: and so does the rest of its window.
+    pub unrecorded: Option<bool>,
 }
 
 /// One message of the client that the server owes an answer to.
@@ -148,6 +150,18 @@ impl Flight {
             Awaited::Execute(running) => Some(&**running),
             _ => None,
         })
+    }
+
+    /// Takes the running statement, which came to its end.
+    pub fn pop_running(&mut self) -> Option<Running> {
+        match self.queue.front_mut()? {
+            Awaited::Simple(statements) => statements.pop_front(),
+            Awaited::Execute(_) => match self.queue.pop_front()? {
+                Awaited::Execute(running) => Some(*running),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Takes everything up to the next Sync, which stays: the server skips it after an error.

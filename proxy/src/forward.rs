@@ -23,7 +23,7 @@ use crate::{
     record,
     statement::{Origin, Portal, Prepared},
 };
-use schemas::event::{Direction, Protocol};
+use schemas::event::Protocol;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -54,6 +54,7 @@ impl Conversation {
     pub fn client(&mut self, input: &mut Reader, out: &mut Outbox) -> Result<Flow, End> {
         let mut begun = 0u32;
         let mut consumed = 0;
+        let full = self.lacks_room(input.unread().len());
         let flow = loop {
             let unread = input.unread().get(consumed..).unwrap_or_default();
             if self.passing_in > 0 {
@@ -85,6 +86,10 @@ impl Conversation {
                 break Flow::More;
             };
             let frame = Frame { head, bytes: frame };
+            if self.refuses_for_room(full, frame, consumed, out)? {
+                consumed += head.total;
+                continue;
+            }
             match self.one(frame, out) {
                 Ok(flow @ (Flow::RefreshCatalog | Flow::Wait)) => break flow,
                 Ok(flow) => {
@@ -109,7 +114,7 @@ impl Conversation {
     fn record_client_run(&mut self, input: &mut Reader, consumed: usize, begun: u32) -> Result<(), End> {
         if consumed > 0 {
             let run = input.unread().get(..consumed).unwrap_or_default();
-            self.record.note_run(Direction::Client, run, begun)?;
+            self.note_client_run(run, begun)?;
             input.consume(consumed);
             self.wanted_in = 0;
         }

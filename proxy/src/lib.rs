@@ -27,6 +27,7 @@ pub mod exchange;
 pub mod flight;
 pub mod forward;
 pub mod frames;
+mod full;
 pub mod interrupt;
 pub mod limits;
 pub mod mask;

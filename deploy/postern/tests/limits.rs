@@ -237,3 +237,34 @@ fn drivers_see_an_ordinary_error_of_what_is_cut_off() {
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
+
+#[test]
+fn a_user_name_may_claim_no_other_role_of_the_database() {
+    let folder = folder();
+    let postgres = Postgres::start(folder.path());
+    postgres.sql("create role boss; create role app");
+    let postern = Postern::configure(folder.path(), "gate", &postgres, "users = [\"app\"]");
+    let process = postern.start("up");
+    let connect = |user: &str, subject: &str| {
+        let token = postern.token(subject, "agents");
+        let mut command = Command::new("psql");
+        command.envs(postern.environment(&token)).env("PGUSER", user);
+        let output = command.args(["-XAtqc", "select current_user"]).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), text.trim().to_owned())
+    };
+    // no role, the gate's own, one that is the identity's name, one of the config: all run as the gate's
+    for (user, subject) in [("alice", "bot"), ("bot", "bot"), ("postgres", "bot"), ("boss", "boss"), ("app", "bot")] {
+        assert_eq!(connect(user, subject), (true, "postgres".to_owned()), "{user}");
+    }
+    for user in ["boss", "pg_monitor"] {
+        let (opened, said) = connect(user, "bot");
+        assert!(!opened && said.contains("is a role of the database") && said.contains("\"bot\""), "{said}");
+    }
+    let refused = eventually("the refusal is recorded", Duration::from_secs(20), || {
+        let events: Vec<String> = postern.events().iter().map(|event| event["body"].to_string()).collect();
+        events.into_iter().find(|body| body.contains("SessionRefused") && body.contains("boss"))
+    });
+    assert!(refused.contains("28000") && refused.contains("\"subject\":\"bot\""), "{refused}");
+    process.stop();
+}

@@ -1,12 +1,43 @@
-//! AUD-1: a full spool refuses new statements with a clear error, and none is forwarded unrecorded.
+//! AUD-1: a full spool refuses new statements with a clear error, none is forwarded unrecorded, and sessions go on.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
 
 mod ledger;
 mod support;
+mod wire;
 
 use std::{net::TcpListener, time::Duration};
 use support::{Postern, Postgres, eventually, folder};
+use wire::*;
+
+/// Sessions from before the log was full: each statement is refused by an ordinary error, however often they try.
+fn sessions_go_on(idle: &mut Wire, inside: &mut Wire) {
+    let insert = format!("insert into ledger values (-1, 0, '{}')", "x".repeat(1000));
+    let window = |sql: &str| vec![parse("", sql), bind("", "", false, &[], false), execute("", 0), sync()].concat();
+    let ask = |wire: &mut Wire, frames: Vec<Vec<u8>>, state: u8| {
+        wire.send(&frames);
+        let answer = wire.until(b'Z');
+        assert_eq!(kinds(&answer), "EZ");
+        let said = String::from_utf8_lossy(&answer[0].1).replace('\0', " ");
+        assert!(said.contains("C53100") && said.contains("VERROR") && said.contains("audit log"), "{said}");
+        assert_eq!(answer[1].1, [state]);
+    };
+    // more than the room that is left, had it been recorded
+    for _ in 0..3000 {
+        ask(idle, vec![query(&insert)], b'I');
+        ask(idle, vec![window(&insert)], b'I');
+    }
+    ask(idle, vec![query("select 1; select 2")], b'I');
+    ask(idle, vec![describe_statement(""), sync()], b'I');
+    ask(inside, vec![window("select 1")], b'E');
+    ask(inside, vec![query("select 1")], b'E');
+    ask(inside, vec![query("rollback")], b'E');
+    // windows at once: each has its own answer
+    idle.send(&[[window("select 1"), window("select 2"), query("select 3")].concat()]);
+    for _ in 0..3 {
+        assert_eq!(kinds(&idle.until(b'Z')), "EZ");
+    }
+}
 
 #[test]
 fn a_full_spool_refuses_and_forwards_nothing_unrecorded() {
@@ -21,6 +52,10 @@ fn a_full_spool_refuses_and_forwards_nothing_unrecorded() {
     let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
     let process = postern.start("proxy");
     let token = postern.token("filler", "agents");
+    let mut idle = Wire::connect(postern.port, "agent", "shop", &token);
+    let mut inside = Wire::connect(postern.port, "agent", "shop", &token);
+    assert_eq!(inside.query("begin"), "CZ");
+    assert_eq!(inside.query("select 1"), "TDCZ");
     let mut tried = 0u64;
     let mut written = Vec::new();
     let mut refusals = Vec::new();
@@ -46,6 +81,7 @@ fn a_full_spool_refuses_and_forwards_nothing_unrecorded() {
     let stored = postgres.sql("select id from ledger order by id");
     let stored: Vec<u64> = stored.lines().map(|id| id.parse().unwrap()).collect();
     assert_eq!(stored, written, "a refused statement reached the database");
+    sessions_go_on(&mut idle, &mut inside);
     let again = postern.refused(&token, "insert into ledger values (-1, 0, 'no')");
     assert!(again.contains("audit log"), "{again}");
     assert_eq!(postgres.sql("select count(*) from ledger where id = -1"), "0");

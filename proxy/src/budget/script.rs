@@ -334,7 +334,7 @@ impl Conversation {
                         self.budget_denies(Some((running.number, running.decision.clone())), &refused, out)?;
                         self.settle_effects(&running, false);
                         let numbers = vec![(running.number, running.arrived)];
-                        self.refused(&Refusal { report: refused.report(None), numbers });
+                        self.refused(&Refusal { report: refused.report(None), numbers, unrecorded: None });
                     }
                     None => self.budget_denies(last, &refused, out)?,
                 }

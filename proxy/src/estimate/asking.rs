@@ -4,7 +4,7 @@ use super::{Estimate, Need, leaves_plans, plan, refused};
 use crate::{
     conversation::{Conversation, End, Outbox},
     decide::{Decision, Permit, Refused, Simple},
-    flight::{Awaited, Refusal},
+    flight::Awaited,
     frames::{self, backend, frontend},
     own::{self, Answered, Own, Purpose},
     statement::{Origin, Prepared},
@@ -80,6 +80,11 @@ impl Estimating {
     /// What plans rest on may have changed.
     pub(crate) fn forget(&mut self) {
         self.remembered.clear();
+    }
+
+    /// What was asked about does not go on.
+    pub(crate) fn forget_question(&mut self) {
+        self.stage = Stage::None;
     }
 
     fn known(&self, key: &[u8], decision: &Rc<Decision>) -> Option<Rc<Decision>> {
@@ -267,10 +272,10 @@ impl Conversation {
         self.flight.pop();
         let number = self.next_number();
         self.note_refused_bind(number, &run.prepared, &run.portal, &run.decision, &refused)?;
-        let Refusal { report, numbers } = self.refusal(&refused, vec![(number, run.arrived)]);
-        backend::put_report(&mut out.bytes, b'E', &report);
+        let refusal = self.refusal(&refused, vec![(number, run.arrived)]);
+        backend::put_report(&mut out.bytes, b'E', &refusal.report);
         self.frames_out += 1;
-        self.refused(&Refusal { report, numbers });
+        self.refused(&refusal);
         self.skip_window();
         Ok(())
     }

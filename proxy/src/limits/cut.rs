@@ -62,6 +62,10 @@ impl Limits {
     }
 }
 
+fn nothing_runs() -> End {
+    End::desynchronized("a statement completed that was not under way")
+}
+
 /// Whether a statement may send rows.
 fn returns(decision: &Decision) -> bool {
     !decision.copies_in
@@ -168,11 +172,11 @@ impl Conversation {
         let simple = matches!(self.flight.front(), Some(Awaited::Simple(_)));
         let last = self.flight.is_newest();
         self.interrupt.disarm();
-        let running = self.pop_running()?;
+        let running = self.flight.pop_running().ok_or_else(nothing_runs)?;
         self.settle_effects(&running, true);
         self.outcome(&running, Outcome::Failed, "", Some("53400".to_owned()));
         if !simple && last {
-            let refusal = Refusal { report, numbers: Vec::new() };
+            let refusal = Refusal { report, numbers: Vec::new(), unrecorded: None };
             let mut own = Outbox::default();
             self.fail_pipeline(refusal, REFUSED_NAME, &mut own)?;
             self.cutting.pending.append(&mut own.bytes);
@@ -189,7 +193,7 @@ impl Conversation {
     fn late_answer(&mut self, kind: u8) -> Result<bool, End> {
         match kind {
             b'C' | b'I' => {
-                let running = self.pop_running()?;
+                let running = self.flight.pop_running().ok_or_else(nothing_runs)?;
                 self.settle_effects(&running, true);
                 self.outcome(&running, Outcome::Succeeded, "", None);
                 Ok(true)

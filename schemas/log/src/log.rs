@@ -137,6 +137,12 @@ impl Log {
         self.shared.append(shard, datums, priority)
     }
 
+    /// Whether there is room for something new of this size, with some left for what already runs. A hint, without a lock:
+    /// [`Log::append`] decides. It does not know of a disk that is full, nor of a log that has failed.
+    pub fn takes_new(&self, bytes: u64) -> bool {
+        self.shared.takes_new(bytes)
+    }
+
     /// Makes sure that everything up to a position is written: it then survives the process (kill -9).
     ///
     /// Writes all that is pending in one system call, if it is not written already.

@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub keep: keep::Keep,
     /// Where the oldest segment begins.
     pub oldest: AtomicU64,
+    /// Where the next record begins, and the bytes that are not sealed yet, together: what [`Shared::takes_new`] reads.
+    level: AtomicU64,
     failure: OnceLock<Arc<str>>,
     pub stopping: AtomicBool,
     pub sealed_all: AtomicBool,
@@ -89,6 +91,9 @@ pub(crate) struct Start {
     pub index: Index,
     pub cursors: Cursors,
 }
+
+/// Room that is kept for what running statements answer once new ones are refused: a quarter of the reserve, at most this.
+const MAX_MARGIN: u64 = 8 << 20;
 
 /// What is counted since the start.
 #[derive(Debug, Default)]
@@ -226,6 +231,7 @@ impl Shared {
             cursors: Mutex::new(cursors),
             keep: keep::Keep::default(),
             oldest: AtomicU64::new(oldest),
+            level: AtomicU64::new(0),
             failure: OnceLock::new(),
             stopping: AtomicBool::new(false),
             sealed_all: AtomicBool::new(false),
@@ -305,6 +311,7 @@ impl Shared {
         if before == 0 || (before < full && tail.unsealed >= full) {
             self.seal_signal.notify_one();
         }
+        self.level.store(tail.head + tail.unsealed, Ordering::Relaxed);
         self.counters.events.fetch_add(datums.len() as u64, Ordering::Relaxed);
         self.counters.event_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Position(tail.head))
@@ -327,6 +334,13 @@ impl Shared {
         Ok(())
     }
 
+    /// See [`crate::Log::takes_new`].
+    pub(crate) fn takes_new(&self, bytes: u64) -> bool {
+        let held = self.level.load(Ordering::Relaxed).saturating_sub(self.oldest.load(Ordering::Acquire));
+        let margin = (self.config.reserve_bytes / 4).min(MAX_MARGIN);
+        held + 2 * (bytes + margin) + self.config.reserve_bytes <= self.config.limit_bytes
+    }
+
     /// Appends a sealed batch, of events that took `bytes` in the journal: [`Shared::admit`] kept room for it.
     pub(crate) fn append_batch(
         &self,
@@ -345,6 +359,7 @@ impl Shared {
         tail.state.batch(shard, sealed);
         tail.unsealed = tail.unsealed.saturating_sub(bytes);
         let end = tail.head;
+        self.level.store(tail.head + tail.unsealed, Ordering::Relaxed);
         lock(&self.index).appended(shard, sealed.batch, position, end);
         self.counters.batches.fetch_add(1, Ordering::Relaxed);
         self.counters.batch_bytes.fetch_add(batch.len() as u64, Ordering::Relaxed);
