@@ -332,9 +332,7 @@ impl Conversation {
             Asked::Refuse(refused) => (decision, Some(refused)),
         };
         if let (Some(refused), Some(prepared)) = (&unknown, candidates.last()) {
-            let (number, arrived) = (self.next_number(), Instant::now());
-            self.note_refused_bind(number, prepared, portal, &decision, refused)?;
-            return self.refuse_extended(refused.clone(), number, arrived, out);
+            return self.refuse_bind(refused, prepared, portal, &decision, out);
         }
         if let (Some(refused), Some(prepared)) = (Refused::of(&decision), candidates.last()) {
             // allowed at Parse, and no longer: a Bind alone already evaluates parts of it

@@ -66,7 +66,7 @@ fn field(answer: &[(u8, Vec<u8>)], code: u8) -> String {
 /// The answer's kinds, or the policy that denied it.
 fn outcome(answer: &[(u8, Vec<u8>)]) -> String {
     if !kinds(answer).contains('E') {
-        return kinds(answer).replace('D', "").replace('d', "");
+        return kinds(answer).replace(['D', 'd'], "");
     }
     let detail = field(answer, b'D');
     let policy = detail.trim_start_matches("Decided by policy ").split([',', '.']).next().unwrap().to_owned();
@@ -189,7 +189,7 @@ fn bound_values_types_and_names_are_the_clients() {
     ]);
     assert_eq!(kinds(&wire.until(b'Z')), "12DC12C1EZ");
     assert_eq!(scene.postgres.sql("select count(*) from few where id = 77"), "0", "the window's transaction is undone");
-    let window = |sql: &str| vec![parse("", sql), bind("", "", false, &[], false), execute("", 0), sync()].concat();
+    let window = |sql: &str| [parse("", sql), bind("", "", false, &[], false), execute("", 0), sync()].concat();
     wire.send(&[[
         window("select 1"),
         window("select * from wide"),

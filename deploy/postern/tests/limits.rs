@@ -222,6 +222,32 @@ fn what_is_cut_off_fails_its_transaction() {
 }
 
 #[test]
+fn a_budget_beside_it_undoes_what_was_written() {
+    let folder = folder();
+    let postgres = Postgres::start(folder.path());
+    postgres.sql("create table kept (id int)");
+    let more = "budget = { rows_per_transaction = 100000 }\nlimits = { rows_per_statement = 1000 }";
+    let postern = Postern::configure(folder.path(), "gate", &postgres, more);
+    let process = postern.start("up");
+    let mut wire = Wire::connect(postern.port, "agent", "shop", &postern.token("busy-bot", "agents"));
+    for count in [1001, 50000] {
+        let write = format!("insert into kept select g from generate_series(1, {count}) g returning id");
+        for frames in [vec![query(&write)], run(&write), vec![query(&format!("select 1; {write}; select 2"))]] {
+            wire.send(&frames);
+            cut_off(&wire.until(b'Z'), &write, b'I');
+            assert_eq!(wire.query("begin"), "CZ");
+            wire.send(&frames);
+            cut_off(&wire.until(b'Z'), &write, b'E');
+            assert_eq!(wire.query("rollback"), "CZ");
+        }
+    }
+    assert_eq!(postgres.sql("select count(*) from kept"), "0");
+    assert_eq!(wire.query("insert into kept select g from generate_series(1, 10) g returning id"), "TDCZ");
+    assert_eq!(postgres.sql("select count(*) from kept"), "10");
+    process.stop();
+}
+
+#[test]
 fn drivers_see_an_ordinary_error_of_what_is_cut_off() {
     let scene = scene("rows_per_statement = 1000");
     let database = format!(

@@ -13,7 +13,7 @@ use wire::*;
 /// Sessions from before the log was full: each statement is refused by an ordinary error, however often they try.
 fn sessions_go_on(idle: &mut Wire, inside: &mut Wire) {
     let insert = format!("insert into ledger values (-1, 0, '{}')", "x".repeat(1000));
-    let window = |sql: &str| vec![parse("", sql), bind("", "", false, &[], false), execute("", 0), sync()].concat();
+    let window = |sql: &str| [parse("", sql), bind("", "", false, &[], false), execute("", 0), sync()].concat();
     let ask = |wire: &mut Wire, frames: Vec<Vec<u8>>, state: u8| {
         wire.send(&frames);
         let answer = wire.until(b'Z');

@@ -45,6 +45,15 @@ impl Decision {
         }
     }
 
+    /// It was decided of the same facts, under the same policies and catalog, and nothing that passes by itself counts.
+    pub(crate) fn stands_on(&self, other: &Self) -> bool {
+        let alike = |(one, two): (&Arc<Facts>, &Arc<Facts>)| Arc::ptr_eq(one, two);
+        Arc::ptr_eq(&self.view, &other.view)
+            && !self.judgement.reads.time
+            && self.facts.len() == other.facts.len()
+            && self.facts.iter().zip(&other.facts).all(alike)
+    }
+
     /// Why what was bound before estimates were wanted cannot run now.
     pub(crate) fn lacks_estimate(&self) -> Option<Refused> {
         (matches!(self.need, Need::Ask | Need::Impossible(_)) && Refused::of(self).is_none()).then(|| {

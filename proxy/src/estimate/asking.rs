@@ -89,7 +89,7 @@ impl Estimating {
 
     fn known(&self, key: &[u8], decision: &Rc<Decision>) -> Option<Rc<Decision>> {
         let now = Instant::now();
-        let same = |one: &&Remembered| Rc::ptr_eq(&one.before, decision) && one.key == key && now < one.until;
+        let same = |one: &&Remembered| one.key == key && one.before.stands_on(decision) && now < one.until;
         self.remembered.iter().find(same).map(|one| one.decided.clone())
     }
 

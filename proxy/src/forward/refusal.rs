@@ -120,6 +120,20 @@ impl Conversation {
         self.note_denied(number, decision, refused)
     }
 
+    /// Refuses a Bind for a reason that its decision does not hold.
+    pub(super) fn refuse_bind(
+        &mut self,
+        refused: &Refused,
+        prepared: &Prepared,
+        portal: &str,
+        decision: &Decision,
+        out: &mut Outbox,
+    ) -> Result<Flow, End> {
+        let (number, arrived) = (self.next_number(), Instant::now());
+        self.note_refused_bind(number, prepared, portal, decision, refused)?;
+        self.refuse_extended(refused.clone(), number, arrived, out)
+    }
+
     /// Notes the Statement of a Bind, and that it is refused for a reason that its decision does not hold.
     pub(crate) fn note_refused_bind(
         &mut self,

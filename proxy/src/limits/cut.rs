@@ -87,7 +87,7 @@ impl Conversation {
         let aside = matches!(message, Message::Flush | Message::Terminate);
         let windows = !self.flight.is_empty() && !self.flight.window_is_open();
         let answers = self.flight.open_runs().any(|running| returns(&running.decision));
-        self.cutting.held = !aside && (windows || (answers && !(ends && !self.cutting.writes)));
+        self.cutting.held = !aside && (windows || (answers && (!ends || self.cutting.writes)));
         if self.cutting.held {
             self.hold_for_answers(out);
         }
@@ -165,6 +165,7 @@ impl Conversation {
     fn cut_ended(&mut self, out: &mut Outbox) -> Result<(), End> {
         let wrote = match self.flight.front() {
             Some(Awaited::Simple(statements)) => statements.iter().any(|running| !running.decision.read_only),
+            Some(Awaited::Execute(running)) => !running.decision.read_only,
             _ => false,
         };
         let Some(running) = self.flight.running() else { return Ok(()) };
