@@ -20,6 +20,7 @@ const RULES: &[Rule] = &[
     rust::sleeping_tests,
     rust::log_texts,
     rust::vague_names,
+    rust::default_arms,
     schema::documented_fields,
     prose::invariants,
     prose::machine_paths,

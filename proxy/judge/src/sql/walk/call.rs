@@ -2,6 +2,7 @@
 
 use super::{
     Walker, names,
+    nodes::any_node,
     scope::{Field, Rows, Value},
 };
 use crate::sql::{
@@ -188,7 +189,7 @@ impl<'a> Walker<'a> {
                 self.out.effects.push(Effect::Set { name, value: Some(value.clone()), local: false });
                 true
             }
-            _ => false,
+            _ => false, // no node: a function's name
         }
     }
 
@@ -219,7 +220,8 @@ pub(super) fn constant(node: &Node) -> Option<String> {
             Val::Bsval(_) => None,
         },
         NodeEnum::TypeCast(cast) => constant(cast.arg.as_deref()?),
-        _ => None,
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        any_node!() => None,
     }
 }
 
@@ -232,6 +234,7 @@ fn is_of_fixed_size(node: &Node) -> bool {
             matches!(names::split(&call.funcname).1, "to_jsonb" | "to_json" | "row_to_json" | "hstore")
                 && matches!(call.args.as_slice(), [one] if matches!(one.node, Some(NodeEnum::ColumnRef(_) | NodeEnum::RowExpr(_))))
         }
-        _ => false,
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        None | Some(any_node!()) => false,
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn format(copy: &protobuf::CopyStmt) -> Option<CopyFormat> {
                     "text" => CopyLayout::Text,
                     "csv" => CopyLayout::Csv,
                     "binary" => CopyLayout::Binary,
-                    _ => return None,
+                    _ => return None, // no node: a word
                 }
             }
             "delimiter" => delimiter = Some(one_byte(&value()?)?),
@@ -37,7 +37,7 @@ pub(super) fn format(copy: &protobuf::CopyStmt) -> Option<CopyFormat> {
             // these change no byte that separates values
             "force_quote" => force_quote = true,
             "freeze" | "force_not_null" | "force_null" | "on_error" | "log_verbosity" | "reject_limit" => {}
-            _ => return None,
+            _ => return None, // no node: a word
         }
     }
     let csv = layout == CopyLayout::Csv;
@@ -57,7 +57,7 @@ pub(super) fn format(copy: &protobuf::CopyStmt) -> Option<CopyFormat> {
 fn one_byte(text: &str) -> Option<u8> {
     match text.as_bytes() {
         [one] if one.is_ascii() => Some(*one),
-        _ => None,
+        [] | [_] | [_, _, ..] => None,
     }
 }
 
@@ -65,7 +65,7 @@ fn truth(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "on" | "1" | "match" => Some(true),
         "false" | "off" | "0" => Some(false),
-        _ => None,
+        _ => None, // no node: a word
     }
 }
 

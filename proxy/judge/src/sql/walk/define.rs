@@ -1,6 +1,11 @@
 //! Definitions, changes and removals of objects, and rights: their relations, and the columns that expressions reach.
 
-use super::{Done, Walker, names, scope::Item};
+use super::{
+    Done, Walker,
+    nodes::any_node,
+    object::{named, plain},
+    scope::Item,
+};
 use crate::sql::facts::{Action, Effect};
 use pg_query::{Node, NodeEnum, protobuf};
 use protobuf::{ObjectType, RangeVar};
@@ -101,7 +106,14 @@ impl<'a> Walker<'a> {
                 self.published(&part.pubobjects);
                 "ALTER PUBLICATION".to_owned()
             }
-            other => plain(other),
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            other @ any_node!() => match plain(other) {
+                Some(tag) => tag,
+                None => {
+                    self.unexpected(other, "definitions");
+                    "UNKNOWN".to_owned()
+                }
+            },
         };
         self.act(name)
     }
@@ -141,7 +153,8 @@ impl<'a> Walker<'a> {
                     Some(NodeEnum::PartitionRangeDatum(datum)) => self.maybe(datum.value.as_deref()),
                     // MINVALUE and MAXVALUE come as names
                     Some(NodeEnum::ColumnRef(_)) | None => continue,
-                    Some(_) => self.expression(node),
+                    #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                    Some(any_node!()) => self.expression(node),
                 };
                 self.store(&value);
             }
@@ -158,7 +171,8 @@ impl<'a> Walker<'a> {
                         self.touch_named(relation, Action::Select);
                     }
                 }
-                Some(other) => {
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                Some(other @ any_node!()) => {
                     self.unexpected(other, "a table's elements");
                 }
                 None => {}
@@ -261,7 +275,7 @@ impl<'a> Walker<'a> {
                 walker.alter_command(command);
             }
         });
-        self.act(format!("ALTER {}", object_name(alter.objtype())))
+        self.act_on("ALTER", alter.objtype())
     }
 
     fn alter_command(&mut self, command: &protobuf::AlterTableCmd) {
@@ -293,7 +307,8 @@ impl<'a> Walker<'a> {
             )
             | None => {}
             // SET DEFAULT, SET EXPRESSION
-            Some(_) => {
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            Some(any_node!()) => {
                 let value = self.expression(definition);
                 self.store(&value);
             }
@@ -317,7 +332,8 @@ impl<'a> Walker<'a> {
     fn create_statistics(&mut self, part: &protobuf::CreateStatsStmt) -> Done {
         let table = part.relations.iter().find_map(|node| match &node.node {
             Some(NodeEnum::RangeVar(name)) => Some(name),
-            _ => None,
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            None | Some(any_node!()) => None,
         });
         self.with_table(table, |walker| {
             for node in &part.exprs {
@@ -358,7 +374,7 @@ impl<'a> Walker<'a> {
         for object in &drop.objects {
             self.object(drop.remove_type(), Some(object), Action::Drop);
         }
-        self.act(format!("DROP {}", object_name(drop.remove_type())))
+        self.act_on("DROP", drop.remove_type())
     }
 
     fn alter_object(&mut self, kind: ObjectType, relation: Option<&RangeVar>, object: Option<&Node>) -> Done {
@@ -367,30 +383,7 @@ impl<'a> Walker<'a> {
         } else {
             self.object(kind, object, Action::Alter);
         }
-        self.act(format!("ALTER {}", object_name(kind)))
-    }
-
-    /// An object that is named by a list of strings: noted where it is a relation or belongs to one.
-    fn object(&mut self, kind: ObjectType, object: Option<&Node>, action: Action) {
-        let Some(NodeEnum::List(list)) = object.and_then(|object| object.node.as_ref()) else { return };
-        let owner = list.items.len().saturating_sub(1);
-        let names = match kind {
-            ObjectType::ObjectTable
-            | ObjectType::ObjectView
-            | ObjectType::ObjectMatview
-            | ObjectType::ObjectForeignTable
-            | ObjectType::ObjectSequence
-            | ObjectType::ObjectIndex => list.items.as_slice(),
-            // the last string is the part's own name
-            ObjectType::ObjectColumn
-            | ObjectType::ObjectTabconstraint
-            | ObjectType::ObjectTrigger
-            | ObjectType::ObjectRule
-            | ObjectType::ObjectPolicy => list.items.get(..owner).unwrap_or_default(),
-            _ => return, // no relation: the statement's kind says all
-        };
-        let action = if std::ptr::eq(names, list.items.as_slice()) { action } else { Action::Alter };
-        self.touch_named(&names::range_var(names), action);
+        self.act_on("ALTER", kind)
     }
 
     fn published(&mut self, objects: &[Node]) {
@@ -411,90 +404,4 @@ fn is_constraint(node: &Node) -> bool {
 
 fn column_name(node: &Node) -> Option<String> {
     if let Some(NodeEnum::ColumnDef(column)) = &node.node { Some(column.colname.clone()) } else { None }
-}
-
-fn named(parts: &[Node]) -> String {
-    let (schema, name) = names::split(parts);
-    names::qualified(schema, name)
-}
-
-/// The words of a command tag for a kind of object.
-fn object_name(kind: ObjectType) -> String {
-    match kind {
-        ObjectType::ObjectMatview => "MATERIALIZED VIEW".to_owned(),
-        ObjectType::ObjectFdw => "FOREIGN DATA WRAPPER".to_owned(),
-        ObjectType::ObjectForeignServer => "SERVER".to_owned(),
-        ObjectType::ObjectOpclass => "OPERATOR CLASS".to_owned(),
-        ObjectType::ObjectOpfamily => "OPERATOR FAMILY".to_owned(),
-        ObjectType::ObjectStatisticExt => "STATISTICS".to_owned(),
-        ObjectType::ObjectTsconfiguration => "TEXT SEARCH CONFIGURATION".to_owned(),
-        ObjectType::ObjectTsdictionary => "TEXT SEARCH DICTIONARY".to_owned(),
-        ObjectType::ObjectTsparser => "TEXT SEARCH PARSER".to_owned(),
-        ObjectType::ObjectTstemplate => "TEXT SEARCH TEMPLATE".to_owned(),
-        ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint => "TABLE".to_owned(),
-        ObjectType::ObjectAttribute => "TYPE".to_owned(),
-        other => other.as_str_name().trim_start_matches("OBJECT_").replace('_', " "),
-    }
-}
-
-/// Statements that concern no relation: their command tag.
-fn plain(kind: &NodeEnum) -> String {
-    let name = match kind {
-        NodeEnum::DefineStmt(part) => return format!("CREATE {}", object_name(part.kind())),
-        NodeEnum::AlterFunctionStmt(part) => return format!("ALTER {}", object_name(part.objtype())),
-        NodeEnum::GrantRoleStmt(part) => {
-            if part.is_grant {
-                "GRANT ROLE"
-            } else {
-                "REVOKE ROLE"
-            }
-        }
-        NodeEnum::AlterCollationStmt(_) => "ALTER COLLATION",
-        NodeEnum::AlterDefaultPrivilegesStmt(_) => "ALTER DEFAULT PRIVILEGES",
-        NodeEnum::CreateTableSpaceStmt(_) => "CREATE TABLESPACE",
-        NodeEnum::DropTableSpaceStmt(_) => "DROP TABLESPACE",
-        NodeEnum::AlterTableSpaceOptionsStmt(_) => "ALTER TABLESPACE",
-        NodeEnum::AlterTableMoveAllStmt(_) => "ALTER TABLE ALL",
-        NodeEnum::CreateExtensionStmt(_) => "CREATE EXTENSION",
-        NodeEnum::AlterExtensionStmt(_) | NodeEnum::AlterExtensionContentsStmt(_) => "ALTER EXTENSION",
-        NodeEnum::CreateFdwStmt(_) => "CREATE FOREIGN DATA WRAPPER",
-        NodeEnum::AlterFdwStmt(_) => "ALTER FOREIGN DATA WRAPPER",
-        NodeEnum::CreateForeignServerStmt(_) => "CREATE SERVER",
-        NodeEnum::AlterForeignServerStmt(_) => "ALTER SERVER",
-        NodeEnum::CreateUserMappingStmt(_) => "CREATE USER MAPPING",
-        NodeEnum::AlterUserMappingStmt(_) => "ALTER USER MAPPING",
-        NodeEnum::DropUserMappingStmt(_) => "DROP USER MAPPING",
-        NodeEnum::ImportForeignSchemaStmt(_) => "IMPORT FOREIGN SCHEMA",
-        NodeEnum::CreateAmStmt(_) => "CREATE ACCESS METHOD",
-        NodeEnum::CreateEventTrigStmt(_) => "CREATE EVENT TRIGGER",
-        NodeEnum::AlterEventTrigStmt(_) => "ALTER EVENT TRIGGER",
-        NodeEnum::CreatePlangStmt(_) => "CREATE LANGUAGE",
-        NodeEnum::CreateRoleStmt(_) => "CREATE ROLE",
-        NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE",
-        NodeEnum::DropRoleStmt(_) => "DROP ROLE",
-        NodeEnum::CreateOpClassStmt(_) => "CREATE OPERATOR CLASS",
-        NodeEnum::CreateOpFamilyStmt(_) => "CREATE OPERATOR FAMILY",
-        NodeEnum::AlterOpFamilyStmt(_) => "ALTER OPERATOR FAMILY",
-        NodeEnum::AlterOperatorStmt(_) => "ALTER OPERATOR",
-        NodeEnum::AlterStatsStmt(_) => "ALTER STATISTICS",
-        NodeEnum::AlterTypeStmt(_) | NodeEnum::AlterEnumStmt(_) => "ALTER TYPE",
-        NodeEnum::CreatedbStmt(_) => "CREATE DATABASE",
-        NodeEnum::AlterDatabaseStmt(_)
-        | NodeEnum::AlterDatabaseRefreshCollStmt(_)
-        | NodeEnum::AlterDatabaseSetStmt(_) => "ALTER DATABASE",
-        NodeEnum::DropdbStmt(_) => "DROP DATABASE",
-        NodeEnum::AlterSystemStmt(_) => "ALTER SYSTEM",
-        NodeEnum::CreateConversionStmt(_) => "CREATE CONVERSION",
-        NodeEnum::CreateCastStmt(_) => "CREATE CAST",
-        NodeEnum::CreateTransformStmt(_) => "CREATE TRANSFORM",
-        NodeEnum::DropOwnedStmt(_) => "DROP OWNED",
-        NodeEnum::ReassignOwnedStmt(_) => "REASSIGN OWNED",
-        NodeEnum::AlterTsdictionaryStmt(_) => "ALTER TEXT SEARCH DICTIONARY",
-        NodeEnum::AlterTsconfigurationStmt(_) => "ALTER TEXT SEARCH CONFIGURATION",
-        NodeEnum::CreateSubscriptionStmt(_) => "CREATE SUBSCRIPTION",
-        NodeEnum::AlterSubscriptionStmt(_) => "ALTER SUBSCRIPTION",
-        NodeEnum::DropSubscriptionStmt(_) => "DROP SUBSCRIPTION",
-        _ => "UNKNOWN", // none: `statement` sends no other here
-    };
-    name.to_owned()
 }

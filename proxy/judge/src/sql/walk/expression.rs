@@ -2,7 +2,7 @@
 
 use super::{
     Walker, names,
-    nodes::{analyzed, parts, queries, statements},
+    nodes::{analyzed, any_node, parts, queries, statements},
     scope::{Field, Found, Rows, Value},
 };
 use pg_query::{Node, NodeEnum, protobuf};
@@ -229,7 +229,7 @@ impl<'a> Walker<'a> {
                 true
             }
             Some(found) if found.base != 0 => self.catalog.types.get(&found.base).is_some_and(|base| base.calls),
-            Some(_) => false,
+            Some(_) => false, // no node: a type
             None => schema != "pg_catalog" && self.catalog.knows_functions(),
         }
     }
@@ -250,7 +250,7 @@ impl<'a> Walker<'a> {
         value.reach(&rows.whole());
         value.row = match rows.fields.as_slice() {
             [one] => one.value.row.clone(),
-            _ => Some(Rc::new(rows)),
+            [] | [_, ..] => Some(Rc::new(rows)),
         };
         value
     }
@@ -295,7 +295,8 @@ impl<'a> Walker<'a> {
                     value.absorb(index);
                     value
                 }
-                Some(other) => self.unexpected(other, "a path"),
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                Some(other @ any_node!()) => self.unexpected(other, "a path"),
                 None => value,
             };
         }

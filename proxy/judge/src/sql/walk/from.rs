@@ -2,7 +2,7 @@
 
 use super::{
     Walker,
-    nodes::{analyzed, expressions, queries, statements},
+    nodes::{analyzed, any_node, expressions, queries, statements},
     scope::{Field, Item, Rows, Value},
 };
 use crate::sql::{
@@ -320,7 +320,8 @@ fn shared_names(left: &[Item<'_>], right: &[Item<'_>]) -> Vec<String> {
 fn definitions(node: &Node) -> Vec<String> {
     match &node.node {
         Some(NodeEnum::List(list)) => list.items.iter().filter_map(definition).collect(),
-        _ => Vec::new(),
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        None | Some(any_node!()) => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! SQL/JSON expressions: every part reaches the value.
 
-use super::{Walker, scope::Value};
+use super::{Walker, nodes::any_node, scope::Value};
 use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 
@@ -35,7 +35,8 @@ impl Walker<'_> {
                 value
             }
             NodeEnum::JsonFuncExpr(part) => self.json_function(part),
-            other => self.unexpected(other, "a JSON expression"),
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            other @ any_node!() => self.unexpected(other, "a JSON expression"),
         };
         value.direct = false;
         value.row = None;
@@ -126,7 +127,8 @@ impl Walker<'_> {
                     }
                     self.json_columns(&column.columns, value, names);
                 }
-                Some(other) => value.absorb(self.unexpected(other, "JSON_TABLE")),
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                Some(other @ any_node!()) => value.absorb(self.unexpected(other, "JSON_TABLE")),
                 None => {}
             }
         }

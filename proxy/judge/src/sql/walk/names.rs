@@ -1,6 +1,7 @@
 //! Names of objects in the text, and the names that PostgreSQL gives to output columns without one.
 
-use pg_query::{Node, NodeEnum, protobuf};
+use super::nodes::any_node;
+use pg_query::{Node, NodeEnum, protobuf, protobuf::SubLinkType};
 
 /// Schema and name of a possibly qualified name; the catalog's (database's) name is left out.
 pub(super) fn split(names: &[Node]) -> (&str, &str) {
@@ -41,27 +42,37 @@ fn figure(node: &Node) -> Option<(String, bool)> {
         NodeEnum::AExpr(expression) if expression.kind() == protobuf::AExprKind::AexprNullif => strong("nullif"),
         NodeEnum::TypeCast(cast) => match boxed(&cast.arg) {
             Some((name, true)) => Some((name, true)),
-            other => cast.type_name.as_ref().map(|name| (split(&name.names).1.to_owned(), false)).or(other),
+            weak @ (Some((_, false)) | None) => {
+                cast.type_name.as_ref().map(|name| (split(&name.names).1.to_owned(), false)).or(weak)
+            }
         },
         NodeEnum::CollateClause(clause) => boxed(&clause.arg),
         NodeEnum::GroupingFunc(_) => strong("grouping"),
         NodeEnum::MergeSupportFunc(_) => strong("merge_action"),
         NodeEnum::SubLink(link) => match link.sub_link_type() {
-            protobuf::SubLinkType::ExistsSublink => strong("exists"),
-            protobuf::SubLinkType::ArraySublink => strong("array"),
-            protobuf::SubLinkType::ExprSublink => match link.subselect.as_ref()?.node.as_ref()? {
+            SubLinkType::ExistsSublink => strong("exists"),
+            SubLinkType::ArraySublink => strong("array"),
+            SubLinkType::ExprSublink => match link.subselect.as_ref()?.node.as_ref()? {
                 NodeEnum::SelectStmt(select) => match select.target_list.first()?.node.as_ref()? {
                     NodeEnum::ResTarget(target) if !target.name.is_empty() => strong(&target.name),
                     NodeEnum::ResTarget(target) => boxed(&target.val),
-                    _ => None,
+                    #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                    any_node!() => None,
                 },
-                _ => None,
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                any_node!() => None,
             },
-            _ => None,
+            // as PostgreSQL: no name of their own
+            SubLinkType::AllSublink
+            | SubLinkType::AnySublink
+            | SubLinkType::RowcompareSublink
+            | SubLinkType::MultiexprSublink
+            | SubLinkType::CteSublink
+            | SubLinkType::Undefined => None,
         },
         NodeEnum::CaseExpr(case) => match boxed(&case.defresult) {
             Some((name, true)) => Some((name, true)),
-            _ => Some(("case".to_owned(), false)),
+            Some((_, false)) | None => Some(("case".to_owned(), false)),
         },
         NodeEnum::AArrayExpr(_) => strong("array"),
         NodeEnum::RowExpr(_) => strong("row"),
@@ -88,7 +99,9 @@ fn figure(node: &Node) -> Option<(String, bool)> {
         NodeEnum::JsonFuncExpr(function) => {
             strong(&function.op().as_str_name().trim_end_matches("_OP").to_ascii_lowercase())
         }
-        _ => None, // a name only: the client's RowDescription says what it is
+        // a name only: the client's RowDescription says what it is
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        any_node!() => None,
     }
 }
 

@@ -302,4 +302,16 @@ macro_rules! queries {
     };
 }
 
-pub(super) use {analyzed, expressions, parts, queries, statements};
+/// Every node. An arm that stands for all that the arms above it do not name says so with this, never with `_`: it compiles
+/// only while each variant has a place in one of the lists.
+macro_rules! any_node {
+    () => {
+        $crate::sql::walk::nodes::analyzed!()
+            | $crate::sql::walk::nodes::parts!()
+            | $crate::sql::walk::nodes::expressions!()
+            | $crate::sql::walk::nodes::statements!()
+            | $crate::sql::walk::nodes::queries!()
+    };
+}
+
+pub(super) use {analyzed, any_node, expressions, parts, queries, statements};

@@ -2,14 +2,14 @@
 
 use super::{
     MOST_COLUMNS, Walker, names,
-    nodes::{analyzed, expressions, parts, statements},
+    nodes::{analyzed, any_node, expressions, parts, statements},
     scope::{Field, Found, Rows, Value},
 };
 use crate::sql::{
     catalog::{Kind, Sources},
     facts::Action,
 };
-use pg_query::{Node, NodeEnum, protobuf};
+use pg_query::{Node, NodeEnum, protobuf, protobuf::a_const::Val};
 use schemas::event::Usage;
 use std::rc::Rc;
 
@@ -50,7 +50,8 @@ impl<'a> Walker<'a> {
         let Some(clause) = clause else { return };
         let ctes = clause.ctes.iter().filter_map(|node| match &node.node {
             Some(NodeEnum::CommonTableExpr(cte)) => Some(cte.as_ref()),
-            _ => None,
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            None | Some(any_node!()) => None,
         });
         let ctes: Vec<_> = ctes.collect();
         if ctes.len() != clause.ctes.len() {
@@ -231,16 +232,17 @@ impl<'a> Walker<'a> {
                 self.operator(&sort.use_op);
                 sort.node.as_deref()
             }
-            _ => Some(node),
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            None | Some(any_node!()) => Some(node),
         };
         let Some(inner) = inner else { return Value::default() };
         match &inner.node {
             Some(NodeEnum::AConst(constant)) => match &constant.val {
-                Some(protobuf::a_const::Val::Ival(number)) => {
+                Some(Val::Ival(number)) => {
                     let position = usize::try_from(number.ival).ok().and_then(|number| number.checked_sub(1));
                     position.and_then(|at| rows.fields.get(at)).map(|field| field.value.clone()).unwrap_or_default()
                 }
-                _ => Value::default(),
+                Some(Val::Fval(_) | Val::Boolval(_) | Val::Sval(_) | Val::Bsval(_)) | None => Value::default(),
             },
             Some(NodeEnum::ColumnRef(column)) if column.fields.len() == 1 => {
                 let name = column.fields.first().and_then(super::string).unwrap_or_default();
@@ -265,7 +267,8 @@ impl<'a> Walker<'a> {
                 }
                 value
             }
-            _ => self.expression(inner),
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            None | Some(any_node!()) => self.expression(inner),
         }
     }
 
@@ -281,7 +284,8 @@ impl<'a> Walker<'a> {
                         rows.fields.push(Field { name: names::of_target(target), value });
                     }
                 },
-                _ => match self.star(Some(node)) {
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                None | Some(any_node!()) => match self.star(Some(node)) {
                     Some(all) => append(&mut rows, all),
                     None => {
                         let value = self.expression(node);
@@ -341,7 +345,8 @@ impl<'a> Walker<'a> {
                 };
                 Some(rows)
             }
-            _ => None,
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            any_node!() => None,
         }
     }
 
@@ -354,7 +359,8 @@ impl<'a> Walker<'a> {
             .iter()
             .filter_map(|node| match &node.node {
                 Some(NodeEnum::RangeVar(name)) => Some(name.relname.as_str()),
-                _ => None,
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                None | Some(any_node!()) => None,
             })
             .collect();
         let scope = self.scopes.last().cloned().unwrap_or_default();

@@ -4,7 +4,7 @@ use super::{
     Done, Walker,
     call::constant,
     names,
-    nodes::{analyzed, expressions, parts},
+    nodes::{analyzed, any_node, expressions, parts},
     scope::{Columns, Field, Item, Rows, Value},
 };
 use crate::sql::facts::{Action, EXPLAIN_RUNS, Effect, Facts};
@@ -248,7 +248,8 @@ impl<'a> Walker<'a> {
                         self.touch_named(name, action);
                     }
                 }
-                Some(other) => {
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                Some(other @ any_node!()) => {
                     self.unexpected(other, "a list of relations");
                 }
                 None => {}
@@ -396,7 +397,8 @@ fn turned_on(node: &Node, name: &str) -> bool {
         Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case(name) => {
             !matches!(option.arg.as_deref().and_then(text).as_deref(), Some("false" | "off" | "0"))
         }
-        _ => false,
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        None | Some(any_node!()) => false,
     }
 }
 
@@ -408,6 +410,7 @@ pub(super) fn text(node: &Node) -> Option<String> {
         NodeEnum::Float(number) => Some(number.fval.clone()),
         NodeEnum::Boolean(truth) => Some(truth.boolval.to_string()),
         NodeEnum::TypeName(name) => Some(names::split(&name.names).1.to_owned()),
-        _ => constant(node),
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        any_node!() => constant(node),
     }
 }

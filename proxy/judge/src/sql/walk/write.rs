@@ -3,6 +3,7 @@
 use super::{
     Walker,
     call::constant,
+    nodes::any_node,
     scope::{Columns, Item, Rows, Value},
 };
 use crate::sql::facts::Action;
@@ -152,7 +153,8 @@ impl<'a> Walker<'a> {
                     shared = self.maybe(part.source.as_deref());
                     shared.clone()
                 }
-                _ => self.maybe(assignment.val.as_deref()),
+                #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                None | Some(any_node!()) => self.maybe(assignment.val.as_deref()),
             };
             self.store(&value);
         }
@@ -297,10 +299,22 @@ fn bounds(condition: Option<&Node>, target: &Item<'_>) -> bool {
                 }
                 AExprKind::AexprOpAny | AExprKind::AexprIn => equals && is_column(left, target) && is_given(right),
                 AExprKind::AexprBetween | AExprKind::AexprBetweenSym => is_column(left, target) && is_narrow(right),
-                _ => false,
+                // another operator, or one that leaves rows rather than picks them
+                AExprKind::AexprOp
+                | AExprKind::AexprOpAll
+                | AExprKind::AexprDistinct
+                | AExprKind::AexprNotDistinct
+                | AExprKind::AexprNullif
+                | AExprKind::AexprLike
+                | AExprKind::AexprIlike
+                | AExprKind::AexprSimilar
+                | AExprKind::AexprNotBetween
+                | AExprKind::AexprNotBetweenSym
+                | AExprKind::Undefined => false,
             }
         }
-        _ => false,
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        any_node!() => false,
     }
 }
 
@@ -311,7 +325,7 @@ fn is_narrow(range: Option<&Node>) -> bool {
     let number = |node| constant(node).and_then(|text| text.trim().parse::<i64>().ok());
     match (number(low), number(high)) {
         (Some(low), Some(high)) => high.abs_diff(low) < WIDEST,
-        _ => false,
+        (None, Some(_) | None) | (Some(_), None) => false,
     }
 }
 
@@ -325,7 +339,8 @@ fn joins_target(condition: Option<&Node>, target: &Item<'_>) -> bool {
         Some(NodeEnum::BoolExpr(expression)) if expression.boolop() == protobuf::BoolExprType::AndExpr => {
             expression.args.iter().any(|node| joins_target(Some(node), target))
         }
-        _ => false,
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        None | Some(any_node!()) => false,
     }
 }
 
@@ -360,6 +375,7 @@ fn is_given(node: Option<&Node>) -> bool {
         Some(NodeEnum::AExpr(expression)) => {
             expression.lexpr.as_deref().is_none_or(|left| is_given(Some(left))) && is_given(expression.rexpr.as_deref())
         }
-        _ => false,
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        None | Some(any_node!()) => false,
     }
 }
