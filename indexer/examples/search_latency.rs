@@ -83,6 +83,7 @@ fn opened(session: u64) -> Body {
         issuer: "https://issuer.example".into(),
         groups: vec!["agents".into()],
         on_behalf_of: vec![],
+        task: None,
     };
     Body::SessionOpened(SessionOpened {
         identity,
@@ -95,6 +96,9 @@ fn opened(session: u64) -> Body {
         parameters: BTreeMap::new(),
         server_version: "15.0".into(),
         backend_pid: 1,
+        authentication: "token".into(),
+        credential: None,
+        expires: None,
     })
 }
 

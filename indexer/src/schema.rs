@@ -15,7 +15,7 @@ use tantivy::schema::{Field, IndexRecordOption, NumericOptions, STORED, Schema, 
 use tantivy::tokenizer::{PreTokenizedString, Token};
 
 /// Grows when the documents change: an index of another version is built again.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest term in bytes; a longer value is cut, in documents and in questions alike.
 const MAX_TERM_BYTES: usize = 1024;
@@ -42,6 +42,7 @@ pub const TERMS: &[(&str, Form, &str)] = &[
     ("identity_kind", Form::Lower, "human or machine"),
     ("group", Form::Exact, "group of the identity"),
     ("on_behalf_of", Form::Exact, "whom the identity acts for"),
+    ("task", Form::Exact, "task that the identity works on"),
     ("resource", Form::Exact, "registered database"),
     ("role", Form::Exact, "PostgreSQL role of the session"),
     ("node", Form::Exact, "node that served it"),
@@ -286,6 +287,7 @@ impl Terms {
         self.add("identity_kind", identity_kind_name(identity.kind));
         identity.groups.iter().for_each(|group| self.add("group", group));
         identity.on_behalf_of.iter().for_each(|principal| self.add("on_behalf_of", principal));
+        identity.task.iter().for_each(|task| self.add("task", task));
     }
 
     fn touched(&mut self, hit: &Hit) {

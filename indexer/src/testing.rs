@@ -19,6 +19,7 @@ pub(crate) fn identity(subject: &str) -> Identity {
         name: format!("{subject} (agent)"),
         groups: vec!["agents".into()],
         on_behalf_of: vec![],
+        task: None,
     }
 }
 
@@ -50,6 +51,9 @@ impl Script {
             parameters: BTreeMap::new(),
             server_version: "15.0".into(),
             backend_pid: 1,
+            authentication: "token".into(),
+            credential: None,
+            expires: None,
         }));
         script
     }

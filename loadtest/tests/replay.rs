@@ -326,6 +326,7 @@ fn opened() -> SessionOpened {
             name: "bot".into(),
             groups: Vec::new(),
             on_behalf_of: Vec::new(),
+            task: None,
         },
         resource: "app".into(),
         database: "app".into(),
@@ -336,6 +337,9 @@ fn opened() -> SessionOpened {
         parameters: BTreeMap::from([("application_name".into(), "recorded".into())]),
         server_version: "15".into(),
         backend_pid: 1,
+        authentication: "token".into(),
+        credential: None,
+        expires: None,
     }
 }
 

@@ -29,6 +29,17 @@ pub struct File {
     pub max_connections: NonZeroUsize,
     /// Seconds for the whole start of a connection: TLS, startup packet, token. _Default:_ 15.
     pub startup_timeout_seconds: u64,
+    /// Seconds before its end at which a session is warned by a notice; a shorter one is warned half way. 0 for no
+    /// warning. _Default:_ 60.
+    pub expiry_warning_seconds: u64,
+    /// When clients are offered SASL OAUTHBEARER, which libpq knows since version 18, in the place of a password: `asked`,
+    /// only those that say so by `options` of `-c postern.auth=oauth`; or `always`, all but those that say
+    /// `-c postern.auth=password`. _Default:_ `asked`.
+    pub oauth: Oauth,
+    /// The issuer that clients without a token are sent to by OAUTHBEARER. _Default:_ the first of `[[issuers]]`.
+    pub oauth_issuer: Option<String>,
+    /// The scope that they are told to ask for. _Default:_ `openid`.
+    pub oauth_scope: String,
     /// PEM file with the certificate chain; with `key_file` it replaces the self-signed development certificate. _Default:_ none.
     pub certificate_file: Option<PathBuf>,
     /// PEM file with the private key. _Default:_ none.
@@ -48,6 +59,10 @@ impl Default for File {
             workers: 0,
             max_connections: NonZeroUsize::new(1000).unwrap_or(NonZeroUsize::MIN),
             startup_timeout_seconds: 15,
+            expiry_warning_seconds: 60,
+            oauth: Oauth::Asked,
+            oauth_issuer: None,
+            oauth_scope: "openid".to_owned(),
             certificate_file: None,
             key_file: None,
             allow_plaintext: false,
@@ -55,6 +70,16 @@ impl Default for File {
             statement_cache_bytes: 32 << 20,
         }
     }
+}
+
+/// When clients are offered OAUTHBEARER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Oauth {
+    /// When they ask for it.
+    Asked,
+    /// Unless they ask for a password.
+    Always,
 }
 
 /// One entry of `[[resources]]`: a registered database.
@@ -250,6 +275,9 @@ impl File {
         if !(1..=600).contains(&self.startup_timeout_seconds) {
             problems.push("proxy.startup_timeout_seconds must be 1 to 600".to_owned());
         }
+        if self.expiry_warning_seconds > 3600 {
+            problems.push("proxy.expiry_warning_seconds must be at most 3600".to_owned());
+        }
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         // fewer workers share more syncs of the disk: measured on 2 cores, one serves 8 clients faster than two do
         let half = NonZeroUsize::new(cores.div_ceil(2)).unwrap_or(NonZeroUsize::MIN);
@@ -260,6 +288,10 @@ impl File {
                 workers: NonZeroUsize::new(self.workers).unwrap_or(half),
                 max_connections: self.max_connections,
                 startup_timeout: Duration::from_secs(self.startup_timeout_seconds),
+                expiry_warning: Duration::from_secs(self.expiry_warning_seconds),
+                oauth: self.oauth,
+                oauth_issuer: self.oauth_issuer,
+                oauth_scope: self.oauth_scope,
                 tls,
                 allow_plaintext: self.allow_plaintext,
                 tripwire: self.tripwire,
@@ -284,6 +316,14 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// For the whole start of a connection.
     pub startup_timeout: Duration,
+    /// Before the end of a session, when it is warned.
+    pub expiry_warning: Duration,
+    /// When OAUTHBEARER is offered.
+    pub oauth: Oauth,
+    /// The issuer that clients without a token are sent to, where it is not the first.
+    pub oauth_issuer: Option<String>,
+    /// What they are told to ask for.
+    pub oauth_scope: String,
     /// Certificate and key.
     pub tls: tls::Files,
     /// Whether clients may connect without TLS.

@@ -29,6 +29,23 @@ const HIGH_WATER: usize = 256 << 10;
 pub trait Watch {
     /// Ready when the session must end: expiry, revocation, shutdown.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End>;
+
+    /// Ready with what the client should be told meanwhile, such as that its token ends soon; asked until it is taken.
+    fn poll_warning(&mut self, context: &mut Context<'_>) -> Poll<Warning>;
+
+    /// The warning was passed on.
+    fn warned(&mut self);
+}
+
+/// A word to the client besides its answers: a NoticeResponse of the severity WARNING.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// The SQLSTATE.
+    pub sqlstate: &'static str,
+    /// What.
+    pub text: String,
+    /// What to do.
+    pub hint: String,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Result<(), event_log::Error>> + Send>>;
@@ -229,6 +246,14 @@ impl<W: Watch> Exchange<W> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Turn> {
         if let Poll::Ready(end) = self.watch.poll_end(context) {
             return Poll::Ready(Turn::End(end));
+        }
+        if let Poll::Ready(warning) = self.watch.poll_warning(context) {
+            match self.conversation.warn(&warning, &mut self.to_client.out) {
+                Ok(true) => self.watch.warned(),
+                // a row is under way: there is more to read, and then another turn
+                Ok(false) => {}
+                Err(end) => return Poll::Ready(Turn::End(end)),
+            }
         }
         loop {
             match self.step(context) {

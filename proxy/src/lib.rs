@@ -14,6 +14,7 @@
 pub mod accept;
 pub mod answer;
 pub mod ask;
+pub mod authenticate;
 pub mod budget;
 pub mod cancel;
 mod claim;
@@ -45,6 +46,7 @@ pub mod statement;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod warning;
 
 use config::Config;
 use event_log::Log;
@@ -126,7 +128,8 @@ pub fn run(
     let address = config.listen;
     let Listeners(listeners) = listeners;
     let workers = listeners.len();
-    let acceptor = tls::Acceptor::new(&config.tls, config.allow_plaintext).map_err(Error::Tls)?;
+    let acceptor = tls::Acceptor::asking(&config.tls, config.allow_plaintext, verifier.wants_certificates());
+    let acceptor = acceptor.map_err(Error::Tls)?;
     let resources: BTreeMap<String, Arc<resource::Resource>> = config
         .resources
         .iter()

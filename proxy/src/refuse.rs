@@ -68,10 +68,28 @@ impl Refusal {
         )
     }
 
+    /// The certificate is no good.
+    pub fn certificate(rejection: &Rejection) -> Self {
+        let hint = "show a current certificate of an accepted authority, or none and a token as the password";
+        Self::new(rejection.sqlstate(), rejection.to_string(), hint)
+    }
+
+    /// The client asked where to get a token.
+    pub fn no_token_yet() -> Self {
+        Self::new("28000", "the client has no token yet", "get one from the issuer that was named, and connect again")
+    }
+
     /// There is no such resource.
     pub fn unknown_resource(started: &Started, verified: &Verified) -> Self {
         let text = format!("there is no resource {:?} at this gate", started.database);
         Self::new("3D000", text, "give the name of a registered resource as the database").of(verified)
+    }
+
+    /// What was shown is not good for this resource.
+    pub fn not_covered(resource: &str, verified: &Verified) -> Self {
+        let good_for = verified.resources.as_deref().unwrap_or_default().join(", ");
+        let text = format!("what was shown is not good for the resource {resource:?}, but only for: {good_for}");
+        Self::new("42501", text, "connect to one of these, or get one with that scope").of(verified)
     }
 
     /// The identity may not connect.

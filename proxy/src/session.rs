@@ -8,10 +8,10 @@
 //! On every way out there is an event: SessionRefused before the session opened, SessionClosed after (AUD-4).
 
 use crate::{
-    Gate, claim,
+    Gate, authenticate, claim,
     conversation::{Conversation, End},
     decide::Decider,
-    exchange::{Exchange, Watch},
+    exchange::{Exchange, Warning, Watch},
     frames,
     interrupt::Interrupt,
     limits::Seat,
@@ -19,7 +19,7 @@ use crate::{
     record::Record,
     refuse::{self, Refusal},
     resource::Resource,
-    startup::{self, Started},
+    startup::Started,
     tls::{self, Negotiated},
     upstream::{self, Upstream},
 };
@@ -85,8 +85,11 @@ async fn open(
     if !room {
         return Err(Refusal::full(gate.config.max_connections.get()));
     }
-    let verified = authenticate(started, gate).await?;
+    let verified = authenticate::client(started, gate).await?;
     let resource = gate.resource(&started.database).ok_or_else(|| Refusal::unknown_resource(started, &verified))?;
+    if !verified.covers(&resource.name) {
+        return Err(Refusal::not_covered(&resource.name, &verified));
+    }
     let application = started.parameters.get("application_name").map_or("", String::as_str);
     let subject = Subject::new(&verified.identity, application);
     resource.may_connect(&subject).map_err(|denial| Refusal::denied(&denial, &verified))?;
@@ -117,6 +120,9 @@ async fn open(
             parameters: started.parameters.clone(),
             server_version: upstream.parameter("server_version").unwrap_or_default().to_owned(),
             backend_pid: upstream.backend_pid,
+            authentication: verified.method.label().to_owned(),
+            credential: verified.credential.clone(),
+            expires: Some(verified.expires.saturating_mul(1_000_000)),
         }))
         .map_err(|error| Refusal::log(&error, &verified))?;
     // SessionOpened is durable before the client is told that it may begin
@@ -126,12 +132,6 @@ async fn open(
         durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
     }
     Ok((Opening { record, resource, verified, subject, seat }, upstream))
-}
-
-/// Asks for the token and checks it.
-async fn authenticate(started: &mut Started, gate: &Gate) -> Result<Verified, Refusal> {
-    let token = startup::read_token(&mut started.stream).await.map_err(|error| Refusal::startup(&error))?;
-    gate.verifier.verify(token.expose()).await.map_err(|rejection| Refusal::token(&rejection))
 }
 
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
@@ -146,6 +146,7 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
         tracing::error!(error = %crate::chain(&error), "cannot record the greeting");
     }
     let registered = gate.cancels.register(&upstream, &resource);
+    let (backend_pid, cancel_key) = (upstream.backend_pid, upstream.cancel_key.clone());
     let interrupt = Interrupt::of(&upstream, &resource);
     let conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths)
         .with_seat(seat)
@@ -157,7 +158,34 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
     exchange.greet(&shown);
     let end = exchange.run().await;
     drop(registered);
-    close(exchange, end, gate).instrument(span).await;
+    let interrupts = interrupts(end.reason);
+    let close = close(exchange, end, gate).instrument(span);
+    if interrupts {
+        // a backend that sleeps or computes does not notice that its client is gone
+        let (cancelled, ()) = tokio::join!(upstream::cancel(&resource.database, backend_pid, &cancel_key), close);
+        if let Err(error) = cancelled {
+            tracing::warn!(resource = %resource.name, error = %crate::chain(&error), "a running statement could not be cancelled");
+        }
+    } else {
+        close.await;
+    }
+}
+
+/// Whether what runs in the database must not go on after this end.
+fn interrupts(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::Expired
+        | CloseReason::Revoked
+        | CloseReason::Shutdown
+        | CloseReason::LogUnavailable
+        | CloseReason::LimitReached
+        | CloseReason::ProtocolViolation
+        | CloseReason::InternalError => true,
+        CloseReason::ClientTerminated
+        | CloseReason::ClientGone
+        | CloseReason::UpstreamGone
+        | CloseReason::NodeCrashed => false,
+    }
 }
 
 /// The end of the startup phase as the client sees it: what is never recorded, and what is.
@@ -220,17 +248,32 @@ async fn close(mut exchange: Exchange<Ending>, end: End, gate: &Gate) {
     }
 }
 
-/// What ends a session from outside: the token's end, shutdown.
+/// What ends a session from outside: the token's end, with a warning before, and shutdown.
 struct Ending {
     expiry: Pin<Box<Sleep>>,
+    warning: Option<Pin<Box<Sleep>>>,
+    /// From the warning to the end.
+    notice: Duration,
+    /// What the session was opened with is void.
+    void: Pin<Box<dyn Future<Output = ()>>>,
     shutdown: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 impl Ending {
     fn new(verified: &Verified, gate: &Gate) -> Self {
         let shutdown = gate.shutdown.clone();
+        let remaining = verified.remaining();
+        // a session that is shorter than that is warned half way
+        let notice = gate.config.expiry_warning.min(remaining / 2);
+        let warning = (!notice.is_zero()).then(|| Box::pin(tokio::time::sleep(remaining - notice)));
         Self {
-            expiry: Box::pin(tokio::time::sleep(verified.remaining())),
+            expiry: Box::pin(tokio::time::sleep(remaining)),
+            warning,
+            notice,
+            void: Box::pin({
+                let (verifier, verified) = (gate.verifier.clone(), verified.clone());
+                async move { verifier.ended(&verified).await }
+            }),
             shutdown: Box::pin(async move { shutdown.wait().await }),
         }
     }
@@ -242,10 +285,32 @@ impl Watch for Ending {
             let text = "the gate is shutting down; connect again";
             return Poll::Ready(End::new(CloseReason::Shutdown, "57P01", text));
         }
+        if self.void.as_mut().poll(context).is_ready() {
+            let text = "what this session was opened with has been revoked";
+            return Poll::Ready(End::new(CloseReason::Revoked, "28000", text));
+        }
         if self.expiry.as_mut().poll(context).is_ready() {
-            let text = "the token of this session has expired; connect again with a fresh one";
+            let text = "what this session was opened with has expired; connect again with a fresh token";
             return Poll::Ready(End::new(CloseReason::Expired, "28000", text));
         }
         Poll::Pending
+    }
+
+    fn poll_warning(&mut self, context: &mut Context<'_>) -> Poll<Warning> {
+        let Some(warning) = &mut self.warning else { return Poll::Pending };
+        if !warning.is_elapsed() && warning.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let seconds = self.notice.as_secs().max(1);
+        Poll::Ready(Warning {
+            // warning: what holds now will not hold for long
+            sqlstate: "01000",
+            text: format!("this session ends in {seconds} seconds, when what it was opened with expires"),
+            hint: "finish what is open, then connect again with a fresh token".to_owned(),
+        })
+    }
+
+    fn warned(&mut self) {
+        self.warning = None;
     }
 }

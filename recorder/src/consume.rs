@@ -168,7 +168,13 @@ impl Recorder {
                 }
                 self.telemetry.assigned.set(!self.lanes.is_empty());
             }
-            Step::Batch(delivery) => self.take(delivery).await?,
+            Step::Batch(delivery) => {
+                if !self.take(delivery).await? {
+                    self.flush(delivery.partition, consumer).await?;
+                    // nothing is held now, so that it is taken
+                    self.take(delivery).await?;
+                }
+            }
             Step::Idle => {}
         }
         for partition in self.held() {
@@ -207,16 +213,23 @@ impl Recorder {
         Ok(())
     }
 
-    async fn take(&mut self, delivery: &Delivery) -> Result<(), Error> {
+    /// Takes a delivery. `false`: what is held must be committed first, because its events have another schema.
+    async fn take(&mut self, delivery: &Delivery) -> Result<bool, Error> {
         let Delivery { partition, offset, batch: encoded } = delivery;
         let Some(lane) = self.lanes.get_mut(partition) else {
             tracing::warn!(partition, offset, "batch of a partition that is not this recorder's");
-            return Ok(());
+            return Ok(true);
         };
         if *offset < lane.next {
-            return Ok(()); // delivered again after a retry or a restart of the partition
+            return Ok(true); // delivered again after a retry or a restart of the partition
         }
         let judged = judge(&*self.store, lane, delivery).await?;
+        let held = lane.pending.as_ref().map(|(pending, _)| pending);
+        if let (Judged::Take(batch), Some(held)) = (&judged, held)
+            && !held.takes(batch)
+        {
+            return Ok(false);
+        }
         let (pending, _) = lane.pending.get_or_insert_with(|| (Pending::new(*partition, lane.next), Instant::now()));
         let mut faults = Vec::new();
         match judged {
@@ -244,7 +257,7 @@ impl Recorder {
             report(*partition, fault);
         }
         self.count_pending();
-        Ok(())
+        Ok(true)
     }
 
     fn count_pending(&self) {

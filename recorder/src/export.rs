@@ -76,7 +76,7 @@ pub fn json_line(event: &Event, out: &mut impl Write) -> Result<(), Error> {
 
 fn avro(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
     let seed = crate::archive::writer::sha256(events.first().map_or(&[], |event| event.session.as_bytes()));
-    let mut container = Container::new(&seed);
+    let mut container = Container::new(&seed, codec::Version::Present);
     let (mut datums, mut count) = (Vec::new(), 0);
     for event in events {
         codec::encode(event, &mut datums).map_err(Error::Avro)?;

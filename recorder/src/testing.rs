@@ -32,6 +32,7 @@ pub(crate) fn identity() -> Identity {
         name: "Billing bot".into(),
         groups: vec!["agents".into()],
         on_behalf_of: vec!["ada@example.com".into()],
+        task: None,
     }
 }
 
@@ -47,6 +48,9 @@ pub(crate) fn opened() -> Body {
         parameters: BTreeMap::from([("application_name".into(), "psql".into())]),
         server_version: "15.18".into(),
         backend_pid: 4711,
+        authentication: "token".into(),
+        credential: None,
+        expires: None,
     })
 }
 

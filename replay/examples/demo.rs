@@ -27,6 +27,8 @@ fn main() {
             search: Arc::new(sample::oracle()),
             authenticate: Arc::new(sample::doorman()),
             record: Arc::new(Ledger::default()),
+            verifier: None,
+            exchanger: None,
         };
         server.serve(parts, Telemetry::new(&Registry::new()), shutdown).await.unwrap();
     });

@@ -39,6 +39,8 @@ async fn an_auditor_searches_reads_and_plays_and_hostile_text_stays_text() {
         search: Arc::new(sample::oracle()),
         authenticate: Arc::new(sample::doorman()),
         record: ledger.clone(),
+        verifier: None,
+        exchanger: None,
     };
     let serving = tokio::spawn(server.serve(parts, Telemetry::new(&Registry::new()), shutdown.clone()));
     let driven = tokio::task::spawn_blocking(move || {

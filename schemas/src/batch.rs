@@ -103,6 +103,19 @@ pub const MAX_BATCH_BYTES: usize = codec::MAX_BLOCK_BYTES + (1 << 20);
 /// # Errors
 /// [`Error::Length`] if a datum has no head or there is none, [`Error::TooLarge`] over the block's cap.
 pub fn seal(place: Place, salt: [u8; 32], datums: &[&[u8]]) -> Result<EventBatch, Error> {
+    seal_version(place, salt, datums, codec::Version::Present)
+}
+
+/// As [`seal`], for datums that an older program may have written.
+///
+/// # Errors
+/// Likewise.
+pub fn seal_version(
+    place: Place,
+    salt: [u8; 32],
+    datums: &[&[u8]],
+    version: codec::Version,
+) -> Result<EventBatch, Error> {
     let mut block = Vec::with_capacity(datums.iter().map(|d| d.len()).sum());
     let mut leaves = Vec::with_capacity(datums.len());
     let mut sessions: Vec<SessionRange> = Vec::new();
@@ -128,7 +141,7 @@ pub fn seal(place: Place, salt: [u8; 32], datums: &[&[u8]]) -> Result<EventBatch
         root: chain::root(&leaves),
         first_time,
         last_time,
-        schema: codec::EVENT_FINGERPRINT.cast_signed(),
+        schema: version.fingerprint().cast_signed(),
         count,
         sessions,
     };
@@ -223,15 +236,12 @@ impl EventBatch {
     /// [`Fault`], naming what does not hold. The chain to the batch before is the caller's to check.
     pub fn open(&self) -> Result<Opened, Fault> {
         let datums = codec::decompress(&self.block).map_err(Fault::Unreadable)?;
-        let fingerprint = self.header.schema.cast_unsigned();
-        if fingerprint != *codec::EVENT_FINGERPRINT {
-            return Err(Fault::Unreadable(Error::UnknownSchema { fingerprint }));
-        }
+        let version = codec::Version::of(self.header.schema.cast_unsigned()).map_err(Fault::Unreadable)?;
         let mut rest = datums.as_slice();
         let (mut events, mut leaves) = (Vec::new(), Vec::new());
         for index in 0..self.header.count {
             let before = rest;
-            events.push(codec::decode(&mut rest).map_err(Fault::Unreadable)?);
+            events.push(version.decode(&mut rest).map_err(Fault::Unreadable)?);
             let datum = before.get(..before.len() - rest.len()).unwrap_or_default();
             leaves.push(chain::leaf(&chain::leaf_salt(&self.salt, index), datum));
         }

@@ -10,13 +10,15 @@
 
 mod direct;
 pub mod template;
+mod version;
 
 pub use direct::{encode_completed, encode_frames};
+pub use version::{EVENT_SCHEMA_JSON_V1, Version};
 
 use crate::event::Event;
 use crate::id::{SequenceNumber, SessionId};
 use apache_avro::{Schema, rabin::Rabin, reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
-use std::{cell::RefCell, io::Cursor, sync::LazyLock};
+use std::{cell::RefCell, sync::LazyLock};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// Largest datum of one event. Statement text is capped at 256 KiB and a run of frames at [`MAX_RUN_BYTES`] before.
@@ -228,18 +230,12 @@ fn encode_serde<T: serde::Serialize>(value: &T, what: &'static str, out: &mut Ve
     Ok(())
 }
 
-/// Reads one event from the front of `input` and moves it on.
+/// Reads one event of the present version from the front of `input` and moves it on.
 ///
 /// # Errors
 /// [`Error::Decode`] if the bytes are not an event; `input` is then where it was.
 pub fn decode(input: &mut &[u8]) -> Result<Event, Error> {
-    let mut cursor = Cursor::new(*input);
-    let event = EVENT_READER
-        .read_deser(&mut cursor)
-        .map_err(|source| Error::Decode { what: "an event", reason: reason(&source) })?;
-    let read = usize::try_from(cursor.position()).map_err(|_| Error::Length { what: "an event" })?;
-    *input = input.get(read..).ok_or(Error::Length { what: "an event" })?;
-    Ok(event)
+    Version::Present.decode(input)
 }
 
 /// Reads every event of a decompressed block that was written under the schema `fingerprint`.
@@ -247,13 +243,11 @@ pub fn decode(input: &mut &[u8]) -> Result<Event, Error> {
 /// # Errors
 /// [`Error::UnknownSchema`], [`Error::Decode`], and [`Error::Length`] if the count differs.
 pub fn decode_all(datums: &[u8], count: u32, fingerprint: u64) -> Result<Vec<Event>, Error> {
-    if fingerprint != *EVENT_FINGERPRINT {
-        return Err(Error::UnknownSchema { fingerprint });
-    }
+    let version = Version::of(fingerprint)?;
     let mut rest = datums;
     let mut events = Vec::new();
     for _ in 0..count {
-        events.push(decode(&mut rest)?);
+        events.push(version.decode(&mut rest)?);
     }
     if rest.is_empty() { Ok(events) } else { Err(Error::Length { what: "a block" }) }
 }

@@ -74,8 +74,41 @@ pub enum Command {
     /// Tokens of the development issuer
     #[command(subcommand)]
     Token(Token),
+    /// API keys, for programs that cannot get tokens yet
+    #[command(subcommand)]
+    Key(Key),
     /// Version of program and formats
     Version,
+}
+
+/// Verbs of `key`.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a key, and show it this once
+    Create {
+        /// Whom it stands for
+        #[arg(long)]
+        subject: String,
+        /// A group; again for more
+        #[arg(long = "group")]
+        groups: Vec<String>,
+        /// A resource that it opens; again for more; without it all
+        #[arg(long = "resource")]
+        resources: Vec<String>,
+        /// It stands for a person, not a program
+        #[arg(long)]
+        human: bool,
+        /// How long it is good, at most 366d
+        #[arg(long, default_value = "90d", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// List keys, revoked and expired ones too
+    Ls,
+    /// Revoke a key: it opens nothing from now on, and its sessions end
+    Revoke {
+        /// As postern key ls has it
+        id: String,
+    },
 }
 
 /// Verbs of `session`.
@@ -286,6 +319,9 @@ pub enum Token {
         /// On behalf of whom; again for a chain, the nearest first
         #[arg(long = "actor")]
         actors: Vec<String>,
+        /// The task that it works on
+        #[arg(long)]
+        task: Option<String>,
         /// It stands for a person, not a program
         #[arg(long)]
         human: bool,

@@ -20,6 +20,12 @@ pub struct File {
     pub issuers: Vec<identity::config::IssuerFile>,
     /// An issuer for trials.
     pub development_issuer: identity::config::DevelopmentFile,
+    /// Client certificates in the place of tokens.
+    pub client_certificates: identity::certificate::File,
+    /// Long-lived keys in the place of tokens.
+    pub api_keys: identity::config::ApiKeysFile,
+    /// Short tokens of our own for those of other issuers.
+    pub token_exchange: identity::config::TokenExchangeFile,
     /// Registered databases.
     pub resources: Vec<proxy::config::ResourceFile>,
     /// The durable log.
@@ -135,7 +141,13 @@ impl File {
         self.archive.url.get_or_insert_with(|| data.join("archive").display().to_string());
         self.index.directory.get_or_insert_with(|| data.join("index"));
         let development_audience = self.development_issuer.enabled.then(|| self.development_issuer.audience.clone());
-        let identity = identity::config::File { issuers: self.issuers, development_issuer: self.development_issuer };
+        let identity = identity::config::File {
+            issuers: self.issuers,
+            development_issuer: self.development_issuer,
+            client_certificates: self.client_certificates,
+            api_keys: self.api_keys,
+            token_exchange: self.token_exchange,
+        };
 
         let mut problems = Vec::new();
         if node.is_empty() || node.len() > MAX_NODE_BYTES || !node.chars().all(is_name) {

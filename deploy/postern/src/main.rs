@@ -38,6 +38,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Loadtest(loadtest) => command::loadtest::run(global, loadtest),
         Command::Config(config) => command::config::run(global, config),
         Command::Policy(policy) => command::policy::run(global, policy),
+        Command::Key(key) => command::key::run(global, key),
         Command::Token(token) => command::token::run(global, token),
         Command::Version => command::version::run(global),
     }

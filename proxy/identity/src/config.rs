@@ -1,10 +1,16 @@
 //! Which issuers are trusted: the sections `[[issuers]]` and `[development_issuer]`.
 
+mod exchange;
+
+pub(crate) use exchange::TokenExchange;
+pub use exchange::TokenExchangeFile;
+
+use crate::certificate;
 use jsonwebtoken::Algorithm;
 use schemas::IdentityKind;
 use serde::Deserialize;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -35,6 +41,18 @@ pub struct IssuerFile {
     pub kind_claim: Option<String>,
     /// The claim with a name for people to read; the subject where it is absent. _Default: `name`._
     pub name_claim: String,
+    /// The claim that is the subject. _Default: `sub`._
+    pub subject_claim: String,
+    /// The claim that names the task that the identity works on. _Default: `task`._
+    pub task_claim: String,
+    /// What stands before each group of this issuer's tokens, so that an issuer cannot name the groups of another.
+    /// _Default: nothing._
+    pub groups_prefix: String,
+    /// Groups that every identity of this issuer has besides, as they stand here. _Default: none._
+    pub groups: Vec<String>,
+    /// Claims that a token must have, each with this text, or with a list that has it. A CI provider's tokens are for all
+    /// its customers: name your repository here. _Default: none._
+    pub required_claims: BTreeMap<String, String>,
     /// How far the issuer's clock may differ from ours, seconds, at most 300. _Default: 30._
     pub clock_skew_seconds: u64,
     /// How long fetched keys are believed, seconds, 10 to 86400: a key that the issuer removed is refused after this
@@ -61,6 +79,11 @@ impl Default for IssuerFile {
             kind: "machine".to_owned(),
             kind_claim: None,
             name_claim: "name".to_owned(),
+            subject_claim: "sub".to_owned(),
+            task_claim: "task".to_owned(),
+            groups_prefix: String::new(),
+            groups: Vec::new(),
+            required_claims: BTreeMap::new(),
             clock_skew_seconds: 30,
             jwks_max_age_seconds: 300,
             jwks_stale_limit_seconds: 3600,
@@ -86,6 +109,17 @@ impl Default for DevelopmentFile {
     }
 }
 
+/// The `[api_keys]` section.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiKeysFile {
+    /// Whether API keys are accepted in the place of tokens: for the time of a migration. _Default: false._
+    pub enabled: bool,
+    /// The store, which `postern key` changes; several nodes may share one. _Default: `keys/api-keys.json` in the node's
+    /// folder._
+    pub file: Option<PathBuf>,
+}
+
 /// The sections that concern identity, as read from the file.
 #[derive(Debug, Clone, Default)]
 pub struct File {
@@ -93,6 +127,12 @@ pub struct File {
     pub issuers: Vec<IssuerFile>,
     /// `[development_issuer]`.
     pub development_issuer: DevelopmentFile,
+    /// `[client_certificates]`.
+    pub client_certificates: certificate::File,
+    /// `[api_keys]`.
+    pub api_keys: ApiKeysFile,
+    /// `[token_exchange]`.
+    pub token_exchange: TokenExchangeFile,
 }
 
 /// A trusted issuer, checked.
@@ -102,11 +142,45 @@ pub struct Issuer {
     pub(crate) audiences: Vec<String>,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) keys: KeySource,
-    pub(crate) groups_claim: String,
+    pub(crate) claims: Mapping,
+    pub(crate) clock_skew: i64,
+}
+
+/// Which claims of a token say what.
+#[derive(Debug, Clone)]
+pub(crate) struct Mapping {
+    pub(crate) subject: String,
+    pub(crate) name: String,
+    pub(crate) task: String,
     pub(crate) kind: IdentityKind,
     pub(crate) kind_claim: Option<String>,
-    pub(crate) name_claim: String,
-    pub(crate) clock_skew: i64,
+    pub(crate) groups: String,
+    pub(crate) groups_prefix: String,
+    pub(crate) more_groups: Vec<String>,
+    pub(crate) required: BTreeMap<String, String>,
+    /// The claim that names the issuer whose identity it is, where that is another.
+    pub(crate) issuer: Option<String>,
+    /// The claim that names the resources that it is good for.
+    pub(crate) resources: Option<String>,
+}
+
+impl Mapping {
+    /// That of our own tokens.
+    pub(crate) fn own() -> Self {
+        Self {
+            subject: "sub".to_owned(),
+            name: "name".to_owned(),
+            task: "task".to_owned(),
+            kind: IdentityKind::Machine,
+            kind_claim: Some("kind".to_owned()),
+            groups: "groups".to_owned(),
+            groups_prefix: String::new(),
+            more_groups: Vec::new(),
+            required: BTreeMap::new(),
+            issuer: None,
+            resources: None,
+        }
+    }
 }
 
 /// Where an issuer's keys come from.
@@ -114,6 +188,8 @@ pub struct Issuer {
 pub(crate) enum KeySource {
     /// The development issuer's folder.
     Folder(PathBuf),
+    /// The key of the exchange.
+    File(PathBuf),
     /// The provider.
     Remote(Remote),
 }
@@ -133,12 +209,20 @@ pub(crate) struct Remote {
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     pub(crate) issuers: Vec<Issuer>,
+    pub(crate) certificates: Option<certificate::Settings>,
+    pub(crate) api_keys: Option<PathBuf>,
+    pub(crate) exchange: Option<TokenExchange>,
 }
 
 impl Config {
-    /// Whether no issuer is trusted: then nobody can log in.
+    /// Whether nobody can log in: no issuer is trusted, no authority, and no API keys.
     pub fn is_empty(&self) -> bool {
-        self.issuers.is_empty()
+        self.issuers.is_empty() && self.certificates.is_none() && self.api_keys.is_none()
+    }
+
+    /// The store of API keys, where they are accepted.
+    pub fn api_keys(&self) -> Option<&Path> {
+        self.api_keys.as_deref()
     }
 }
 
@@ -168,7 +252,17 @@ impl File {
             }
             issuers.push(development(audience, keys));
         }
-        if problems.is_empty() { Ok(Config { issuers }) } else { Err(problems) }
+        let exchange = self.token_exchange.check(keys, &mut problems).map(|(exchange, trusted)| {
+            if !seen.insert(trusted.issuer.clone()) {
+                problems.push(format!("token_exchange.issuer: {:?} is one of [[issuers]]", trusted.issuer));
+            }
+            issuers.push(trusted);
+            exchange
+        });
+        let certificates = self.client_certificates.check(&mut problems);
+        let ApiKeysFile { enabled, file } = self.api_keys;
+        let api_keys = enabled.then(|| file.unwrap_or_else(|| keys.join(API_KEYS)));
+        if problems.is_empty() { Ok(Config { issuers, certificates, api_keys, exchange }) } else { Err(problems) }
     }
 }
 
@@ -178,10 +272,7 @@ fn development(audience: String, keys: &Path) -> Issuer {
         audiences: vec![audience],
         algorithms: vec![Algorithm::EdDSA],
         keys: KeySource::Folder(keys.to_owned()),
-        groups_claim: "groups".to_owned(),
-        kind: IdentityKind::Machine,
-        kind_claim: Some("kind".to_owned()),
-        name_claim: "name".to_owned(),
+        claims: Mapping::own(),
         clock_skew: 30,
     }
 }
@@ -217,6 +308,14 @@ impl IssuerFile {
         if kind.is_none() {
             problem("kind", format!("{:?} is neither `human` nor `machine`", self.kind));
         }
+        for (field, claim) in [("subject_claim", &self.subject_claim), ("task_claim", &self.task_claim)] {
+            if claim.is_empty() {
+                problem(field, "is empty".to_owned());
+            }
+        }
+        if self.groups.iter().any(String::is_empty) {
+            problem("groups", "one of them is empty".to_owned());
+        }
         for (field, value, range) in [
             ("clock_skew_seconds", self.clock_skew_seconds, 0..=300),
             ("jwks_max_age_seconds", self.jwks_max_age_seconds, 10..=86_400),
@@ -242,10 +341,19 @@ impl IssuerFile {
             issuer: self.issuer,
             audiences: self.audiences,
             algorithms,
-            groups_claim: self.groups_claim,
-            kind: kind?,
-            kind_claim: self.kind_claim,
-            name_claim: self.name_claim,
+            claims: Mapping {
+                subject: self.subject_claim,
+                name: self.name_claim,
+                task: self.task_claim,
+                kind: kind?,
+                kind_claim: self.kind_claim,
+                groups: self.groups_claim,
+                groups_prefix: self.groups_prefix,
+                more_groups: self.groups,
+                required: self.required_claims,
+                issuer: None,
+                resources: None,
+            },
             clock_skew: i64::try_from(self.clock_skew_seconds).ok()?,
         })
     }
@@ -299,6 +407,9 @@ pub(crate) fn algorithm(name: &str) -> Option<Algorithm> {
 }
 
 const ALGORITHMS: &str = "RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA";
+
+/// The usual name of the store of API keys.
+const API_KEYS: &str = "api-keys.json";
 
 /// More issuers than anybody federates; each keeps a key set.
 const MAX_ISSUERS: usize = 64;

@@ -184,7 +184,7 @@ impl Shared {
                     state.keys = Some((Arc::new(keys), self.clock.now_micros()));
                 }
                 Err(error) => {
-                    let reason = chain(&error);
+                    let reason = crate::chain(&error);
                     tracing::warn!(issuer, error = reason, "fetching an issuer's keys failed");
                     state.failed = Some(error.to_string());
                 }
@@ -232,17 +232,6 @@ fn unavailable(reason: &str) -> Rejection {
         Kind::Unavailable,
         format!("the token cannot be checked, because its issuer's keys cannot be fetched: {reason}"),
     )
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 /// Tokens with unknown key ids cost the issuer at most one request in this time, however many come.

@@ -23,6 +23,10 @@ pub enum Kind {
     Audience,
     /// A claim is missing or has an unusable value.
     Claims,
+    /// A client certificate that is not acceptable.
+    Certificate,
+    /// An API key that is unknown or revoked.
+    ApiKey,
     /// The issuer's keys cannot be had, and none that are recent enough are held.
     Unavailable,
 }
@@ -40,6 +44,8 @@ impl Kind {
             Self::NotYetValid => "not_yet_valid",
             Self::Audience => "audience",
             Self::Claims => "claims",
+            Self::Certificate => "certificate",
+            Self::ApiKey => "api_key",
             Self::Unavailable => "unavailable",
         }
     }
@@ -67,13 +73,14 @@ impl Rejection {
     /// issuer's but not acceptable here, or cannot be checked.
     pub const fn sqlstate(&self) -> &'static str {
         match self.kind {
-            Kind::Malformed | Kind::UnknownKey | Kind::Signature => "28P01",
+            Kind::Malformed | Kind::UnknownKey | Kind::Signature | Kind::ApiKey => "28P01",
             Kind::Algorithm
             | Kind::Issuer
             | Kind::Expired
             | Kind::NotYetValid
             | Kind::Audience
             | Kind::Claims
+            | Kind::Certificate
             | Kind::Unavailable => "28000",
         }
     }

@@ -118,6 +118,20 @@ impl Claims {
         list.into_iter().map(|text| usable(text, path).map(str::to_owned)).collect()
     }
 
+    /// Whether the claim is there at all.
+    pub(crate) fn is_there(&self, path: &str) -> bool {
+        self.at(path).is_some()
+    }
+
+    /// Whether the claim is this text, or a list that has it.
+    pub(crate) fn has(&self, path: &str, text: &str) -> bool {
+        match self.at(path) {
+            Some(Value::Array(list)) => list.iter().any(|value| value.as_str() == Some(text)),
+            Some(one) => one.as_str() == Some(text),
+            None => false,
+        }
+    }
+
     /// The subjects of the `act` chain, outermost first (RFC 8693 section 4.1).
     pub(crate) fn actors(&self) -> Result<Vec<String>, Rejection> {
         let mut actors = Vec::new();
@@ -173,7 +187,7 @@ const MAX_TEXT_BYTES: usize = 512;
 const MAX_GROUPS: usize = 256;
 
 /// A chain of delegation longer than this is a mistake.
-const MAX_ACTORS: usize = 8;
+pub(crate) const MAX_ACTORS: usize = 8;
 
 /// The year 9999: sums with it cannot overflow.
 const MAX_TIME: i64 = 253_402_300_799;

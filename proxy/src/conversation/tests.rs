@@ -32,6 +32,7 @@ impl Session {
             name: "billing-bot".to_owned(),
             groups: vec!["agents".to_owned()],
             on_behalf_of: Vec::new(),
+            task: None,
         };
         let subject = judge::policy::Subject::new(&identity, "test");
         let decider = Decider::new(Arc::new(resource()), subject);

@@ -130,6 +130,7 @@ mod tests {
             name: subject.to_owned(),
             groups: Vec::new(),
             on_behalf_of: Vec::new(),
+            task: None,
         }
     }
 

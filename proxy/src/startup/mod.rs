@@ -8,11 +8,13 @@
 //! Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>, PostgreSQL's `ProcessStartupPacket`.
 
 mod parameters;
+pub mod sasl;
 mod stream;
 
 pub use stream::Stream;
 
 use kit::Secret;
+use rustls::pki_types::CertificateDer;
 use schemas::event::Tls;
 use std::{collections::BTreeMap, io};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -23,6 +25,8 @@ pub struct Started {
     pub stream: Stream,
     /// Its encryption; none where plaintext is allowed and was used.
     pub tls: Option<Tls>,
+    /// The certificates that the client showed, its own first; nothing is known of their worth.
+    pub certificates: Vec<CertificateDer<'static>>,
     /// The `user` parameter.
     pub user: String,
     /// The `database` parameter; the user where it is absent, as in PostgreSQL.
@@ -31,6 +35,20 @@ pub struct Started {
     pub parameters: BTreeMap<String, String>,
     /// The protocol version that client and gate speak from here on.
     pub version: Version,
+    /// How the client wishes to authenticate.
+    pub wish: Wish,
+}
+
+/// How a client wishes to authenticate: `options` of `-c postern.auth=oauth`, or `password`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wish {
+    /// It does not say: as the config has it.
+    #[default]
+    None,
+    /// A token as the password.
+    Password,
+    /// By SASL OAUTHBEARER.
+    Oauth,
 }
 
 /// A version of the protocol that the gate speaks.
@@ -105,6 +123,12 @@ pub enum Error {
     /// A password message that is not one terminated text.
     #[error("malformed password message: {0}")]
     Password(&'static str),
+    /// A SASL exchange that is not one.
+    #[error("malformed OAUTHBEARER message: {0}")]
+    Sasl(&'static str),
+    /// A mechanism that was not offered.
+    #[error("the client chose a SASL mechanism that was not offered: only OAUTHBEARER is")]
+    Mechanism,
     /// A password message over the cap.
     #[error("the password message is larger than {MAX_PASSWORD_MESSAGE} bytes")]
     PasswordTooLarge,
@@ -116,6 +140,7 @@ impl Error {
         match self {
             Self::Connection(_) | Self::Gone => "08006",
             Self::NoToken => "28P01",
+            Self::Sasl(_) | Self::Mechanism => "08P01",
             Self::Length | Self::Malformed(_) | Self::NotAPassword(_) | Self::Password(_) | Self::PasswordTooLarge => {
                 "08P01"
             }
@@ -136,6 +161,7 @@ pub(crate) struct Packet {
     pub(crate) database: String,
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) version: Version,
+    pub(crate) wish: Wish,
 }
 
 /// The first eight bytes of a startup packet or of a request in its place: length and code.
@@ -237,6 +263,17 @@ pub async fn write_auth_request<S: AsyncWrite + Unpin>(stream: &mut S) -> Result
 /// [`Error::NoToken`] if the client closed the connection, [`Error::NotAPassword`], [`Error::Password`],
 /// [`Error::PasswordTooLarge`], [`Error::Connection`].
 pub async fn read_password<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Secret<String>, Error> {
+    let bytes = read_answer(stream).await?;
+    let (end, text) = bytes.expose().split_last().ok_or(Error::Password("it is empty"))?;
+    if *end != 0 || text.contains(&0) {
+        return Err(Error::Password("it is not one NUL-terminated text"));
+    }
+    let text = std::str::from_utf8(text).map_err(|_| Error::Password("it is not UTF-8"))?;
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// Reads the body of one message of the type that carries passwords and SASL answers.
+async fn read_answer<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Secret<Vec<u8>>, Error> {
     let mut head = [0; 5];
     exact(stream, &mut head).await.map_err(|error| if error.is_gone() { Error::NoToken } else { error })?;
     let [kind, length @ ..] = head;
@@ -251,13 +288,7 @@ pub async fn read_password<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Secre
     let mut bytes = vec![0; body];
     exact(stream, &mut bytes).await?;
     // In custody from here on, so that it is wiped on every way out.
-    let bytes = Secret::new(bytes);
-    let (end, text) = bytes.expose().split_last().ok_or(Error::Password("it is empty"))?;
-    if *end != 0 || text.contains(&0) {
-        return Err(Error::Password("it is not one NUL-terminated text"));
-    }
-    let text = std::str::from_utf8(text).map_err(|_| Error::Password("it is not UTF-8"))?;
-    Ok(Secret::new(text.to_owned()))
+    Ok(Secret::new(bytes))
 }
 
 /// Tells the client why it is refused, and closes. It waits a moment for the client to take the words: closing over

@@ -1,6 +1,6 @@
 //! The parameters of a startup packet, by allow list.
 
-use super::{Error, Packet, Version};
+use super::{Error, Packet, Version, Wish};
 use std::collections::BTreeMap;
 
 /// The packet, and the protocol options that it asks for and the gate does not have.
@@ -44,6 +44,7 @@ const ACCEPTED: [&str; 18] = [
 pub(super) fn read(bytes: &[u8], version: Version) -> Result<Read, Error> {
     let mut parameters = BTreeMap::new();
     let mut unknown_options = Vec::new();
+    let mut wish = Wish::None;
     let mut rest = bytes;
     loop {
         let name = text(&mut rest)?;
@@ -53,6 +54,12 @@ pub(super) fn read(bytes: &[u8], version: Version) -> Result<Read, Error> {
         let value = text(&mut rest)?;
         if name.starts_with("_pq_.") {
             unknown_options.push(printable(name)?.to_owned());
+            continue;
+        }
+        if name == "options"
+            && let Some(wished) = wish_of(value)
+        {
+            wish = wished;
             continue;
         }
         if let Some(name) = accept(printable(name)?, value)?
@@ -67,7 +74,7 @@ pub(super) fn read(bytes: &[u8], version: Version) -> Result<Read, Error> {
     let user = parameters.get("user").filter(|user| !user.is_empty()).cloned().ok_or(Error::NoUser)?;
     let database = parameters.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).clone();
     parameters.insert("database".to_owned(), database.clone());
-    Ok(Read { packet: Packet { user, database, parameters, version }, unknown_options })
+    Ok(Read { packet: Packet { user, database, parameters, version, wish }, unknown_options })
 }
 
 /// The parameter's name as PostgreSQL spells it; none for one that says nothing.
@@ -82,7 +89,10 @@ fn accept(name: &str, value: &str) -> Result<Option<&'static str>, Error> {
         "replication" => return Err(refused(name, "this gate does not carry the replication protocol")),
         "options" if value.trim().is_empty() => return Ok(None),
         "options" => {
-            return Err(refused(name, "command-line options cannot be checked; give each parameter by itself"));
+            return Err(refused(
+                name,
+                "command-line options cannot be checked, but for -c postern.auth=oauth or password; give each parameter by itself",
+            ));
         }
         _ => {}
     }
@@ -93,6 +103,17 @@ fn accept(name: &str, value: &str) -> Result<Option<&'static str>, Error> {
         "client_encoding" if !is_utf8(value) => Err(refused(known, "only UTF8 is")),
         "standard_conforming_strings" if !is_on(value) => Err(refused(known, "it must be on")),
         known => Ok(Some(known)),
+    }
+}
+
+/// The one command-line option that the gate takes: it is for the gate, and goes no further.
+fn wish_of(options: &str) -> Option<Wish> {
+    let setting = options.trim();
+    let setting = setting.strip_prefix("--").or_else(|| setting.strip_prefix("-c").map(str::trim_start))?;
+    match setting.split_once('=')? {
+        ("postern.auth", "oauth") => Some(Wish::Oauth),
+        ("postern.auth", "password") => Some(Wish::Password),
+        _ => None,
     }
 }
 

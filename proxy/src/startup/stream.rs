@@ -1,5 +1,6 @@
 //! A client's connection, encrypted or not.
 
+use rustls::pki_types::CertificateDer;
 use std::{
     io::{self, IoSlice},
     pin::Pin,
@@ -17,6 +18,16 @@ pub enum Stream {
     Plain(TcpStream),
     /// With TLS.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The certificates that the client showed in its handshake, its own first; the handshake proved that it has the key.
+    pub(crate) fn client_certificates(&self) -> Vec<CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -1,6 +1,6 @@
 //! The gate's certificate: from files, or a self-signed one for development.
 
-use super::Error;
+use super::{Error, possession::Possession};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -42,6 +42,7 @@ pub struct Acceptor(Arc<Inner>);
 struct Inner {
     files: Files,
     allow_plaintext: bool,
+    ask_certificates: bool,
     current: RwLock<Arc<ServerConfig>>,
 }
 
@@ -51,8 +52,16 @@ impl Acceptor {
     /// # Errors
     /// [`Error`], naming the file.
     pub fn new(files: &Files, allow_plaintext: bool) -> Result<Self, Error> {
-        let current = RwLock::new(load(files)?);
-        Ok(Self(Arc::new(Inner { files: files.clone(), allow_plaintext, current })))
+        Self::asking(files, allow_plaintext, false)
+    }
+
+    /// As [`Acceptor::new`]; clients may be asked for a certificate, which [`crate::authenticate`] then judges.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn asking(files: &Files, allow_plaintext: bool, ask_certificates: bool) -> Result<Self, Error> {
+        let current = RwLock::new(load(files, ask_certificates)?);
+        Ok(Self(Arc::new(Inner { files: files.clone(), allow_plaintext, ask_certificates, current })))
     }
 
     /// Reads the files again: connections from now on see the new certificate, running ones stay as they are.
@@ -60,7 +69,7 @@ impl Acceptor {
     /// # Errors
     /// [`Error`]; the certificate in use then stays in use.
     pub fn reload(&self) -> Result<(), Error> {
-        let fresh = load(&self.0.files)?;
+        let fresh = load(&self.0.files, self.0.ask_certificates)?;
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
@@ -74,7 +83,7 @@ impl Acceptor {
     }
 }
 
-fn load(files: &Files) -> Result<Arc<ServerConfig>, Error> {
+fn load(files: &Files, ask_certificates: bool) -> Result<Arc<ServerConfig>, Error> {
     let (certificate, key) = match files {
         Files::Given { certificate, key } => (certificate.clone(), key.clone()),
         Files::Development { folder } => {
@@ -85,12 +94,16 @@ fn load(files: &Files) -> Result<Arc<ServerConfig>, Error> {
     let chain = read_chain(&certificate)?;
     let pem = read(&key)?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| Error::Pem { path: key, what: "private key" })?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(Error::Configuration)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
         .map_err(Error::Configuration)?;
+    let builder = if ask_certificates {
+        builder.with_client_cert_verifier(Arc::new(Possession::new(provider)))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(Error::Configuration)?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.ticketer = ring::Ticketer::new().map_err(Error::Configuration)?;
     Ok(Arc::new(config))

@@ -12,6 +12,7 @@
 //! answer, and whatever comes later goes into the TLS handshake. After [`negotiate`] come authentication and the session.
 
 mod certificate;
+mod possession;
 
 pub(crate) use certificate::read_chain;
 pub use certificate::{Acceptor, Files};
@@ -129,8 +130,10 @@ pub async fn negotiate(socket: TcpStream, acceptor: &Acceptor) -> Result<Negotia
     match read(&mut stream, tls.is_some(), opening, acceptor).await {
         Ok(Read::Cancel(cancel)) => Ok(Negotiated::Cancel(cancel)),
         Ok(Read::Packet(packet)) => {
-            let startup::Packet { user, database, parameters, version } = packet;
-            Ok(Negotiated::Started(Started { stream, tls, user, database, parameters, version }))
+            let startup::Packet { user, database, parameters, version, wish } = packet;
+            let certificates = stream.client_certificates();
+            let started = Started { stream, tls, certificates, user, database, parameters, version, wish };
+            Ok(Negotiated::Started(started))
         }
         Err(error) => Err(refuse(&mut stream, error).await),
     }

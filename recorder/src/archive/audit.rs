@@ -12,7 +12,7 @@ use crate::sessions::Notes;
 use crate::verify::{self, State, chain_of};
 use event_log::{Offset, Partition};
 use object_store::path::Path;
-use schemas::{EventId, SessionId};
+use schemas::{EventId, SessionId, codec};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -221,7 +221,10 @@ async fn data_object(
     let mut built: Option<Container> = None;
     for (archived, entry) in batches.iter().zip(&manifest.batches) {
         if matches!(entry.place, Place::Spliced { .. }) {
-            let container = built.get_or_insert_with(|| Container::new(&entry.hash));
+            let Ok(version) = codec::Version::of(entry.header.schema.cast_unsigned()) else {
+                return Ok(Err(format!("{} has a batch of an unknown schema", object.name)));
+            };
+            let container = built.get_or_insert_with(|| Container::new(&entry.hash, version));
             container.splice(entry.header.count, &archived.batch.block);
         }
     }

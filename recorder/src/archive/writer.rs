@@ -41,12 +41,12 @@ pub(crate) struct Container {
 
 impl Container {
     /// Begins a file whose sync marker follows from a hash.
-    pub(crate) fn new(seed: &Digest) -> Self {
+    pub(crate) fn new(seed: &Digest, version: codec::Version) -> Self {
         let mut sync = [0; 16];
         sync.copy_from_slice(seed.first_chunk::<16>().expect("a digest has 32 bytes"));
         let mut bytes = b"Obj\x01".to_vec();
         long(2, &mut bytes);
-        for (key, value) in [("avro.codec", "zstandard"), ("avro.schema", codec::EVENT_SCHEMA_JSON.as_str())] {
+        for (key, value) in [("avro.codec", "zstandard"), ("avro.schema", version.schema_json())] {
             for text in [key, value] {
                 long(text.len() as u64, &mut bytes);
                 bytes.extend_from_slice(text.as_bytes());
@@ -151,6 +151,11 @@ impl Pending {
         name
     }
 
+    /// Whether a batch can go into the same object: a container file has one schema.
+    pub(crate) fn takes(&self, batch: &EventBatch) -> bool {
+        self.entries.last().is_none_or(|entry| entry.header.schema == batch.header.schema)
+    }
+
     /// Takes a batch into the archive. `events` are `None` where its block cannot be read: it then keeps an object of
     /// its own, `encoded`.
     pub(crate) fn splice(
@@ -164,7 +169,8 @@ impl Pending {
         let place = match events {
             Some(events) => {
                 events.iter().for_each(|event| self.notes.add(event));
-                let container = self.container.get_or_insert_with(|| Container::new(&hash));
+                let version = codec::Version::of(batch.header.schema.cast_unsigned()).map_err(Error::Encode)?;
+                let container = self.container.get_or_insert_with(|| Container::new(&hash, version));
                 Place::Spliced {
                     at: container.splice(batch.header.count, &batch.block),
                     bytes: batch.block.len() as u64,

@@ -223,6 +223,9 @@ fn who(identity: &Identity) -> String {
     for principal in &identity.on_behalf_of {
         text = format!("{text} on behalf of {}", line(principal));
     }
+    if let Some(task) = &identity.task {
+        text = format!("{text}, task {}", line(task));
+    }
     text
 }
 

@@ -24,6 +24,7 @@ pub fn identity(name: &str, groups: &[&str]) -> Identity {
         name: name.to_owned(),
         groups: groups.iter().map(|&g| g.to_owned()).collect(),
         on_behalf_of: vec![],
+        task: None,
     }
 }
 

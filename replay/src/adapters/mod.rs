@@ -39,7 +39,9 @@ pub fn parts(
     Parts {
         archive: Arc::new(archive::Recorded(reader)),
         search: Arc::new(index::Indexed(searcher)),
-        authenticate: Arc::new(identity::Tokens(verifier)),
+        exchanger: verifier.exchanger(),
+        authenticate: Arc::new(identity::Tokens(verifier.clone())),
+        verifier: Some(verifier),
         record: Arc::new(log::Durable(log)),
     }
 }

@@ -147,7 +147,7 @@ fn permitted(api: &Api, identity: &Identity) -> Result<(), Problem> {
 }
 
 /// Records the access, as a session of one event, and waits until that is durable.
-async fn recorded(api: &Api, access: Access) -> Result<(), Problem> {
+pub(super) async fn recorded(api: &Api, access: Access) -> Result<(), Problem> {
     let event = Event {
         session: SessionId::generate(),
         sequence: 0,

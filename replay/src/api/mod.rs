@@ -14,6 +14,7 @@ mod headers;
 mod parameters;
 mod search;
 mod sessions;
+mod token;
 
 use crate::config::Config;
 use crate::page;
@@ -23,7 +24,7 @@ use crate::telemetry::Telemetry;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use kit::{Clock, Shutdown};
 use std::sync::Arc;
@@ -41,6 +42,10 @@ pub struct Parts {
     pub authenticate: Arc<dyn Authenticate>,
     /// Where accesses are recorded.
     pub record: Arc<dyn Record>,
+    /// Who checks the tokens that are exchanged; none where none are.
+    pub verifier: Option<identity::Verifier>,
+    /// Who gives tokens for them.
+    pub exchanger: Option<Arc<identity::exchange::Exchanger>>,
 }
 
 /// All that a request needs. Clones share it.
@@ -80,7 +85,14 @@ fn guarded() -> Vec<Route> {
 
 /// Routes that show nothing of the record.
 fn open() -> Vec<Route> {
-    vec![("/healthz", get(|| async { "ok\n" })), ("/readyz", get(readyz)), ("/api/v1/openapi.json", get(openapi))]
+    vec![
+        ("/healthz", get(|| async { "ok\n" })),
+        ("/readyz", get(readyz)),
+        ("/api/v1/openapi.json", get(openapi)),
+        (token::PATH, post(token::token)),
+        ("/oauth/jwks", get(token::jwks)),
+        ("/.well-known/oauth-authorization-server", get(token::metadata)),
+    ]
 }
 
 /// The paths of the API, as `openapi.json` describes them.
@@ -109,7 +121,7 @@ fn nothing_here() -> Problem {
 }
 
 fn only_get() -> Problem {
-    let action = "Use GET: this API reads the record, nothing changes it.";
+    let action = "Use GET, and POST for /oauth/token alone: this API reads the record, nothing changes it.";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET", "The path does not know this method.", action)
 }
 

@@ -36,6 +36,7 @@ function header(session) {
     element("dl", { class: "facts-list" },
       fact("Identity", identity ? `${identity.subject} (${identity.kind})${chain}` : "none was established"),
       fact("Issuer", identity?.issuer ?? "–"),
+      fact("Task", identity?.task ?? "–"),
       fact("Groups", identity?.groups.join(", ") || "–"),
       fact("Opened", moment(session.opened)), fact("Closed", end),
       fact("Role", session.role ?? "–"), fact("From", session.peer ?? "–"), fact("Through", session.node ?? "–"),

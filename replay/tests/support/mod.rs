@@ -52,6 +52,8 @@ pub fn bench_with(file: config::File, change: impl FnOnce(Parts) -> Parts) -> Be
         search: Arc::new(sample::oracle()),
         authenticate: Arc::new(sample::doorman()),
         record: ledger.clone(),
+        verifier: None,
+        exchanger: None,
     });
     let config = file.check("console-1").unwrap();
     let api = Api::new(config, parts, Telemetry::new(&registry), Clock::fixed(NOW), shutdown.clone());

@@ -76,6 +76,7 @@ fn opened() -> Body {
             name: "Billing bot".to_owned(),
             groups: vec!["agents".to_owned()],
             on_behalf_of: Vec::new(),
+            task: None,
         },
         resource: "shop".to_owned(),
         database: "shop".to_owned(),
@@ -86,6 +87,9 @@ fn opened() -> Body {
         parameters: BTreeMap::new(),
         server_version: "15.18".to_owned(),
         backend_pid: 1,
+        authentication: "token".into(),
+        credential: None,
+        expires: None,
     })
 }
 

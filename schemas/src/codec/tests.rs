@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Writes the bytes that this version of the format makes, for `tests/compatibility.rs` to read for ever.
-/// Run once for each new version: `POSTERN_WRITE_FORMAT=v1 cargo test -p schemas write_format`.
+/// Run once for each new version: `POSTERN_WRITE_FORMAT=v3 cargo test -p schemas write_format`.
 #[test]
 fn write_format() {
     let Ok(version) = std::env::var("POSTERN_WRITE_FORMAT") else { return };
@@ -30,6 +30,7 @@ fn identity() -> Identity {
         name: "Billing bot".into(),
         groups: vec!["agents".into()],
         on_behalf_of: vec!["ada@example.com".into()],
+        task: Some("task-17".into()),
     }
 }
 
@@ -47,6 +48,9 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             parameters: BTreeMap::from([("application_name".into(), "psql".into())]),
             server_version: "15.18".into(),
             backend_pid: 4711,
+            authentication: "oauthbearer".into(),
+            credential: Some("token-4711".into()),
+            expires: Some(1_700_000_900_000_000),
         }),
         Body::SessionRefused(SessionRefused {
             node: "gate-1".into(),

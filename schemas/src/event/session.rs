@@ -26,8 +26,11 @@ pub struct Identity {
     pub name: String,
     /// Groups as the issuer states them.
     pub groups: Vec<String>,
-    /// On behalf of whom, outermost first: the token's `act` chain (RFC 8693).
+    /// The delegation chain of the token's `act` claim (RFC 8693), outermost first.
     pub on_behalf_of: Vec<String>,
+    /// The task that it works on, as the issuer states it. Since version 2.
+    #[serde(default)]
+    pub task: Option<String>,
 }
 
 /// The TLS connection of a client.
@@ -62,6 +65,20 @@ pub struct SessionOpened {
     pub server_version: String,
     /// The process id of the backend.
     pub backend_pid: i32,
+    /// How the identity proved itself: `token`, `oauthbearer`, `certificate` or `api_key`. Since version 2.
+    #[serde(default = "token")]
+    pub authentication: String,
+    /// The id of what was shown (`jti`, serial number, key id), never the thing itself. Since version 2.
+    #[serde(default)]
+    pub credential: Option<String>,
+    /// When what was shown ends, and the session with it: microseconds since 1970-01-01 UTC. Since version 2.
+    #[serde(default)]
+    pub expires: Option<i64>,
+}
+
+/// The one way of version 1.
+fn token() -> String {
+    "token".to_owned()
 }
 
 /// A connection was refused before it became a session.

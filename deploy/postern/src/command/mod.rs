@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod config;
 pub mod events;
+pub mod key;
 pub mod loadtest;
 pub mod policy;
 pub mod session;

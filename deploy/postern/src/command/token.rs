@@ -10,14 +10,14 @@ use serde_json::json;
 
 /// Prints the token, alone on standard output so that a shell can take it.
 pub fn run(global: &Global, verb: &Token) -> Result<(), Failure> {
-    let Token::Mint { subject, groups, actors, human, ttl } = verb;
+    let Token::Mint { subject, groups, actors, task, human, ttl } = verb;
     let config = config::load(global)?;
     let audience = config.development_audience.as_deref().context(
         "the development issuer is not enabled: set development_issuer.enabled for a trial, or ask your own provider",
     )?;
     let issuer = Issuer::open_or_create(&config.keys)?;
     let kind = if *human { IdentityKind::Human } else { IdentityKind::Machine };
-    let request = Request { subject, kind, groups, audience, actors, lifetime: *ttl };
+    let request = Request { subject, kind, groups, audience, actors, task: task.as_deref(), lifetime: *ttl };
     let token = issuer.mint(&request)?;
     let text = || token.expose().clone();
     Ok(output::either(global.output, text, || json!({"token": token.expose(), "expires_in": ttl.as_secs()}))?)

@@ -41,6 +41,18 @@ impl Issuer {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
+    /// Any token, signed with its present keys.
+    pub fn sign(&self, algorithm: &str, claims: &serde_json::Value) -> String {
+        let body = serde_json::json!({"header": {"alg": algorithm, "typ": "at+jwt"}, "claims": claims});
+        self.post("/_sign", &body)["token"].as_str().unwrap().to_owned()
+    }
+
+    /// What only a test may do: see provider.mjs.
+    pub fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let mut response = ureq::post(format!("{}{path}", self.url())).send_json(body).unwrap();
+        response.body_mut().read_json().unwrap()
+    }
+
     /// The issuer as a config names it.
     pub fn section(&self) -> String {
         format!(

@@ -26,6 +26,7 @@ fn request(actors: &[String]) -> Request<'_> {
         groups: &[],
         audience: "postern",
         actors,
+        task: Some("task-1"),
         lifetime: Duration::from_secs(60),
     }
 }
@@ -48,6 +49,7 @@ fn a_development_token_says_who_and_until_when() {
             (IdentityKind::Human, "ada", "ada")
         );
         assert_eq!((identity.groups, identity.on_behalf_of), (groups.to_vec(), actors.to_vec()));
+        assert_eq!(identity.task.as_deref(), Some("task-1"));
         assert_eq!(verifier.cached(), 1, "{time}");
     }
     // the cache does not outlive the token
@@ -93,8 +95,14 @@ fn the_cache_has_a_limit() {
                 name: String::new(),
                 groups: Vec::new(),
                 on_behalf_of: Vec::new(),
+                task: None,
             },
             expires: until,
+            method: Method::Token,
+            credential: None,
+            resources: None,
+            token_issuer: String::new(),
+            may_act: None,
         },
         valid: (0, until),
     };

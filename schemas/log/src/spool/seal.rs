@@ -168,7 +168,9 @@ impl Sealer {
         };
         let mut salt = [0; 32];
         self.random.fill(&mut salt).map_err(|error| shared.fail("draw a salt", &error))?;
-        let sealed = batch::seal(place, salt, &datums)
+        // what a crash left may be an older program's
+        let version = self.left.as_ref().map_or(codec::Version::Present, |_| codec::Version::of_datums(&datums));
+        let sealed = batch::seal_version(place, salt, &datums, version)
             .and_then(|batch| Ok((batch.header.hash()?, batch.encode()?)))
             .map_err(|source| Error::Seal { source: Arc::new(source) });
         let (hash, bytes) = sealed.inspect_err(|error| drop(shared.fail("seal a batch", error)))?;

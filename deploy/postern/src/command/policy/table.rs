@@ -116,6 +116,7 @@ pub fn asker(subject: &str, groups: &[String], human: bool, application_name: &s
         name: subject.to_owned(),
         groups: groups.to_vec(),
         on_behalf_of: Vec::new(),
+        task: None,
     };
     Subject::new(&identity, application_name)
 }

@@ -158,13 +158,14 @@ impl Set {
         let identity = &subject.identity;
         let groups: HashSet<EntityUid> =
             identity.groups.iter().map(|group| Self::uid(&self.types.group, group)).collect();
-        let attributes = named([
+        let mut attributes = named([
             ("subject", text(&identity.subject)),
             ("issuer", text(&identity.issuer)),
             ("name", text(&identity.name)),
             ("machine", Value::new_bool(subject.is_machine())),
             ("on_behalf_of", texts(&identity.on_behalf_of)),
         ]);
+        attributes.extend(identity.task.as_ref().map(|task| ("task".to_owned(), text(task))));
         let uid = Self::uid(&self.types.identity, &identity.subject);
         Entity::new(uid, attributes, groups).map_err(|error| error.to_string())
     }

@@ -37,6 +37,7 @@ impl Subject {
             name: "agent".to_owned(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             on_behalf_of: Vec::new(),
+            task: None,
         };
         Self::new(&identity, "")
     }

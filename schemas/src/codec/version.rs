@@ -1,0 +1,85 @@
+//! Versions of the Event schema: each that was ever written has its own reader.
+//!
+//! A version adds fields with defaults at the ends of records; what an older one lacks is filled with them.
+
+use super::{EVENT_FINGERPRINT, EVENT_READER, EVENT_SCHEMA_JSON, Error, decode, fingerprint, parsed, reader, reason};
+use crate::event::Event;
+use apache_avro::{Schema, reader::datum::GenericDatumReader};
+use std::{io::Cursor, sync::LazyLock};
+
+/// A version of the Event schema that can be read: the present one, or one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Before an identity had a task, and a session said how it was authenticated.
+    V1,
+    /// The one that is written.
+    Present,
+}
+
+impl Version {
+    /// The version of this fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSchema`].
+    pub fn of(fingerprint: u64) -> Result<Self, Error> {
+        if fingerprint == *EVENT_FINGERPRINT {
+            Ok(Self::Present)
+        } else if fingerprint == *EVENT_FINGERPRINT_V1 {
+            Ok(Self::V1)
+        } else {
+            Err(Error::UnknownSchema { fingerprint })
+        }
+    }
+
+    /// The version under which these datums, which lie in a log that an older program may have written, were encoded:
+    /// the present one where all of them are whole under it.
+    pub fn of_datums(datums: &[&[u8]]) -> Self {
+        let is_present = |datum: &&[u8]| {
+            let mut rest = *datum;
+            decode(&mut rest).is_ok() && rest.is_empty()
+        };
+        if datums.iter().all(is_present) { Self::Present } else { Self::V1 }
+    }
+
+    /// Its CRC-64-AVRO fingerprint.
+    pub fn fingerprint(self) -> u64 {
+        match self {
+            Self::V1 => *EVENT_FINGERPRINT_V1,
+            Self::Present => *EVENT_FINGERPRINT,
+        }
+    }
+
+    /// The schema as one self-contained JSON document.
+    pub fn schema_json(self) -> &'static str {
+        match self {
+            Self::V1 => EVENT_SCHEMA_JSON_V1,
+            Self::Present => &EVENT_SCHEMA_JSON,
+        }
+    }
+
+    /// Reads one event of this version from the front of `input` and moves it on. What the version lacks has the
+    /// default that the present schema states.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if the bytes are not an event; `input` is then where it was.
+    pub fn decode(self, input: &mut &[u8]) -> Result<Event, Error> {
+        let reader = match self {
+            Self::V1 => &EVENT_READER_V1,
+            Self::Present => &EVENT_READER,
+        };
+        let mut cursor = Cursor::new(*input);
+        let event = reader
+            .read_deser(&mut cursor)
+            .map_err(|source| Error::Decode { what: "an event", reason: reason(&source) })?;
+        let read = usize::try_from(cursor.position()).map_err(|_| Error::Length { what: "an event" })?;
+        *input = input.get(read..).ok_or(Error::Length { what: "an event" })?;
+        Ok(event)
+    }
+}
+
+/// Version 1 of the Event schema, as it was written.
+pub static EVENT_SCHEMA_JSON_V1: &str = include_str!("../../avro/before/event_v1.avsc");
+
+static EVENT_SCHEMA_V1: LazyLock<Schema> = LazyLock::new(|| parsed(EVENT_SCHEMA_JSON_V1));
+static EVENT_FINGERPRINT_V1: LazyLock<u64> = LazyLock::new(|| fingerprint(&EVENT_SCHEMA_V1));
+static EVENT_READER_V1: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| reader(&EVENT_SCHEMA_V1));
