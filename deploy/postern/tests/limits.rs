@@ -232,7 +232,9 @@ fn a_budget_beside_it_undoes_what_was_written() {
     let mut wire = Wire::connect(postern.port, "agent", "shop", &postern.token("busy-bot", "agents"));
     for count in [1001, 50000] {
         let write = format!("insert into kept select g from generate_series(1, {count}) g returning id");
-        for frames in [vec![query(&write)], run(&write), vec![query(&format!("select 1 where false; {write}; select 2"))]] {
+        for frames in
+            [vec![query(&write)], run(&write), vec![query(&format!("select 1 where false; {write}; select 2"))]]
+        {
             wire.send(&frames);
             cut_off(&wire.until(b'Z'), &write, b'I');
             assert_eq!(wire.query("begin"), "CZ");

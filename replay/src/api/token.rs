@@ -92,7 +92,7 @@ pub(super) async fn metadata(State(api): State<Api>) -> Response {
 /// Reads the form.
 async fn read(request: Request) -> Result<Exchange, Refused> {
     let form = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if !form.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == FORM)) {
+    if form.is_none_or(|kind| kind.split(';').next().is_none_or(|kind| kind.trim() != FORM)) {
         return Err(invalid("the body must be application/x-www-form-urlencoded"));
     }
     let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| invalid("the body is too large"))?;
