@@ -22,6 +22,13 @@ fn sessions_go_on(idle: &mut Wire, inside: &mut Wire) {
         assert!(said.contains("C53100") && said.contains("VERROR") && said.contains("audit log"), "{said}");
         assert_eq!(answer[1].1, [state]);
     };
+    // the smallest statement finds no room, and none comes when what was recorded last is sealed, which packs it
+    let mut refused = 0;
+    eventually("not even the smallest statement finds room", Duration::from_secs(60), || {
+        idle.send(&[query("select 1")]);
+        refused = if kinds(&idle.until(b'Z')) == "EZ" { refused + 1 } else { 0 };
+        (refused == 10).then_some(())
+    });
     // more than the room that is left, had it been recorded
     for _ in 0..3000 {
         ask(idle, vec![query(&insert)], b'I');
