@@ -148,8 +148,11 @@ fn fake(key: &hmac::Key, value: &str) -> Option<String> {
     if (12..=19).contains(&made.chars().filter(char::is_ascii_digit).count()) && luhn(&made) {
         made = break_check_digit(&made);
     }
-    // the domain that every made-up address has tells nothing
-    (!shows(value, &made)).then(|| if email.is_some() { made + "@example.invalid" } else { made })
+    if email.is_none() {
+        return (!shows(value, &made)).then_some(made);
+    }
+    // the domain that every made-up address has tells nothing by itself
+    (!shows(value, &format!("{made}@exa"))).then(|| made + "@example.invalid")
 }
 
 /// Another letter of the same alphabet.

@@ -37,15 +37,44 @@ pub(super) fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
         let (groups, count) = groups(value, start);
         let groups = groups.get(..count).unwrap_or_default();
         at = groups.first().map_or(start + 1, |first| first.end);
-        let total: usize = groups.iter().map(|group| group.len()).sum();
-        if total < FEWEST_DIGITS {
-            continue;
-        }
-        if let Some(span) = longest(set, value, groups) {
+        if let Some(span) = enough(groups).then(|| longest(set, value, groups)).flatten() {
             at = at.max(span.end);
             spans.push(span);
         }
     }
+}
+
+/// Whether as many digits as anything has stand here, with single separators between them.
+pub(super) fn many_from(value: &[u8], start: usize) -> bool {
+    let (mut digits, mut separated) = (0, false);
+    for byte in value.get(start..).unwrap_or_default() {
+        match byte {
+            b'0'..=b'9' => {
+                digits += 1;
+                separated = false;
+                if digits == FEWEST_DIGITS {
+                    return true;
+                }
+            }
+            b' ' | b'-' | b'.' if !separated => separated = true,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Whether something begins with this digit, the first of its row.
+pub(super) fn begins(set: Set, value: &[u8], start: usize) -> bool {
+    if start.checked_sub(1).and_then(|before| value.get(before)).is_some_and(|b| is_word(*b)) {
+        return false;
+    }
+    let (groups, count) = groups(value, start);
+    let groups = groups.get(..count).unwrap_or_default();
+    enough(groups) && longest(set, value, groups).is_some()
+}
+
+fn enough(groups: &[Group]) -> bool {
+    groups.iter().map(|group| group.len()).sum::<usize>() >= FEWEST_DIGITS
 }
 
 fn next_digit(value: &[u8], from: usize) -> Option<usize> {

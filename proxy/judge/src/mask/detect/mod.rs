@@ -18,6 +18,7 @@
 //! | `secret` | keys and tokens: AWS, GitHub, GitLab, Slack, Stripe, Google, OpenAI, npm, PyPI, SendGrid, JWT, private keys, passwords in URLs, values of high entropy after `password=` and the like |
 
 mod digits;
+mod glance;
 mod secrets;
 mod words;
 
@@ -149,60 +150,21 @@ impl Settings {
 /// What is on without settings, wherever a rule holds.
 pub const USUAL: [Detector; 5] = [Detector::Pan, Detector::Ssn, Detector::NationalId, Detector::Iban, Detector::Secret];
 
-/// Whether a value may hold anything that the set finds. Wrong in one direction only; most values end here.
+/// Whether the set may find anything in a value; `false` is certain. Most values end here.
 #[inline]
 pub fn suspicious(set: Set, value: &[u8]) -> bool {
-    value.len() >= SHORTEST
-        && (set.digits() && many_digits(value) && together(value)
-            || (set.has(Detector::Email) && value.contains(&b'@'))
-            || (set.has(Detector::Secret) && value.len() >= secrets::SHORTEST && secrets::may_hold(value)))
-}
-
-/// Six digits or more. Counted in blocks that the compiler turns into vector instructions.
-fn many_digits(value: &[u8]) -> bool {
-    let mut count = 0u32;
-    for block in value.chunks(128) {
-        let here = block.iter().fold(0u8, |sum, byte| sum + u8::from(byte.is_ascii_digit()));
-        count += u32::from(here);
-        if count >= 6 {
-            return true;
-        }
-    }
-    false
-}
-
-/// Seven digits or more with nothing but separators between them, or a word that begins with a capital and has two
-/// digits: what every number and id that is looked for has, and a hash, a date or an address has not.
-fn together(value: &[u8]) -> bool {
-    let (mut stretch, mut in_word, mut capital, mut digits) = (0u32, false, false, 0u32);
-    for &byte in value {
-        if byte.is_ascii_digit() {
-            stretch += 1;
-            digits += 1;
-            if stretch >= 7 || capital && digits >= 2 {
-                return true;
-            }
-            in_word = true;
-            continue;
-        }
-        if !matches!(byte, b' ' | b'-' | b'.') {
-            stretch = 0;
-        }
-        let word = is_word(byte);
-        if !in_word {
-            (capital, digits) = (byte.is_ascii_uppercase(), 0);
-        }
-        capital &= word;
-        in_word = word;
-    }
-    false
+    value.len() >= SHORTEST && glance::glance(set, value)
 }
 
 /// Appends the spans of what is found, in order and without overlaps. Allocates only where something is.
 pub fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
-    if !suspicious(set, value) {
-        return;
+    if suspicious(set, value) {
+        find_all(set, value, spans);
     }
+}
+
+/// The same without a look at the value before: every detector goes through all of it.
+fn find_all(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
     let before = spans.len();
     if set.digits() {
         digits::find(set, value, spans);

@@ -10,6 +10,12 @@ pub(super) const SHORTEST: usize = 16;
 /// Fewest letters of a value after a name such as `password` that is taken for one.
 const SHORTEST_NAMED: usize = 12;
 
+/// How far behind the end of its name a value may begin.
+const FARTHEST_NAMED: usize = 48;
+
+/// How much of a long value is looked at to tell a secret.
+const MOST_LOOKED_AT: usize = 1024;
+
 /// What a secret begins with, and how it goes on.
 struct Form {
     prefix: &'static str,
@@ -97,15 +103,61 @@ pub(super) fn anchors() -> &'static AhoCorasick {
     searcher(&ANCHORS, PREFIXES)
 }
 
-/// Whether anything of that stands in a value. Every form has one of these bytes; hashes, names and sentences have none
-/// that stands so.
-pub(super) fn may_hold(value: &[u8]) -> bool {
-    // counted without branches, which the compiler turns into vector instructions
-    let marks = value.chunks(128).map(|block| {
-        let marked = |byte: &u8| u8::from(matches!(byte, b'_' | b'-' | b':' | b'=' | b'A' | b'G' | b'J'));
-        u32::from(block.iter().fold(0u8, |sum, byte| sum + marked(byte)))
-    });
-    marks.sum::<u32>() > 0 && anchors().is_match(value)
+/// Whether a secret stands here whose rare place this is: the `_` or `-` that ends what it begins with, the second or third
+/// letter of that, the `:` or `=` after its name, the `/` after its host.
+pub(super) fn stands_at(value: &[u8], at: usize) -> bool {
+    let head = value.get(..=at).unwrap_or_default();
+    match value.get(at) {
+        Some(b'_') => begun(value, head, at),
+        Some(b'-') => begun(value, head, at) || at >= 4 && begins_key(value, at - 4) || chat(value, head, at),
+        Some(b'K' | b'S' | b'I' | b'G') => at >= 1 && begun_at(value, at - 1),
+        Some(b'J') => at >= 2 && begun_at(value, at - 2),
+        Some(b'/') => head.ends_with(b"hooks.slack.com/"),
+        Some(b':' | b'=') => {
+            let url = value.get(at..at + 3) == Some(b"://") && url_password(value, at + 3).is_some();
+            url || assigned(value, at)
+        }
+        _ => false,
+    }
+}
+
+/// Something formed whose prefix ends here.
+fn begun(value: &[u8], head: &[u8], at: usize) -> bool {
+    // the letters that stand before the last of a prefix
+    let [.., before, _] = head else { return false };
+    matches!(before, b'p' | b'o' | b'u' | b's' | b'r' | b't' | b'e' | b'c' | b'm' | b'k' | b'i')
+        && FORMS.iter().any(|form| {
+            head.ends_with(form.prefix.as_bytes()) && formed(value, at + 1 - form.prefix.len(), at + 1, form).is_some()
+        })
+}
+
+/// Something formed whose prefix begins here.
+fn begun_at(value: &[u8], start: usize) -> bool {
+    let rest = value.get(start..).unwrap_or_default();
+    FORMS.iter().any(|form| {
+        rest.starts_with(form.prefix.as_bytes()) && formed(value, start, start + form.prefix.len(), form).is_some()
+    })
+}
+
+fn begins_key(value: &[u8], start: usize) -> bool {
+    let begins = value.get(start..).is_some_and(|rest| rest.starts_with(b"-----BEGIN "));
+    begins && private_key(value, start, start + 11).is_some()
+}
+
+/// `xox`, a letter and the hyphen that stands here.
+fn chat(value: &[u8], head: &[u8], at: usize) -> bool {
+    matches!(head, [.., b'x', b'o', b'x', _, _]) && begun_at(value, at - 4)
+}
+
+/// A name before the `:` or `=` that stands here, and a value after it.
+fn assigned(value: &[u8], at: usize) -> bool {
+    let after = value.get(at + 1..).unwrap_or_default();
+    let gap = after.iter().take(FARTHEST_NAMED).take_while(|b| is_between(**b)).count();
+    let body = after.get(gap..).unwrap_or_default();
+    let long = body.get(..SHORTEST_NAMED).is_some_and(|body| body.iter().all(|b| is_named(*b)));
+    // what may stand between a name and its value is no longer than that, and a name is no longer than sixteen
+    let near = value.get(at.saturating_sub(FARTHEST_NAMED + 16)..at).unwrap_or_default();
+    long && near.len() >= 5 && anchors().is_match(near)
 }
 
 /// Appends what is found; the spans may overlap.
@@ -138,8 +190,8 @@ fn run(value: &[u8], from: usize, more: &[u8]) -> usize {
 
 fn formed(value: &[u8], start: usize, end: usize, form: &Form) -> Option<Range<usize>> {
     let before = start.checked_sub(1).and_then(|at| value.get(at));
-    let length = run(value, end, form.more);
-    let body = value.get(end..end + length)?;
+    let near = value.get(..value.len().min(end + MOST_LOOKED_AT))?;
+    let body = value.get(end..end + run(near, end, form.more))?;
     let tells = match form.prefix {
         // a JWT has points, and its second part begins like the first
         "eyJ" => body.windows(4).any(|w| w == b".eyJ"),
@@ -149,7 +201,8 @@ fn formed(value: &[u8], start: usize, end: usize, form: &Form) -> Option<Range<u
         "sk-" => body.iter().any(u8::is_ascii_digit) && entropy(body) > 3.0,
         _ => true,
     };
-    (length >= form.least && tells && !before.is_some_and(|b| is_word(*b))).then_some(start..end + length)
+    let secret = body.len() >= form.least && tells && !before.is_some_and(|b| is_word(*b));
+    secret.then(|| start..end + run(value, end, form.more))
 }
 
 fn private_key(value: &[u8], start: usize, end: usize) -> Option<Range<usize>> {
@@ -178,23 +231,30 @@ fn url_password(value: &[u8], end: usize) -> Option<Range<usize>> {
 
 /// `password = "..."`, `"api_key": "..."` and the like: a value of high entropy.
 fn named(value: &[u8], end: usize) -> Option<Range<usize>> {
-    let mut at = end + run(value, end, b"_-");
-    let mut assigned = false;
-    while let Some(byte) = value.get(at) {
-        match byte {
-            b'=' | b':' => assigned = true,
-            b'"' | b'\'' | b' ' | b'\\' | b'>' => {}
-            _ => break,
-        }
-        at += 1;
-        if at > end + 48 {
-            return None;
-        }
+    let near = value.get(end..value.len().min(end + FARTHEST_NAMED + 1))?;
+    let name = run(near, 0, b"_-");
+    let gap = near.get(name..)?.iter().take_while(|b| is_between(**b)).count();
+    let between = near.get(name..name + gap)?;
+    if name + gap > FARTHEST_NAMED || !between.iter().any(|b| matches!(b, b'=' | b':')) {
+        return None;
     }
-    let length = run(value, at, b"_-+/=.~!$%^&*#");
-    let body = value.get(at..at + length)?;
+    let at = end + name + gap;
+    let rest = value.get(at..)?;
+    let length = rest.iter().take(MOST_LOOKED_AT).take_while(|b| is_named(**b)).count();
+    let body = rest.get(..length)?;
     let mixed = body.iter().any(u8::is_ascii_digit) && body.iter().any(u8::is_ascii_alphabetic);
-    (assigned && length >= SHORTEST_NAMED && mixed && entropy(body) >= 3.0).then_some(at..at + length)
+    let secret = length >= SHORTEST_NAMED && mixed && entropy(body) >= 3.0;
+    secret.then(|| at..at + rest.iter().take_while(|b| is_named(**b)).count())
+}
+
+/// What may stand between a name and its value.
+fn is_between(byte: u8) -> bool {
+    matches!(byte, b'=' | b':' | b'"' | b'\'' | b' ' | b'\\' | b'>')
+}
+
+/// What a value after a name may consist of.
+fn is_named(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-+/=.~!$%^&*#".contains(&byte)
 }
 
 /// Bits a byte.

@@ -101,6 +101,188 @@ fn json_stays_json() {
     }
 }
 
+/// Texts made of what is looked for, of pieces and near misses of it, and of what stands between.
+fn adversarial() -> impl Strategy<Value = String> {
+    const PIECES: &[&str] = &[
+        "4929731608452298",
+        "4929 7316 0845 2298",
+        "3714 496353 98431",
+        "4111-1111-1111-1111",
+        "411111111111111",
+        "1",
+        "536-90-4399",
+        "536904399",
+        "ssn",
+        "social no",
+        "219 09 9134",
+        "12345678Z",
+        "X1234567L",
+        "x1234567L",
+        "QQ123456C",
+        "AB123456C",
+        "AB 12 34 56 C",
+        "AB  12 3456C",
+        "RSSMRA85T10A562S",
+        "RSSMRA85T10A562T",
+        "529.982.247-25",
+        "2341 2341 2346",
+        "11010519491231002X",
+        "255081416802538",
+        "2 55 08 14 168 025 38",
+        "DE89370400440532013000",
+        "gb82west12345698765432",
+        "GB82 WEST 1234 5698 7654 32",
+        "MT84MALT011000012345MTLCAST001S",
+        "mt84 malt 0110 0001 2345 mtlc ast0 01s",
+        "DE89",
+        "a.b@c.de",
+        "zephyr.quill77@secretmail.example",
+        "@",
+        "a@b",
+        "xn--p1ai",
+        "+44 20 7946 0958",
+        "415-555-0132",
+        "+",
+        "1 415 555 0132",
+        "AKIAIOSFODNN7EXAMPLE",
+        "AKIA",
+        "ASIAIOSFODNN7EXAMPLE",
+        "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+        "ghp_",
+        "a1B2c3D4e5F6a1B2c3D4e5F6a1B2c3D4e5F6",
+        "github_pat_",
+        "glpat-",
+        "xoxb-123456789012-abcdefABCDEF",
+        "xox",
+        "sk_live_",
+        "rk_test_",
+        "whsec_",
+        "sk-",
+        "npm_",
+        "pypi-",
+        "SG.",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+        "eyJ",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "-----END RSA PRIVATE KEY-----",
+        "://",
+        "postgres://u:hunter2@db/x",
+        "hooks.slack.com/",
+        "services/T00/B00/XX",
+        "password",
+        "Passw",
+        "secret",
+        "TOKEN",
+        "api_key",
+        "apikey",
+        "api-key",
+        "AccountKey",
+        "access_key",
+        "_id",
+        "=",
+        ":",
+        "\": \"",
+        "' => '",
+        " := ",
+        "Zk8vQw93LmPx1t",
+        "9f8a7b6c5d4e3f2a1b0c",
+        "aaaaaaaaaaaaaaaa1",
+        "note",
+        " ",
+        "  ",
+        "-",
+        ".",
+        "_",
+        ",",
+        "\n",
+        "\"",
+        "\\",
+        "é",
+        "漢",
+        "x",
+        "A",
+        "ab",
+        "0",
+        "42",
+        "{",
+        "}",
+        "/",
+        "5d41402abc4b2a76b9719d911017c592",
+        "2026-05-06 07:08:09.123456+00",
+        "550e8400-e29b-41d4-a716-446655440000",
+    ];
+    let whole = proptest::sample::select(PIECES).prop_map(str::to_owned);
+    let cut = (proptest::sample::select(PIECES), any::<proptest::sample::Index>(), any::<bool>()).prop_map(
+        |(piece, at, head)| {
+            let at = piece.floor_char_boundary(at.index(piece.len()));
+            let (before, after) = piece.split_at(at);
+            if head { before } else { after }.to_owned()
+        },
+    );
+    let part = prop_oneof![6 => whole, 2 => cut, 1 => "[a-zA-Z0-9 ]{0,12}", 1 => "[ -~]{0,6}"];
+    proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+}
+
+fn same_as_all(set: Set, value: &[u8]) -> Result<(), TestCaseError> {
+    let (mut glanced, mut all) = (Vec::new(), Vec::new());
+    find(set, value, &mut glanced);
+    find_all(set, value, &mut all);
+    prop_assert_eq!(glanced, all, "{:?}", String::from_utf8_lossy(value));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn a_glance_misses_nothing_in_adversarial_text(text in adversarial(), detectors in 1u8..128) {
+        same_as_all(Set(detectors), text.as_bytes())?;
+        for detector in Detector::ALL {
+            same_as_all(Set::default().with(detector), text.as_bytes())?;
+        }
+    }
+
+    #[test]
+    fn a_glance_misses_nothing_in_text_and_bytes(text in "[0-9A-Z@a-z .:=_/-]{0,80}", bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        same_as_all(all(), text.as_bytes())?;
+        same_as_all(all(), &bytes)?;
+    }
+}
+
+#[test]
+fn each_class_of_bytes_is_told_in_each_place() {
+    for place in 0..8 {
+        for byte in 0..=u8::MAX {
+            let mut bytes = [b'\n'; 8];
+            bytes[place] = byte;
+            let classes = glance::classes_of(bytes);
+            let here = |is: bool| if is { 1u64 << (8 * place + 7) } else { 0 };
+            let expected = [
+                here(byte.is_ascii_digit()),
+                here(byte.is_ascii_alphabetic()),
+                here(byte.is_ascii_uppercase()),
+                here(is_word(byte)),
+                here(matches!(byte, b'-' | b'.' | b'/' | b':' | b';' | b'<' | b'=' | b'_')),
+                here(byte == b'@'),
+            ];
+            assert_eq!(classes, expected, "{byte} at {place}");
+        }
+    }
+}
+
+#[test]
+fn long_values_of_many_near_misses_take_no_time() {
+    // each of them begins something at every few bytes, which once was followed to the end of the value each time
+    let all = all();
+    for piece in ["password=", "sk-", "a:", "://", "-----BEGIN ", "4111 ", "eyJ.", "AB12", "@a", "xoxb-", "GB82 "] {
+        let text = piece.repeat((1 << 20) / piece.len());
+        let start = std::time::Instant::now();
+        find(all, text.as_bytes(), &mut Vec::new());
+        let took = start.elapsed();
+        assert!(took.as_secs() < 20, "{piece}: {took:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

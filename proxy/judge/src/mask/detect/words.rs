@@ -6,6 +6,12 @@ use std::ops::Range;
 /// Longest local part of an address that is looked for.
 const LONGEST_LOCAL: usize = 64;
 
+/// Fewest letters and digits of a word that is something by itself; the first group of an IBAN has four.
+const SHORTEST_WORD: usize = 9;
+
+/// Most letters before the first digit of anything that is looked for.
+const LONGEST_LETTERS: usize = 16;
+
 /// Longest domain.
 const LONGEST_DOMAIN: usize = 255;
 
@@ -34,6 +40,30 @@ pub(super) fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
             spans.push(span);
         }
     }
+}
+
+/// Whether something stands here whose first digit, or the first after its letters, this is.
+pub(super) fn stands_at(set: Set, value: &[u8], digit: usize) -> bool {
+    let word_at = |from: usize| {
+        let length = value.get(from..).unwrap_or_default().iter().take_while(|b| b.is_ascii_alphanumeric()).count();
+        from..from + length
+    };
+    let before = value.get(digit.saturating_sub(LONGEST_LETTERS)..digit).unwrap_or_default();
+    let letters = before.iter().rev().take_while(|b| b.is_ascii_alphabetic()).count();
+    let word = word_at(digit - letters);
+    let spaces = before.iter().rev().take_while(|b| **b == b' ').count();
+    if letters > 0 && word.len() < SHORTEST_WORD && word.len() != 4 {
+        return false;
+    }
+    if set.has(Detector::Iban) && letters == 2 && iban(value, &word).is_some() {
+        return true;
+    }
+    if !set.has(Detector::NationalId) {
+        return false;
+    }
+    // two letters of their own word stand before spaces
+    let spaced = spaces > 0 && digit >= spaces + 2;
+    national_id(value, &word).is_some() || spaced && national_id(value, &(digit - spaces - 2..digit - spaces)).is_some()
 }
 
 /// Two letters, two digits, up to thirty of both; also in groups of four with spaces between.
@@ -122,7 +152,8 @@ fn uk(text: &[u8]) -> bool {
     first && second && !reserved && digits.len() == 6 && digits.iter().all(u8::is_ascii_digit) && b"ABCD".contains(last)
 }
 
-/// Codice fiscale: sixteen letters and digits, the last a check letter.
+/// Codice fiscale: sixteen letters and digits, the last a check letter. Letters may stand in the place of its digits, but
+/// a word of letters alone is none.
 fn it(text: &[u8]) -> bool {
     // what a character at an odd place counts, in the order 0-9 and A-Z
     const DIGITS: [u32; 10] = [1, 0, 5, 7, 9, 13, 15, 17, 19, 21];
@@ -145,7 +176,8 @@ fn it(text: &[u8]) -> bool {
             if byte.is_ascii_digit() { DIGITS.get(index).copied() } else { LETTERS.get(index).copied() }
         })
         .sum();
-    names && check.is_ascii_uppercase() && sum.is_some_and(|sum| sum % 26 == u32::from(check - b'A'))
+    let digits = body.iter().any(u8::is_ascii_digit);
+    names && digits && check.is_ascii_uppercase() && sum.is_some_and(|sum| sum % 26 == u32::from(check - b'A'))
 }
 
 /// Appends addresses.
@@ -154,19 +186,22 @@ pub(super) fn emails(value: &[u8], spans: &mut Vec<Range<usize>>) {
     while let Some(offset) = value.get(from..).and_then(|rest| rest.iter().position(|b| *b == b'@')) {
         let at = from + offset;
         from = at + 1;
-        let local = |b: &&u8| is_word(**b) || matches!(b, b'.' | b'%' | b'+' | b'-' | b'\'');
-        let before = value.get(at.saturating_sub(LONGEST_LOCAL)..at).unwrap_or_default();
-        let length = before.iter().rev().take_while(local).count();
-        let after = value.get(at + 1..(at + 1 + LONGEST_DOMAIN).min(value.len())).unwrap_or_default();
-        let reach = after.iter().take_while(|b| is_word(**b) || matches!(b, b'.' | b'-')).count();
-        let domain = after.get(..reach).unwrap_or_default();
-        let domain = domain.strip_suffix(b".").unwrap_or(domain);
-        let last = domain.rsplit(|b| *b == b'.').next().unwrap_or_default();
-        let top =
-            last.len() >= 2 && last.len() < domain.len() && last.iter().all(|b| b.is_ascii_alphabetic() || *b >= 0x80)
-                || last.starts_with(b"xn--");
-        if length > 0 && top && domain.first().is_some_and(|b| is_word(*b)) {
-            spans.push(at - length..at + 1 + domain.len());
-        }
+        spans.extend(email(value, at));
     }
+}
+
+/// The address that has its `@` here.
+pub(super) fn email(value: &[u8], at: usize) -> Option<Range<usize>> {
+    let local = |b: &&u8| is_word(**b) || matches!(b, b'.' | b'%' | b'+' | b'-' | b'\'');
+    let before = value.get(at.saturating_sub(LONGEST_LOCAL)..at).unwrap_or_default();
+    let length = before.iter().rev().take_while(local).count();
+    let after = value.get(at + 1..(at + 1 + LONGEST_DOMAIN).min(value.len())).unwrap_or_default();
+    let reach = after.iter().take_while(|b| is_word(**b) || matches!(b, b'.' | b'-')).count();
+    let domain = after.get(..reach).unwrap_or_default();
+    let domain = domain.strip_suffix(b".").unwrap_or(domain);
+    let last = domain.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    let top =
+        last.len() >= 2 && last.len() < domain.len() && last.iter().all(|b| b.is_ascii_alphabetic() || *b >= 0x80)
+            || last.starts_with(b"xn--");
+    (length > 0 && top && domain.first().is_some_and(|b| is_word(*b))).then(|| at - length..at + 1 + domain.len())
 }
