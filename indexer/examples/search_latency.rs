@@ -142,6 +142,7 @@ fn statement(session: u64, number: u64) -> [Body; 3] {
             bytes: 100,
             duration: 1_000 + number,
             sqlstate: denied.then(|| "42501".into()),
+            found: Vec::new(),
         }),
     ]
 }

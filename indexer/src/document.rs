@@ -207,6 +207,7 @@ impl Joiner {
             hit.bytes = Some(completed.bytes);
             hit.duration = Some(completed.duration);
             hit.sqlstate.clone_from(&completed.sqlstate);
+            hit.found.clone_from(&completed.found);
         });
         self.dirty.remove(&(id, Some(completed.number)));
         let entry = self.sessions.get_mut(&id).and_then(|session| session.statements.remove(&completed.number));

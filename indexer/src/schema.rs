@@ -15,7 +15,7 @@ use tantivy::schema::{Field, IndexRecordOption, NumericOptions, STORED, Schema, 
 use tantivy::tokenizer::{PreTokenizedString, Token};
 
 /// Grows when the documents change: an index of another version is built again.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest term in bytes; a longer value is cut, in documents and in questions alike.
 const MAX_TERM_BYTES: usize = 1024;
@@ -72,6 +72,7 @@ pub const TERMS: &[(&str, Form, &str)] = &[
     ("read_only", Form::Lower, "true where the statement changes nothing"),
     ("outcome", Form::Lower, "running, succeeded, failed, denied, ..., or why a session ended"),
     ("sqlstate", Form::Lower, "SQLSTATE that the client was told"),
+    ("found", Form::Lower, "detector that found something in the answer, such as pan, or the column it was in"),
 ];
 
 /// The number fields that can be compared.
@@ -253,6 +254,10 @@ fn terms(hit: &Hit) -> BTreeSet<(&'static str, String)> {
     hit.policies.iter().for_each(|policy| terms.add("policy", policy));
     hit.flags.iter().for_each(|flag| terms.add("flag", flag));
     hit.functions.iter().for_each(|function| terms.dotted("function", function));
+    for found in &hit.found {
+        terms.add("found", &found.detector);
+        terms.add("found", &found.column);
+    }
     if let Some(verdict) = hit.verdict {
         terms.add("verdict", verdict_name(verdict));
         terms.add("opaque", if hit.opaque { "true" } else { "false" });

@@ -123,6 +123,7 @@ impl Script {
             bytes: rows * 10,
             duration: 1_500 * (rows + 1),
             sqlstate,
+            found: Vec::new(),
         }));
     }
 

@@ -298,6 +298,7 @@ impl Conversation {
             bytes: running.bytes,
             duration: u64::try_from(running.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
             sqlstate,
+            found: mask::found(running),
         });
     }
 
@@ -313,6 +314,7 @@ impl Conversation {
                 bytes: 0,
                 duration: u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
                 sqlstate: Some(sqlstate.clone()),
+                found: Vec::new(),
             });
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     frames,
 };
 use judge::mask::copy::{Inbound, Stream};
+use schemas::event::Found;
 
 /// A report for the client: the fields of an ErrorResponse.
 type Report = Vec<(u8, String)>;
@@ -21,6 +22,14 @@ pub struct Copying {
     outbound: Option<Stream>,
     inbound: Option<Inbound>,
     refused: Option<Report>,
+    found: Vec<Found>,
+}
+
+impl Copying {
+    /// What detectors found in its rows, for the record.
+    pub fn found(&self) -> Vec<Found> {
+        self.outbound.as_ref().map_or_else(|| self.found.clone(), Stream::found)
+    }
 }
 
 /// CopyOutResponse came: the plan for its rows is made.
@@ -79,10 +88,10 @@ pub fn data(running: &mut Running, body: &[u8], out: &mut Vec<u8>) -> Result<boo
 /// # Errors
 /// [`End`] where a row is not whole.
 pub fn end_out(running: &mut Running) -> Result<(), End> {
-    match running.copying.outbound.take() {
-        Some(stream) => stream.end().map_err(|_| End::desynchronized("COPY data ended within a row")),
-        None => Ok(()),
-    }
+    let Some(stream) = running.copying.outbound.take() else { return Ok(()) };
+    stream.end().map_err(|_| End::desynchronized("COPY data ended within a row"))?;
+    running.copying.found = stream.found();
+    Ok(())
 }
 
 /// CopyInResponse came: the guard for the client's rows is made.

@@ -7,7 +7,7 @@ use crate::{
     own::Own,
     statement::{Portal, Proposal},
 };
-use judge::mask::Plan;
+use judge::mask::{Plan, findings::Findings};
 use std::{collections::VecDeque, rc::Rc, time::Instant};
 
 /// Messages that may be under way at once in one session; beyond it the client is not read until answers came.
@@ -37,6 +37,8 @@ pub struct Running {
     pub copying: Copying,
     /// Its answer is cut off: what the client will be told.
     pub cut: Option<Vec<(u8, String)>>,
+    /// What detectors found in its answer.
+    pub findings: Findings,
 }
 
 /// What a statement's success will mean for the session.

@@ -272,6 +272,7 @@ impl Conversation {
             copying_in: statement.decision.copies_in,
             copying: Copying::default(),
             cut: None,
+            findings: judge::mask::findings::Findings::default(),
         })
     }
 
@@ -434,6 +435,7 @@ impl Conversation {
             copying_in,
             copying: Copying::default(),
             cut: None,
+            findings: judge::mask::findings::Findings::default(),
         })));
         out.pass(Permit::decided(durable), frame.bytes);
         Ok(Flow::More)

@@ -6,7 +6,7 @@
 
 use crate::{conversation::End, decide::Decision, flight::Running, frames::backend::Field};
 use judge::mask::{self, Column, Plan, external::Answer};
-use schemas::event::CloseReason;
+use schemas::event::{CloseReason, Found};
 use std::{collections::VecDeque, rc::Rc};
 
 /// Makes the plan for rows of this description.
@@ -72,7 +72,7 @@ pub fn row(running: &mut Running, body: &[u8], answers: &mut VecDeque<Answer>, o
         .ok_or_else(|| End::desynchronized("rows of a masked statement came without their description"))?;
     let before = out.len();
     out.extend_from_slice(&[b'D', 0, 0, 0, 0]);
-    if mask::external::answered(&plan, body, answers, out).is_err() {
+    if mask::external::answered(&plan, body, answers, &mut running.findings, out).is_err() {
         out.truncate(before);
         return Err(End::desynchronized("a row does not fit its description"));
     }
@@ -81,6 +81,15 @@ pub fn row(running: &mut Running, body: &[u8], answers: &mut VecDeque<Answer>, o
         place.copy_from_slice(&length);
     }
     Ok(())
+}
+
+/// What detectors found in a statement's answer, for its record.
+pub fn found(running: &Running) -> Vec<Found> {
+    let mut found = running.copying.found();
+    if !running.findings.is_empty() {
+        found.extend(running.findings.told(plan_of(running).as_deref()));
+    }
+    found
 }
 
 /// An error or notice of a statement that touches protected data, without what could quote it.

@@ -6,7 +6,10 @@ use crate::{
     frames::{self, backend},
     mask,
 };
-use judge::{mask::detect, sql::Effect};
+use judge::{
+    mask::{detect, findings::Place},
+    sql::Effect,
+};
 
 impl Conversation {
     /// Shows an ErrorResponse (`E`) or NoticeResponse (`N`).
@@ -26,8 +29,11 @@ impl Conversation {
         }
         let mut report = backend::report(kind, body)?;
         for (_, text) in &mut report {
-            if let Some(clean) = detect::clean(detectors, text) {
+            if let Some((clean, found)) = detect::clean(detectors, text) {
                 *text = clean;
+                if let Some(running) = self.flight.running() {
+                    running.findings.add(Place::Report, found);
+                }
             }
         }
         backend::put_report(&mut out.bytes, kind, &report);
@@ -52,7 +58,8 @@ impl Conversation {
         let mut clean = process.to_be_bytes().to_vec();
         for text in [channel, payload] {
             let text = String::from_utf8_lossy(text);
-            clean.extend_from_slice(detect::clean(detectors, &text).unwrap_or_else(|| text.into_owned()).as_bytes());
+            let cleaned = detect::clean(detectors, &text).map_or_else(|| text.into_owned(), |(clean, _)| clean);
+            clean.extend_from_slice(cleaned.as_bytes());
             clean.push(0);
         }
         frames::put(&mut out.bytes, b'A', &clean);

@@ -93,7 +93,7 @@ fn avro(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
     out.write_all(&container.into_bytes()).map_err(Error::Write)
 }
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "session",
     "number",
     "time",
@@ -103,6 +103,7 @@ const COLUMNS: [&str; 16] = [
     "reason",
     "relations",
     "masked_columns",
+    "found",
     "outcome",
     "tag",
     "rows",
@@ -124,6 +125,7 @@ fn csv(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
     for entry in play::play(events) {
         let What::Statement(told) = entry.what else { continue };
         let parameters: Vec<_> = told.parameters.iter().map(|p| p.as_deref().unwrap_or("NULL")).collect();
+        let found: Vec<_> = told.found.iter().map(|f| format!("{}:{}:{}", f.detector, f.column, f.values)).collect();
         record(
             &[
                 session.clone(),
@@ -135,6 +137,7 @@ fn csv(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
                 told.reason,
                 told.relations.join(" "),
                 told.masked.join(" "),
+                found.join(" "),
                 named(&told.outcome)?,
                 told.tag,
                 told.row_count.to_string(),

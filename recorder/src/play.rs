@@ -16,8 +16,8 @@ pub use render::{Options, render};
 use crate::frames::{self, Diagnostic};
 use schemas::Event;
 use schemas::event::{
-    Access, Body, Completed, Gap, Held, Outcome, Protocol, Reviewed, SessionClosed, SessionOpened, SessionRefused,
-    Statement, Verdict, VerdictKind,
+    Access, Body, Completed, Found, Gap, Held, Outcome, Protocol, Reviewed, SessionClosed, SessionOpened,
+    SessionRefused, Statement, Verdict, VerdictKind,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -90,6 +90,8 @@ pub struct Told {
     pub held: Option<Held>,
     /// What was answered to that.
     pub reviewed: Option<Reviewed>,
+    /// What detectors found in its answer, and hid.
+    pub found: Vec<Found>,
     /// The columns of the answer.
     pub columns: Vec<String>,
     /// Its first [`ROWS`] rows, as the client saw them; `None` for NULL.
@@ -193,6 +195,7 @@ impl Telling {
             masked: Vec::new(),
             held: None,
             reviewed: None,
+            found: Vec::new(),
             columns: Vec::new(),
             rows: Vec::new(),
             row_count: 0,
@@ -222,6 +225,7 @@ impl Telling {
         told.row_count = completed.rows;
         told.sqlstate.clone_from(&completed.sqlstate);
         told.duration = Some(completed.duration);
+        told.found.clone_from(&completed.found);
     }
 }
 

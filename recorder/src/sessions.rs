@@ -61,6 +61,8 @@ pub struct SessionSummary {
     pub denied: u64,
     /// Rows that the client received or sent.
     pub rows: u64,
+    /// Values in its answers in which detectors found something and hid it, by detector.
+    pub found: BTreeMap<String, u64>,
     /// Bytes from the client; known at the end.
     pub bytes_in: Option<u64>,
     /// Bytes to the client; known at the end.
@@ -91,6 +93,7 @@ impl SessionSummary {
             statements: 0,
             denied: 0,
             rows: 0,
+            found: BTreeMap::new(),
             bytes_in: None,
             bytes_out: None,
             faults: Vec::new(),
@@ -102,6 +105,9 @@ impl SessionSummary {
         self.statements += note.statements;
         self.denied += note.denied;
         self.rows += note.rows;
+        for (detector, values) in &note.found {
+            *self.found.entry(detector.clone()).or_default() += values;
+        }
         self.last_time = self.last_time.max(note.last_time);
         if let Some(At { time, event }) = &note.opened {
             self.opened(*time, event);
@@ -188,7 +194,12 @@ impl Notes {
             Body::Gap(event) => note.gap = Some(At { time, event: event.clone() }),
             Body::Statement(_) => note.statements += 1,
             Body::Verdict(verdict) => note.denied += u64::from(verdict.verdict == event::VerdictKind::Deny),
-            Body::Completed(completed) => note.rows += completed.rows,
+            Body::Completed(completed) => {
+                note.rows += completed.rows;
+                for found in &completed.found {
+                    *note.found.entry(found.detector.clone()).or_default() += found.values;
+                }
+            }
             Body::Frames(_) | Body::Held(_) | Body::Reviewed(_) => {}
         }
     }
@@ -207,6 +218,7 @@ fn blank(event: &Event) -> SessionNote {
         statements: 0,
         denied: 0,
         rows: 0,
+        found: BTreeMap::new(),
         opened: None,
         closed: None,
         refused: None,

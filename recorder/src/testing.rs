@@ -98,7 +98,16 @@ pub(crate) fn verdict(number: u64, verdict: VerdictKind) -> Verdict {
 
 pub(crate) fn completed(number: u64, outcome: Outcome, tag: &str, rows: u64, sqlstate: Option<&str>) -> Body {
     let sqlstate = sqlstate.map(str::to_owned);
-    Body::Completed(Completed { number, outcome, tag: tag.into(), rows, bytes: 10, duration: 1_234, sqlstate })
+    Body::Completed(Completed {
+        number,
+        outcome,
+        tag: tag.into(),
+        rows,
+        bytes: 10,
+        duration: 1_234,
+        sqlstate,
+        found: Vec::new(),
+    })
 }
 
 /// Events of one session, numbered and timed, each a millisecond after the one before.

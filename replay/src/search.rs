@@ -2,6 +2,7 @@
 
 use crate::moment;
 use crate::reconstruct::ColumnUse;
+use schemas::event;
 use serde::Serialize;
 
 /// What an auditor asks.
@@ -89,4 +90,6 @@ pub struct Hit {
     pub duration_us: Option<u64>,
     /// The error's SQLSTATE.
     pub sqlstate: Option<String>,
+    /// What detectors found in its answer, and hid.
+    pub found: Vec<event::Found>,
 }

@@ -32,6 +32,8 @@ const SCHEMA: &str = "
     insert into notes values (1, '{\"ssn\": \"536-90-4399\", \"tier\": \"gold\", \"pan\": 4929731608452298}', '{\"n\": 4929731608452298}',
       '{red,4929731608452298,NULL}', 'ssn 536-90-4399', 'key AKIAIOSFODNN7EXAMPLE, mail someone@private.example'),
       (2, '{\"tier\": \"none\"}', '[]', '{blue}', 'nothing', 'invoice 8');
+    create table numbers (id int primary key, wide bigint, long numeric);
+    insert into numbers values (1, 4929731608452298, 4929731608452298.00), (2, 1700000000000000, 4929731608452299);
     create table odd (id int primary key, secret text, other text);
     insert into odd values (1, E'sec\\tret,\"x\"\\nnext\\\\', E'a\\tb,\"c\"\\nd\\\\'), (2, null, null), (3, '', '');
 ";
@@ -283,6 +285,88 @@ fn placeholders_are_not_written_back() {
     assert_eq!(
         gate.postgres.sql("select name || ssn from customers where id in (1, 95) order by id"),
         "New123-45-6789\n****s95"
+    );
+}
+
+/// What search says was found in the answer of the only statement that a question finds.
+fn found_by(postern: &Postern, question: &str) -> String {
+    let answer = postern.run(&["audit", "search", question, "-o", "json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let hits = answer["hits"].as_array().unwrap();
+    let found = hits.iter().flat_map(|hit| hit["found"].as_array().unwrap());
+    let told = found.map(|f| format!("{}:{}:{}", f["detector"], f["column"], f["values"]).replace('"', ""));
+    told.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn what_detectors_found_is_told_and_the_value_is_not() {
+    let gate = gate("");
+    gate.sql("select id, memo as words from payments where id in (6, 7)");
+    gate.sql("select doc, tags, body from notes order by id");
+    gate.sql("copy (select id, words from notes order by id) to stdout");
+    gate.sql(&format!("select 1 as \"{CARD}\", memo as \"see {CARD}\" from payments where id = 7"));
+    gate.postern.refused(&gate.token, &format!("select '{CARD}'::text || missing from payments"));
+    let mut wire = gate.wire();
+    let kinds = wire.exchange(&[
+        wire::parse("m", "select memo from payments where id = 7 union all select memo from payments where id = 7"),
+        wire::bind("p", "m", false, &[], true),
+        wire::execute("p", 1),
+        wire::execute("p", 0),
+        wire::sync(),
+    ]);
+    assert_eq!(kinds, "12DsDCZ");
+    drop(wire);
+    let postern = &gate.postern;
+    let all = support::eventually("what was found is in the index", std::time::Duration::from_secs(20), || {
+        (postern.found("found:pan") >= 5).then(|| postern.found("type:statement"))
+    });
+    assert!(all >= 6);
+    assert_eq!(found_by(postern, "found:words found:pan"), "pan:words:1");
+    assert_eq!(found_by(postern, "found:doc"), "pan:doc:1 ssn:doc:1 pan:tags:1 email:body:1 secret:body:1");
+    assert_eq!(found_by(postern, "found:words kind:copy"), "ssn:words:1");
+    assert_eq!(found_by(postern, "found:\"see ****\""), "pan:see ****:1");
+    assert_eq!(found_by(postern, "found:memo protocol:extended"), "pan:memo:1 pan:memo:1");
+
+    let session = postern.run(&["audit", "search", "found:doc", "-o", "json"]);
+    let session: serde_json::Value = serde_json::from_str(&session).unwrap();
+    let session = session["hits"][0]["session"].as_str().unwrap().to_owned();
+    let shown = postern.run(&["session", "show", &session]);
+    assert!(shown.contains("email: 1, pan: 2, secret: 1, ssn: 1 values, hidden"), "{shown}");
+    let shown = postern.run(&["session", "play", &session]);
+    assert!(
+        shown.contains(
+            "found and hid pan in doc (1), ssn in doc (1), pan in tags (1), email in body (1), secret in body (1)"
+        ),
+        "{shown}"
+    );
+    let table = postern.run(&["audit", "search", "found:doc"]);
+    assert!(table.contains("+email +pan +secret +ssn"), "{table}");
+    let events = postern.events();
+    assert!(!support::plain(&events).contains(SSN));
+    let told: Vec<_> = events.iter().filter_map(|event| event["body"]["Completed"]["found"].as_array()).collect();
+    assert!(told.iter().any(|found| !found.is_empty()), "{events:?}");
+    assert!(!serde_json::to_string(&told).unwrap().contains(CARD));
+}
+
+#[test]
+fn a_card_number_is_found_in_numbers() {
+    let gate = gate("");
+    let rows = "|\n1700000000000000|4929731608452299";
+    assert_eq!(gate.sql("select wide, long from numbers order by id"), rows);
+    assert_eq!(gate.sql("copy (select wide, long from numbers order by id) to stdout csv delimiter '|'"), rows);
+    let mut wire = gate.wire();
+    wire.exchange(&[
+        wire::parse("", "select wide, long from numbers where id = 1"),
+        wire::bind("", "", false, &[], true),
+        wire::execute("", 0),
+        wire::sync(),
+    ]);
+    let card = 4_929_731_608_452_298_i64.to_be_bytes();
+    assert!(!wire.received.windows(8).any(|window| window == card));
+    assert!(
+        wire.received
+            .windows(11)
+            .any(|row| row == [b"D".as_slice(), &[0, 0, 0, 14, 0, 2, 255, 255, 255, 255]].concat())
     );
 }
 

@@ -1,7 +1,7 @@
 //! What a question is answered with: one hit for each document, as it is stored in the index.
 
 use schemas::SessionId;
-use schemas::event::{Column, Identity, Relation, VerdictKind};
+use schemas::event::{Column, Found, Identity, Relation, VerdictKind};
 use serde::{Deserialize, Serialize};
 
 /// What a document stands for.
@@ -117,6 +117,9 @@ pub struct Hit {
     pub duration: Option<u64>,
     /// The SQLSTATE that the client was told.
     pub sqlstate: Option<String>,
+    /// What detectors found in the answer, and hid.
+    #[serde(default)]
+    pub found: Vec<Found>,
 }
 
 impl Hit {
@@ -155,6 +158,7 @@ impl Hit {
             bytes: None,
             duration: None,
             sqlstate: None,
+            found: Vec::new(),
         }
     }
 }

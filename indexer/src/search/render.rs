@@ -4,7 +4,7 @@ use super::parse::{Deed, Question, Who};
 use super::{Answer, Document, Hit, time};
 use crate::schema::verdict_name;
 use schemas::event::{Column, Usage};
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 /// Longest text of a statement in a table; `-o json` has all of it.
 const MAX_TEXT: usize = 80;
@@ -148,6 +148,9 @@ fn row(hit: &Hit) -> Vec<String> {
         Some(sqlstate) => format!("{} {sqlstate}", hit.outcome),
         None => hit.outcome.clone(),
     };
+    // beside the verdict on the statement: what was masked of its answer without a rule
+    let found: BTreeSet<&str> = hit.found.iter().map(|found| found.detector.as_str()).collect();
+    let verdict = found.iter().fold(verdict(hit), |text, detector| format!("{text} +{detector}"));
     let resource = clean(&hit.resource, MAX_CELL);
     let text = clean(text, MAX_TEXT);
     vec![
@@ -156,7 +159,7 @@ fn row(hit: &Hit) -> Vec<String> {
         hit.id.clone(),
         resource,
         kind,
-        verdict(hit),
+        verdict,
         outcome,
         number(hit.rows),
         duration,

@@ -299,7 +299,7 @@ impl Conversation {
         let text = if protected || self.protected_window {
             format!("the statement cannot be planned (SQLSTATE {sqlstate})")
         } else {
-            detect::clean(self.decider.detectors(), text).unwrap_or_else(|| text.to_owned())
+            detect::clean(self.decider.detectors(), text).map_or_else(|| text.to_owned(), |(clean, _)| clean)
         };
         let text = if known.is_some() { text } else { format!("{text} (SQLSTATE {sqlstate})") };
         crate::limits::refused(known.unwrap_or("42501"), super::POLICY, &text, hint)

@@ -12,6 +12,7 @@ use schemas::chain::Digest;
 use schemas::event::{Access, Gap, SessionClosed, SessionOpened, SessionRefused};
 use schemas::{BatchHeader, Epoch, SessionId, Shard, codec};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The form that this version writes, and the latest that it reads.
 pub const VERSION: u32 = 1;
@@ -122,6 +123,9 @@ pub struct SessionNote {
     /// Rows that the client received.
     #[serde(default)]
     pub rows: u64,
+    /// Values in its answers in which detectors found something, by detector. Older manifests do not have it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub found: BTreeMap<String, u64>,
     /// Its beginning, if it is here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened: Option<At<SessionOpened>>,

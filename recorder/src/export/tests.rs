@@ -32,7 +32,7 @@ fn a_table_of_statements_is_quoted() {
     assert_eq!(
         lines.next().unwrap(),
         "ses_11111111111171111111111111111101,1,2026-09-21T14:13:20.002000Z,billing-bot,shop,mask,\
-         card_number is masked for agents,public.customers,public.customers.card_number,succeeded,SELECT 2,2,1234,,\
+         card_number is masked for agents,public.customers,public.customers.card_number,,succeeded,SELECT 2,2,1234,,\
          \"select name,\n       card_number from customers\","
     );
     assert_eq!(lines.count(), 5);

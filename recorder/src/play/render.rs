@@ -135,6 +135,10 @@ fn statement(at: &str, told: &Told, out: &mut impl Write, rows: usize) -> io::Re
     if !told.masked.is_empty() {
         writeln!(out, "{INDENT}masked {}", line(&told.masked.join(", ")))?;
     }
+    if !told.found.is_empty() {
+        let found = told.found.iter().map(|found| format!("{} in {} ({})", found.detector, found.column, found.values));
+        writeln!(out, "{INDENT}found and hid {}", line(&found.collect::<Vec<_>>().join(", ")))?;
+    }
     if let Some(held) = &told.held {
         writeln!(out, "{INDENT}held for {} ({})", line(&held.reviewers.join(", ")), line(&held.request))?;
     }

@@ -105,7 +105,15 @@ impl Draft {
 
     fn ended(mut self, outcome: Ending, tag: &str, rows: u64, duration_us: u64, sqlstate: Option<&str>) -> Self {
         let sqlstate = sqlstate.map(str::to_owned);
-        self.0.outcome = Some(Outcome { outcome, tag: tag.to_owned(), rows, bytes: rows * 90, duration_us, sqlstate });
+        self.0.outcome = Some(Outcome {
+            outcome,
+            tag: tag.to_owned(),
+            rows,
+            bytes: rows * 90,
+            duration_us,
+            sqlstate,
+            found: vec![],
+        });
         self
     }
 
@@ -287,6 +295,7 @@ pub fn oracle() -> Oracle {
         rows: Some(3),
         duration_us: Some(4_180),
         sqlstate: None,
+        found: vec![],
     };
     Oracle(Found {
         understood: "projected column card_number".to_owned(),

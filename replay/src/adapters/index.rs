@@ -104,5 +104,6 @@ fn hit(found: search::Hit) -> Hit {
         rows: found.rows,
         duration_us: found.duration,
         sqlstate: found.sqlstate,
+        found: found.found,
     }
 }

@@ -87,5 +87,6 @@ function hit(found) {
       found.duration_us === null ? null : element("span", {}, duration(found.duration_us)),
       found.outcome ? element("span", {}, found.outcome) : null,
       found.sqlstate ? element("span", { class: "bad" }, `SQLSTATE ${found.sqlstate}`) : null,
+      found.found.length ? element("span", {}, `found ${[...new Set(found.found.map((one) => one.detector))].join(", ")}`) : null,
       element("code", { class: "id" }, found.statement ?? found.session)));
 }

@@ -69,6 +69,7 @@ function statement(step) {
     step.parameters.length ? element("p", { class: "note" }, "With ", step.parameters.map((value, index) =>
       [index ? ", " : "", `$${index + 1} = `, cell(value)])) : null,
     decision ? touched(decision) : null,
+    step.outcome ? found(step.outcome.found) : null,
     step.hold ? hold(step.hold) : null,
     step.messages.map(message),
     step.answers.map((answer) => table(answer, step.number)));
@@ -81,6 +82,12 @@ function ending(outcome) {
   return element("span", { class: "facts" },
     element("span", { class: bad ? "bad" : "kind" }, outcome.sqlstate ? `${word} ${outcome.sqlstate}` : word),
     element("span", {}, duration(outcome.duration_us)));
+}
+
+function found(all) {
+  if (!all.length) return null;
+  return element("p", { class: "facts" }, element("span", {}, "Found and hidden: ",
+    all.map((one) => `${one.detector} in ${one.column} (${count(one.values, "value")})`).join(", ")));
 }
 
 function touched(decision) {

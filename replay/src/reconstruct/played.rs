@@ -112,6 +112,7 @@ fn statement(
             bytes: ending.bytes,
             duration_us: ending.duration,
             sqlstate: ending.sqlstate.clone(),
+            found: ending.found.clone(),
         }),
         answers,
         messages: notices.chain(told.error.map(message)).collect(),

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::moment;
-use schemas::event::{Outcome as Ending, Protocol, Usage, VerdictKind};
+use schemas::event::{Found, Outcome as Ending, Protocol, Usage, VerdictKind};
 use serde::Serialize;
 
 /// What happened in a session.
@@ -139,6 +139,8 @@ pub struct Outcome {
     pub duration_us: u64,
     /// The error's SQLSTATE.
     pub sqlstate: Option<String>,
+    /// What detectors found in its answer, and hid.
+    pub found: Vec<Found>,
 }
 
 /// A result as its client got it, after masking.

@@ -42,7 +42,8 @@ pub fn encode_frames(event: &FramesEventRef<'_>, out: &mut Vec<u8>) -> Result<()
 /// # Errors
 /// [`Error::TooLarge`]; the buffer is then as it was.
 pub fn encode_completed(run: &Run, completed: &Completed, out: &mut Vec<u8>) -> Result<(), Error> {
-    within("an outcome", completed.tag.len() + completed.sqlstate.as_ref().map_or(0, String::len))?;
+    let found = completed.found.iter().map(|found| found.detector.len() + found.column.len() + 30).sum::<usize>();
+    within("an outcome", completed.tag.len() + completed.sqlstate.as_ref().map_or(0, String::len) + found)?;
     out.extend_from_slice(run.session.as_bytes());
     put_long(run.sequence.cast_signed(), out);
     put_long(run.time, out);
@@ -69,6 +70,15 @@ pub fn encode_completed(run: &Run, completed: &Completed, out: &mut Vec<u8>) -> 
             put_bytes(sqlstate.as_bytes(), out);
         }
     }
+    if !completed.found.is_empty() {
+        put_long(i64::try_from(completed.found.len()).unwrap_or(i64::MAX), out);
+        for found in &completed.found {
+            put_bytes(found.detector.as_bytes(), out);
+            put_bytes(found.column.as_bytes(), out);
+            put_long(found.values.cast_signed(), out);
+        }
+    }
+    put_long(0, out);
     Ok(())
 }
 
@@ -108,7 +118,7 @@ pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::codec::encode;
-    use crate::event::{Body, Event, Frames, FramesRef, Payload};
+    use crate::event::{Body, Event, Found, Frames, FramesRef, Payload};
     use crate::id::SessionId;
     use proptest::prelude::*;
 
@@ -120,12 +130,15 @@ mod tests {
             session: [u8; 16], sequence in 0..MAX, time: i64, numbers in [0..MAX, 0..MAX, 0..MAX, 0..MAX],
             frames in 0..i32::MAX.cast_unsigned(), payload in proptest::collection::vec(any::<u8>(), 0..300),
             tag in "[A-Z ]{0,80}", sqlstate in proptest::option::of("[0-9A-Z]{5}"), which in 0..5usize,
+            found in proptest::collection::vec(("[a-z]{0,9}", "[a-z_]{0,70}", 0..MAX), 0..4),
         ) {
             let session = SessionId::from_bytes(session);
             let direction = if which % 2 == 0 { Direction::Client } else { Direction::Server };
             let all = [Outcome::Succeeded, Outcome::Failed, Outcome::Denied, Outcome::Suspended, Outcome::Abandoned];
             let [number, rows, bytes, duration] = numbers;
-            let completed = Completed { number, outcome: all[which], tag, rows, bytes, duration, sqlstate };
+            let told = |(detector, column, values)| Found { detector, column, values };
+            let found: Vec<Found> = found.into_iter().map(told).collect();
+            let completed = Completed { number, outcome: all[which], tag, rows, bytes, duration, sqlstate, found };
 
             let (mut fast, mut plain) = (Vec::new(), Vec::new());
             let body = FramesRef { direction, offset: number, frames, payload: &payload };

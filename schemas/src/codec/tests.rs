@@ -116,6 +116,7 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             bytes: 0,
             duration: 1200,
             sqlstate: Some("42P01".into()),
+            found: vec![Found { detector: "pan".into(), column: "note".into(), values: 3 }],
         }),
         Body::Gap(Gap {
             node: "gate-1".into(),

@@ -11,7 +11,7 @@ pub use session::{
     Access, CloseReason, Gap, Identity, IdentityKind, SessionClosed, SessionOpened, SessionRefused, Tls,
 };
 pub use statement::{
-    Completed, Direction, Frames, FramesRef, Held, Outcome, Payload, PayloadCodec, Protocol, Reviewed, Statement,
+    Completed, Direction, Found, Frames, FramesRef, Held, Outcome, Payload, PayloadCodec, Protocol, Reviewed, Statement,
 };
 pub use verdict::{Column, Relation, Usage, Verdict, VerdictKind};
 

@@ -180,4 +180,19 @@ pub struct Completed {
     pub duration: u64,
     /// The error's SQLSTATE, if it failed or was denied.
     pub sqlstate: Option<String>,
+    /// What was found in values that no rule hides, and hidden.
+    #[serde(default)]
+    pub found: Vec<Found>,
+}
+
+/// What a detector or provider found in an answer and hid; never the value itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The detector, such as `pan` or `secret`; `provider` for an external one.
+    pub detector: String,
+    /// The column's name in the answer; `(report)` for errors and notices.
+    pub column: String,
+    /// Values in which it found something.
+    #[serde(with = "crate::codec::long")]
+    pub values: u64,
 }

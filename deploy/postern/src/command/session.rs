@@ -69,6 +69,12 @@ fn show(global: &Global, reader: &Reader, session: SessionId) -> Result<(), Fail
         (Some(closed), None) => output::time(closed),
         (None, _) => "-".to_owned(),
     };
+    let found = summary.found.iter().map(|(detector, values)| format!("{detector}: {values}"));
+    let found = if summary.found.is_empty() {
+        "-".to_owned()
+    } else {
+        format!("{} values, hidden", found.collect::<Vec<_>>().join(", "))
+    };
     let lines = [
         ("session", summary.session.to_string()),
         ("status", format!("{:?}", summary.status).to_lowercase()),
@@ -83,6 +89,7 @@ fn show(global: &Global, reader: &Reader, session: SessionId) -> Result<(), Fail
         ("detail", text(&summary.detail)),
         ("statements", format!("{}, {} denied", summary.statements, summary.denied)),
         ("rows", summary.rows.to_string()),
+        ("found", found),
         ("events", summary.events.to_string()),
     ];
     let lines: Vec<String> = lines.iter().map(|(name, value)| format!("{name:<11} {}", output::plain(value))).collect();

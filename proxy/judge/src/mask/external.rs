@@ -3,7 +3,7 @@
 //! A row is walked twice: [`questions`] gives the texts of its asked values, in order; once there are answers, [`answered`]
 //! masks it with one for each. Without an answer a value is hidden whole, and so are asked columns in COPY.
 
-use super::{Error, Plan, Treatment, detect, kind::Search, row, row::Shown};
+use super::{Error, Plan, Treatment, detect, findings, findings::Findings, kind::Search, row, row::Shown};
 use std::{collections::VecDeque, ops::Range};
 
 /// What the provider says of one text.
@@ -43,12 +43,18 @@ pub fn questions(plan: &Plan, body: &[u8], texts: &mut Vec<String>) -> Result<()
     Ok(())
 }
 
-/// Masks a row as [`super::row()`] does, with one answer for each of its questions.
+/// Masks a row as [`super::row()`] does, with one answer for each of its questions, and counts what is found.
 ///
 /// # Errors
 /// As [`super::row()`].
-pub fn answered(plan: &Plan, body: &[u8], answers: &mut VecDeque<Answer>, out: &mut Vec<u8>) -> Result<(), Error> {
-    row::masked(plan, body, &mut || answers.pop_front().unwrap_or(Answer::Hide), out)
+pub fn answered(
+    plan: &Plan,
+    body: &[u8],
+    answers: &mut VecDeque<Answer>,
+    findings: &mut Findings,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    row::masked(plan, body, &mut || answers.pop_front().unwrap_or(Answer::Hide), findings, out)
 }
 
 /// The part of a value that is its text.
@@ -57,8 +63,16 @@ fn text_of(how: Search, binary: bool, field: &[u8]) -> &[u8] {
 }
 
 /// Appends an asked value as its answer leaves it.
-pub(super) fn show(plan: &Plan, how: Search, binary: bool, field: &[u8], answer: Answer, out: &mut Vec<u8>) -> Shown {
+pub(super) fn show(
+    plan: &Plan,
+    (how, binary): (Search, bool),
+    field: &[u8],
+    answer: Answer,
+    out: &mut Vec<u8>,
+    search: &mut findings::Search,
+) -> Shown {
     let text = text_of(how, binary, field);
+    search.provider = matches!(&answer, Answer::Spans(spans) if !spans.is_empty());
     let mut spans = match answer {
         Answer::Hide => std::iter::once(0..text.len()).collect(),
         Answer::Unknown => Vec::new(),
@@ -68,7 +82,7 @@ pub(super) fn show(plan: &Plan, how: Search, binary: bool, field: &[u8], answer:
     if spans.iter().any(|span| span.start > span.end || span.end > text.len()) {
         return Shown::Null;
     }
-    detect::find(plan.detectors, text, &mut spans);
+    search.found = detect::find(plan.detectors, text, &mut spans);
     if given > 0 {
         detect::unite(0, &mut spans);
     }
@@ -89,6 +103,6 @@ pub(super) fn show(plan: &Plan, how: Search, binary: bool, field: &[u8], answer:
             Shown::Written
         }
         // what has more than text in it is not cut
-        Search::Array | Search::Bytes | Search::Opaque => Shown::Null,
+        Search::Array | Search::Bytes | Search::Opaque | Search::Integer | Search::Numeric => Shown::Null,
     }
 }

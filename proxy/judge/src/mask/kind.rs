@@ -93,6 +93,10 @@ pub(super) enum Search {
     Bytes,
     /// As they are; NULL where a binary value holds something.
     Opaque,
+    /// An integer of eight bytes: NULL where it is a card number.
+    Integer,
+    /// A number of any length, likewise.
+    Numeric,
 }
 
 impl Search {
@@ -100,6 +104,8 @@ impl Search {
     pub(super) fn of(type_id: u32, column: bool) -> Option<(Self, Family)> {
         Some(match type_id {
             TEXT | BPCHAR | VARCHAR | NAME | 705 | 1790 | 142 | 2275 => (Self::Plain, Family::Text),
+            20 => (Self::Integer, Family::Number),
+            1700 => (Self::Numeric, Family::Number),
             114 => (Self::Json, Family::Json),
             3802 => (Self::Jsonb, Family::Json),
             1002 | 1003 | 1009 | 1014 | 1015 | 143 => (Self::Array, Family::Other),

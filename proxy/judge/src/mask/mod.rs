@@ -34,6 +34,7 @@ mod array;
 pub mod copy;
 pub mod detect;
 pub mod external;
+pub mod findings;
 pub mod guard;
 mod kind;
 mod moment;
@@ -161,6 +162,8 @@ pub struct Plan {
     cells: Vec<Treatment>,
     key: Option<hmac::Key>,
     detectors: detect::Set,
+    /// Names of the columns that are searched, at their places.
+    names: Vec<String>,
 }
 
 impl Plan {
@@ -171,7 +174,7 @@ impl Plan {
 
     /// For an answer without columns.
     pub fn empty() -> Self {
-        Self { cells: Vec::new(), key: None, detectors: detect::Set::default() }
+        Self { cells: Vec::new(), key: None, detectors: detect::Set::default(), names: Vec::new() }
     }
 
     /// How each column is hidden, in order.
@@ -207,7 +210,13 @@ impl Plan {
                 }),
             });
         }
-        Ok(Self { cells, key: key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)), detectors })
+        let searched = |cell: &Treatment| matches!(cell, Treatment::Search { .. } | Treatment::Ask { .. });
+        let mut names = Vec::new();
+        if cells.iter().any(searched) {
+            let named = columns.iter().zip(&cells);
+            names.extend(named.map(|(column, cell)| if searched(cell) { column.name.clone() } else { String::new() }));
+        }
+        Ok(Self { cells, names, key: key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key)), detectors })
     }
 }
 
@@ -278,7 +287,7 @@ fn wish(
         return Wish::Hide(method);
     }
     match kind::Search::of(type_id, origin.relation != 0) {
-        Some((how, _)) if asked => Wish::Ask(how),
+        Some((how, family)) if asked && family != detect::Family::Number => Wish::Ask(how),
         Some((how, family)) if !detectors.is_empty() && bound.searches(origin, family) => Wish::Search(how),
         _ => Wish::Show,
     }

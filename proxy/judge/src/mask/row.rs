@@ -4,9 +4,9 @@
 use super::{
     Error, Plan, Treatment,
     external::{self, Answer},
+    findings::{Findings, Search},
     search, value,
 };
-use std::ops::Range;
 
 /// What stands in the place of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Shown {
 /// # Errors
 /// [`Error::Count`] and [`Error::Malformed`]: the row does not fit its description, byte for byte.
 pub fn row(plan: &Plan, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    masked(plan, body, &mut || Answer::Hide, out)
+    masked(plan, body, &mut || Answer::Hide, &mut Findings::default(), out)
 }
 
 /// Masks a row; `answer` gives what the provider said of the next value that it was asked about.
@@ -32,26 +32,33 @@ pub(super) fn masked(
     plan: &Plan,
     body: &[u8],
     answer: &mut dyn FnMut() -> Answer,
+    findings: &mut Findings,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let before = out.len();
-    let done = walk(plan, body, answer, out);
+    let done = walk(plan, body, answer, findings, out);
     if done.is_err() {
         out.truncate(before);
     }
     done
 }
 
-fn walk(plan: &Plan, body: &[u8], answer: &mut dyn FnMut() -> Answer, out: &mut Vec<u8>) -> Result<(), Error> {
+fn walk(
+    plan: &Plan,
+    body: &[u8],
+    answer: &mut dyn FnMut() -> Answer,
+    findings: &mut Findings,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let (count, _) = body.split_first_chunk::<2>().ok_or(Error::Malformed)?;
     let got = usize::from(u16::from_be_bytes(*count));
     if got != plan.cells.len() {
         return Err(Error::Count { got, expected: plan.cells.len() });
     }
-    let mut spans = Vec::new();
+    let mut search = Search::default();
     // `copied`: everything before it is in `out`, as it was or replaced
     let (mut copied, mut at) = (0, 2);
-    for cell in &plan.cells {
+    for (column, cell) in plan.cells.iter().enumerate() {
         let head = body.get(at..).and_then(|rest| rest.first_chunk::<4>()).ok_or(Error::Malformed)?;
         let length = i32::from_be_bytes(*head);
         let begin = at + 4;
@@ -63,14 +70,16 @@ fn walk(plan: &Plan, body: &[u8], answer: &mut dyn FnMut() -> Answer, out: &mut 
         let field = body.get(begin..).and_then(|rest| rest.get(..length)).ok_or(Error::Malformed)?;
         let passes = match cell {
             Treatment::Clear => true,
-            Treatment::Search { how, .. } => !search::may(plan, *how, field),
+            Treatment::Search { how, binary } => !search::may(plan, *how, *binary, field),
             Treatment::Hide(_) | Treatment::Ask { .. } => false,
         };
         if !passes {
             out.extend_from_slice(body.get(copied..at).ok_or(Error::Malformed)?);
             let place = out.len();
             out.extend_from_slice(&[0xff; 4]);
-            match show(plan, cell, field, answer, out, &mut spans) {
+            let shown = show(plan, cell, field, answer, out, &mut search);
+            search.note(column, findings);
+            match shown {
                 Shown::Same => {
                     out.truncate(place);
                     copied = at;
@@ -103,7 +112,7 @@ pub(super) fn show(
     field: &[u8],
     answer: &mut dyn FnMut() -> Answer,
     out: &mut Vec<u8>,
-    spans: &mut Vec<Range<usize>>,
+    search: &mut Search,
 ) -> Shown {
     match treatment {
         Treatment::Clear => Shown::Same,
@@ -111,7 +120,7 @@ pub(super) fn show(
             Some(()) => Shown::Written,
             None => Shown::Null,
         },
-        Treatment::Ask { how, binary } => external::show(plan, *how, *binary, field, answer(), out),
-        Treatment::Search { how, binary } => search::search(plan.detectors, *how, *binary, field, out, spans),
+        Treatment::Ask { how, binary } => external::show(plan, (*how, *binary), field, answer(), out, search),
+        Treatment::Search { how, binary } => search::search(plan.detectors, *how, *binary, field, out, search),
     }
 }

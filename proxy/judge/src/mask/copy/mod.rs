@@ -16,12 +16,20 @@ mod rows;
 pub use inbound::Inbound;
 use rows::{Piece, Rows};
 
-use super::{Column, Error, Plan, Treatment, Wish, external::Answer, kind, row, row::Shown, wish};
+use super::{
+    Column, Error, Plan, Treatment, Wish,
+    external::Answer,
+    findings::{Findings, Search},
+    kind, row,
+    row::Shown,
+    wish,
+};
 use crate::{
     policy::{Bound, Judgement},
     sql::{Catalog, ColumnId, CopyFormat, CopyLayout, Facts},
 };
-use std::{ops::Range, rc::Rc};
+use schemas::event::Found;
+use std::rc::Rc;
 
 /// Bytes of a row that may be held until the rest of it comes.
 pub const MAX_ROW: usize = 64 << 20;
@@ -81,7 +89,7 @@ pub fn plan(
         }
         wishes.push(wish);
         described.push(Column {
-            name: String::new(),
+            name: output.map(|output| output.name.clone()).unwrap_or_default(),
             relation: origin.relation,
             attribute: origin.attribute,
             type_id,
@@ -104,14 +112,27 @@ fn type_of(sources: &[&ColumnId], catalog: &Catalog) -> Option<u32> {
 pub struct Stream {
     plan: Rc<Plan>,
     rows: Rows,
-    scratch: Vec<u8>,
-    spans: Vec<Range<usize>>,
+    work: Work,
+}
+
+/// What is kept from value to value.
+#[derive(Debug, Default)]
+struct Work {
+    decoded: Vec<u8>,
+    shown: Vec<u8>,
+    search: Search,
+    findings: Findings,
 }
 
 impl Stream {
     /// Begins.
     pub fn new(plan: Rc<Plan>, format: CopyFormat) -> Self {
-        Self { plan, rows: Rows::new(format), scratch: Vec::new(), spans: Vec::new() }
+        Self { plan, rows: Rows::new(format), work: Work::default() }
+    }
+
+    /// What was found in its rows, for the record.
+    pub fn found(&self) -> Vec<Found> {
+        self.work.findings.told(Some(&self.plan))
     }
 
     /// Nothing is hidden: the data may pass as it is.
@@ -125,7 +146,7 @@ impl Stream {
     /// [`Error`]: the data does not read as the options say. What was appended must not be shown.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<u64, Error> {
         let mut count = 0;
-        let Self { plan, rows, scratch, spans } = self;
+        let Self { plan, rows, work } = self;
         rows.push(bytes, |format, piece| match piece {
             Piece::Head(bytes) => {
                 out.extend_from_slice(bytes);
@@ -134,8 +155,8 @@ impl Stream {
             Piece::Row(bytes) => {
                 count += 1;
                 match format.layout {
-                    CopyLayout::Binary => row(plan, bytes, out),
-                    CopyLayout::Text | CopyLayout::Csv => line(plan, format, bytes, out, scratch, spans),
+                    CopyLayout::Binary => row::masked(plan, bytes, &mut || Answer::Hide, &mut work.findings, out),
+                    CopyLayout::Text | CopyLayout::Csv => line(plan, format, bytes, out, work),
                 }
             }
         })?;
@@ -152,14 +173,7 @@ impl Stream {
 }
 
 /// Masks one line of text or csv, with its end.
-fn line(
-    plan: &Plan,
-    format: &CopyFormat,
-    bytes: &[u8],
-    out: &mut Vec<u8>,
-    scratch: &mut Vec<u8>,
-    spans: &mut Vec<Range<usize>>,
-) -> Result<(), Error> {
+fn line(plan: &Plan, format: &CopyFormat, bytes: &[u8], out: &mut Vec<u8>, work: &mut Work) -> Result<(), Error> {
     let body = bytes.strip_suffix(b"\n").ok_or(Error::Malformed)?;
     // psql's end mark of old clients
     if format.layout == CopyLayout::Text && body == b"\\." {
@@ -167,7 +181,7 @@ fn line(
         return Ok(());
     }
     let mut fields = rows::fields(format, body);
-    let mut shown = Vec::new();
+    let Work { decoded, shown, search, findings } = work;
     for (number, cell) in plan.cells.iter().enumerate() {
         let raw = match fields.next() {
             Some(raw) => raw,
@@ -183,15 +197,17 @@ fn line(
             continue;
         }
         let raw = if null { b"".as_slice() } else { raw };
-        let quoted = rows::decode(format, raw, scratch).ok_or(Error::Malformed)?;
+        let quoted = rows::decode(format, raw, decoded).ok_or(Error::Malformed)?;
         shown.clear();
-        match super::row::show(plan, cell, scratch, &mut || Answer::Hide, &mut shown, spans) {
+        let what = row::show(plan, cell, decoded, &mut || Answer::Hide, shown, search);
+        search.note(number, findings);
+        match what {
             Shown::Same => out.extend_from_slice(raw),
             Shown::Null => out.extend_from_slice(format.null.as_bytes()),
             Shown::Written => {
                 // that a hidden value needed quotes would tell something of it
                 let quoted = if matches!(cell, Treatment::Hide(_)) { format.force_quote } else { quoted };
-                rows::encode(format, &shown, quoted, out);
+                rows::encode(format, shown, quoted, out);
             }
         }
     }

@@ -25,8 +25,11 @@ impl Group {
     }
 }
 
-/// Appends what is found; the spans may overlap. Most values are left after a look at how many digits stand together.
-pub(super) fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
+/// What was recognized, and where.
+type Recognized = (Detector, Range<usize>);
+
+/// Tells what is found; the spans may overlap.
+pub(super) fn find(set: Set, value: &[u8], note: &mut dyn FnMut(Detector, Range<usize>)) {
     let mut at = 0;
     while let Some(start) = next_digit(value, at) {
         if start.checked_sub(1).and_then(|before| value.get(before)).is_some_and(|b| is_word(*b)) {
@@ -37,9 +40,9 @@ pub(super) fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
         let (groups, count) = groups(value, start);
         let groups = groups.get(..count).unwrap_or_default();
         at = groups.first().map_or(start + 1, |first| first.end);
-        if let Some(span) = enough(groups).then(|| longest(set, value, groups)).flatten() {
+        if let Some((detector, span)) = enough(groups).then(|| longest(set, value, groups)).flatten() {
             at = at.max(span.end);
-            spans.push(span);
+            note(detector, span);
         }
     }
 }
@@ -104,7 +107,7 @@ fn groups(value: &[u8], start: usize) -> ([Group; MOST_GROUPS], usize) {
 }
 
 /// The longest thing that begins with the first group.
-fn longest(set: Set, value: &[u8], groups: &[Group]) -> Option<Range<usize>> {
+fn longest(set: Set, value: &[u8], groups: &[Group]) -> Option<Recognized> {
     let first = *groups.first()?;
     for count in (1..=groups.len()).rev() {
         let part = groups.get(..count)?;
@@ -119,14 +122,14 @@ fn longest(set: Set, value: &[u8], groups: &[Group]) -> Option<Range<usize>> {
             *to = from - b'0';
         }
         let digits = digits.get(..total)?;
-        if let Some(span) = recognize(set, value, part, span, digits) {
-            return Some(span);
+        if let Some(recognized) = recognize(set, value, part, span, digits) {
+            return Some(recognized);
         }
     }
     None
 }
 
-fn recognize(set: Set, value: &[u8], groups: &[Group], span: Range<usize>, digits: &[u8]) -> Option<Range<usize>> {
+fn recognize(set: Set, value: &[u8], groups: &[Group], span: Range<usize>, digits: &[u8]) -> Option<Recognized> {
     let mut lengths = [0; MOST_GROUPS];
     for (length, group) in lengths.iter_mut().zip(groups) {
         *length = group.len();
@@ -135,18 +138,18 @@ fn recognize(set: Set, value: &[u8], groups: &[Group], span: Range<usize>, digit
     let separator = value.get(groups.first()?.end).copied().filter(|_| groups.len() > 1);
     let alone = stands_alone(value, &span);
     if set.has(Detector::Pan) && alone && is_card_shape(lengths) && is_card(digits) {
-        return Some(span);
+        return Some((Detector::Pan, span));
     }
     if set.has(Detector::Ssn) && alone && is_ssn(value, &span, lengths, separator, digits) {
-        return Some(span);
+        return Some((Detector::Ssn, span));
     }
     if set.has(Detector::NationalId)
         && let Some(span) = national_id(value, &span, lengths, separator, digits, alone)
     {
-        return Some(span);
+        return Some((Detector::NationalId, span));
     }
     if set.has(Detector::Phone) && alone {
-        return phone(value, span, lengths);
+        return phone(value, span, lengths).map(|span| (Detector::Phone, span));
     }
     None
 }
@@ -160,7 +163,7 @@ fn is_card_shape(lengths: &[usize]) -> bool {
 }
 
 /// Begins as the numbers of an issuer do, has a length that they have, and passes Luhn.
-fn is_card(digits: &[u8]) -> bool {
+pub(super) fn is_card(digits: &[u8]) -> bool {
     let leading = digits.iter().take(4).fold(0u32, |sum, digit| sum * 10 + u32::from(*digit));
     let fits = matches!(
         (leading, digits.len()),

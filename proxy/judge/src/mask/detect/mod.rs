@@ -92,6 +92,17 @@ impl Set {
         Self(self.0 | (1 << detector as u8))
     }
 
+    /// What is in one of them.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The detectors in it.
+    pub fn iter(self) -> impl Iterator<Item = Detector> {
+        Detector::ALL.into_iter().filter(move |detector| self.has(*detector))
+    }
+
     /// Only what is in both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -123,7 +134,8 @@ pub struct Settings {
     pub on: Option<Vec<Detector>>,
     /// Columns whose values are not searched, as `schema.table.column`. _Default:_ none.
     pub skip: Vec<String>,
-    /// Types of columns that are searched: `text`, `json`, `other` (arrays and rows of text, types of extensions).
+    /// Types of columns that are searched: `text`, `json`, `number` (card numbers in bigint and numeric), `other`
+    /// (arrays and rows of text, types of extensions).
     /// _Default:_ all of them.
     pub types: Option<Vec<Family>>,
 }
@@ -136,6 +148,8 @@ pub enum Family {
     Text,
     /// `json`, `jsonb`.
     Json,
+    /// `bigint`, `numeric`: whole numbers of 15 or 16 digits that are card numbers.
+    Number,
     /// Arrays and rows of text, types of extensions and of one's own.
     Other,
 }
@@ -156,27 +170,44 @@ pub fn suspicious(set: Set, value: &[u8]) -> bool {
     value.len() >= SHORTEST && glance::glance(set, value)
 }
 
-/// Appends the spans of what is found, in order and without overlaps. Allocates only where something is.
-pub fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
-    if suspicious(set, value) {
-        find_all(set, value, spans);
+/// Whether a whole number is a card number: of 15 or 16 digits, as nearly all cards have, so that few other numbers are.
+pub(super) fn is_card_number(number: u64) -> bool {
+    const LEAST: u64 = 100_000_000_000_000;
+    let mut digits = [0u8; 16];
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
     }
+    let all = if number < 10 * LEAST { digits.get(1..) } else { Some(digits.as_slice()) };
+    number >= LEAST && rest == 0 && all.is_some_and(digits::is_card)
+}
+
+/// Appends the spans of what is found, in order and without overlaps; says which detectors found it. Allocates only
+/// where something is.
+pub fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) -> Set {
+    if suspicious(set, value) { find_all(set, value, spans) } else { Set::default() }
 }
 
 /// The same without a look at the value before: every detector goes through all of it.
-fn find_all(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
-    let before = spans.len();
+fn find_all(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) -> Set {
+    let (before, mut found) = (spans.len(), Set::default());
+    let mut note = |detector: Detector, span: Range<usize>| {
+        found = found.with(detector);
+        spans.push(span);
+    };
     if set.digits() {
-        digits::find(set, value, spans);
-        words::find(set, value, spans);
+        digits::find(set, value, &mut note);
+        words::find(set, value, &mut note);
     }
     if set.has(Detector::Email) {
-        words::emails(value, spans);
+        words::emails(value, &mut |span| note(Detector::Email, span));
     }
     if set.has(Detector::Secret) && value.len() >= secrets::SHORTEST {
-        secrets::find(value, spans);
+        secrets::find(value, &mut |span| note(Detector::Secret, span));
     }
     unite(before, spans);
+    found
 }
 
 /// Sorts what was appended and joins what overlaps.
@@ -191,16 +222,16 @@ pub(super) fn unite(before: usize, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// Replaces what is found by `****`; `None` where there is nothing.
-pub fn clean(set: Set, text: &str) -> Option<String> {
+/// Replaces what is found by `****`, and says which detectors found it; `None` where there is nothing.
+pub fn clean(set: Set, text: &str) -> Option<(String, Set)> {
     let mut spans = Vec::new();
-    find(set, text.as_bytes(), &mut spans);
+    let found = find(set, text.as_bytes(), &mut spans);
     if spans.is_empty() {
         return None;
     }
     let mut clean = Vec::with_capacity(text.len());
     replace(text.as_bytes(), &spans, &mut clean);
-    Some(String::from_utf8_lossy(&clean).into_owned())
+    Some((String::from_utf8_lossy(&clean).into_owned(), found))
 }
 
 /// Appends the value with `****` in the place of each span.

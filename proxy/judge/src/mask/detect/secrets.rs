@@ -160,8 +160,8 @@ fn assigned(value: &[u8], at: usize) -> bool {
     long && near.len() >= 5 && anchors().is_match(near)
 }
 
-/// Appends what is found; the spans may overlap.
-pub(super) fn find(value: &[u8], spans: &mut Vec<Range<usize>>) {
+/// Tells what is found; the spans may overlap.
+pub(super) fn find(value: &[u8], note: &mut dyn FnMut(Range<usize>)) {
     let mut from = 0;
     while let Some(hit) = value.get(from..).and_then(|rest| anchors().find(rest)) {
         let (start, end) = (from + hit.start(), from + hit.end());
@@ -177,7 +177,7 @@ pub(super) fn find(value: &[u8], spans: &mut Vec<Range<usize>>) {
         };
         if let Some(span) = found {
             from = from.max(span.end);
-            spans.push(span);
+            note(span);
         }
     }
 }

@@ -225,8 +225,9 @@ fn adversarial() -> impl Strategy<Value = String> {
 
 fn same_as_all(set: Set, value: &[u8]) -> Result<(), TestCaseError> {
     let (mut glanced, mut all) = (Vec::new(), Vec::new());
-    find(set, value, &mut glanced);
-    find_all(set, value, &mut all);
+    let by = (find(set, value, &mut glanced), find_all(set, value, &mut all));
+    prop_assert_eq!(by.0, by.1);
+    prop_assert_eq!(by.0.is_empty(), all.is_empty());
     prop_assert_eq!(glanced, all, "{:?}", String::from_utf8_lossy(value));
     Ok(())
 }

@@ -15,8 +15,8 @@ const LONGEST_LETTERS: usize = 16;
 /// Longest domain.
 const LONGEST_DOMAIN: usize = 255;
 
-/// Appends IBANs and national ids; the spans may overlap.
-pub(super) fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
+/// Tells IBANs and national ids; the spans may overlap.
+pub(super) fn find(set: Set, value: &[u8], note: &mut dyn FnMut(Detector, Range<usize>)) {
     if !set.has(Detector::Iban) && !set.has(Detector::NationalId) {
         return;
     }
@@ -30,14 +30,14 @@ pub(super) fn find(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) {
             && let Some(span) = iban(value, &word)
         {
             at = at.max(span.end);
-            spans.push(span);
+            note(Detector::Iban, span);
             continue;
         }
         if set.has(Detector::NationalId)
             && let Some(span) = national_id(value, &word)
         {
             at = at.max(span.end);
-            spans.push(span);
+            note(Detector::NationalId, span);
         }
     }
 }
@@ -180,13 +180,15 @@ fn it(text: &[u8]) -> bool {
     names && digits && check.is_ascii_uppercase() && sum.is_some_and(|sum| sum % 26 == u32::from(check - b'A'))
 }
 
-/// Appends addresses.
-pub(super) fn emails(value: &[u8], spans: &mut Vec<Range<usize>>) {
+/// Tells addresses.
+pub(super) fn emails(value: &[u8], note: &mut dyn FnMut(Range<usize>)) {
     let mut from = 0;
     while let Some(offset) = value.get(from..).and_then(|rest| rest.iter().position(|b| *b == b'@')) {
         let at = from + offset;
         from = at + 1;
-        spans.extend(email(value, at));
+        if let Some(span) = email(value, at) {
+            note(span);
+        }
     }
 }
 
