@@ -41,6 +41,26 @@ pub struct Running {
     pub findings: Findings,
 }
 
+impl Running {
+    /// One that begins, and of whose rows nothing is to hide.
+    pub fn new(number: u64, arrived: Instant, decision: Rc<Decision>, effects: Effects) -> Self {
+        Self {
+            number,
+            arrived,
+            plan: None,
+            portal: None,
+            effects,
+            rows: 0,
+            bytes: 0,
+            copying_in: decision.copies_in,
+            copying: Copying::default(),
+            cut: None,
+            findings: Findings::default(),
+            decision,
+        }
+    }
+}
+
 /// What a statement's success will mean for the session.
 #[derive(Debug, Default)]
 pub struct Effects {

@@ -12,7 +12,6 @@ pub(crate) use refusal::{MUST_FAIL, REFUSED_NAME};
 use crate::{
     budget::Step,
     conversation::{Conversation, CopyIn, End, Outbox},
-    copying::Copying,
     decide::{Decision, Permit, Refused, Simple},
     estimate::Asked,
     flight::{Awaited, Running},
@@ -260,20 +259,8 @@ impl Conversation {
     pub(crate) fn start(&mut self, statement: &Simple, arrived: Instant) -> Result<Running, End> {
         let number = self.next_number();
         self.note_statement(number, statement, None)?;
-        Ok(Running {
-            number,
-            arrived,
-            decision: statement.decision.clone(),
-            plan: None,
-            portal: None,
-            effects: self.propose_effects(&statement.decision, &statement.text)?,
-            rows: 0,
-            bytes: 0,
-            copying_in: statement.decision.copies_in,
-            copying: Copying::default(),
-            cut: None,
-            findings: judge::mask::findings::Findings::default(),
-        })
+        let effects = self.propose_effects(&statement.decision, &statement.text)?;
+        Ok(Running::new(number, arrived, statement.decision.clone(), effects))
     }
 
     fn parse(&mut self, name: &str, text: &[u8], frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
@@ -415,28 +402,15 @@ impl Conversation {
         }
         let text = prepared.as_ref().map_or_else(|| Rc::from(""), |prepared| prepared.text.clone());
         let effects = self.propose_effects(&decision, &text)?;
-        let copying_in = decision.copies_in;
-        if copying_in {
+        if decision.copies_in {
             self.copy_in = CopyIn::Asked;
         }
         let durable = !decision.read_only;
         self.cutting_ran(&decision);
         let portal = self.ask_for_description(name, portal, &decision, out);
         let plan = portal.plan.borrow().clone();
-        self.flight.push(Awaited::Execute(Box::new(Running {
-            number,
-            arrived,
-            decision,
-            plan,
-            portal: Some(portal),
-            effects,
-            rows: 0,
-            bytes: 0,
-            copying_in,
-            copying: Copying::default(),
-            cut: None,
-            findings: judge::mask::findings::Findings::default(),
-        })));
+        let running = Running { plan, portal: Some(portal), ..Running::new(number, arrived, decision, effects) };
+        self.flight.push(Awaited::Execute(Box::new(running)));
         out.pass(Permit::decided(durable), frame.bytes);
         Ok(Flow::More)
     }
