@@ -84,7 +84,12 @@ fn main() {
         .map(|(table, columns)| ((*table).to_owned(), columns.iter().map(|column| (*column).to_owned()).collect()));
     let catalog = Catalog::of_tables(&tables.collect::<BTreeMap<_, _>>()).unwrap();
     let bound = rules().bind(&catalog);
-    let subject = Subject::of_groups(&["billing"]);
+    // the fraud team's policies read the time, too
+    let subject = Subject::of_groups(if std::env::args().any(|word| word == "fraud") {
+        &["fraud", "billing"]
+    } else {
+        &["billing"]
+    });
     let path = ["public".to_owned()];
     let context = Context { catalog: &catalog, search_path: &path, limits: Limits::default(), tripwire: true };
     let untripped = Context { tripwire: false, ..context };
@@ -120,9 +125,10 @@ fn main() {
         }
         let [shape, plain, facts, judged, first] = parts.each_mut().map(|part| median(part));
         println!(
-            "{what}, {bytes} bytes: shape {shape:.1} us, facts {plain:.1} us, with tripwire {facts:.1} us, decision \
-             {judged:.1} us (a worker's first {first:.1} us): {:.1} us in all",
-            shape + facts + judged
+            "{what}, {bytes} bytes: shape {shape:.1} us, facts {plain:.1} us, decision {judged:.1} us: {:.1} us in all \
+             (with the tripwire {:.1} us more; a worker's first decision {first:.1} us)",
+            shape + plain + judged,
+            facts - plain
         );
     }
 }

@@ -32,6 +32,9 @@ use std::{
 /// Answers that one cache keeps at most; then it begins anew.
 const MAX_ANSWERS: usize = 50_000;
 
+/// Milliseconds of a minute.
+const MINUTE: i64 = 60_000;
+
 /// Bytes of names that one cache keeps at most.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -119,6 +122,16 @@ fn key(object: Object<'_>) -> String {
     }
 }
 
+/// The situation in which a question that reads this is asked. Its hour, minute and weekday are those of the whole minute.
+fn at(place: &Place, reads: Reads, now: i64) -> Cow<'_, Place> {
+    let now = match reads {
+        Reads { instant: true, .. } => now,
+        Reads { time: true, .. } => now - now.rem_euclid(MINUTE),
+        _ => return Cow::Borrowed(place),
+    };
+    Cow::Owned(Place { situation: Situation { now, ..place.situation.clone() }, ..place.clone() })
+}
+
 impl<'a> Asker<'a> {
     pub(super) fn new(
         bound: &'a Bound,
@@ -148,17 +161,18 @@ impl<'a> Asker<'a> {
         let Some(set) = self.bound.set() else {
             return Arc::new(Answer { failed: Some("they do not compile".to_owned()), ..Answer::default() });
         };
-        self.reads = self.reads.or(set.reads(action));
-        if set.reads(action).time {
-            let situation = Situation { now: self.now, ..self.place.situation.clone() };
-            return Arc::new(set.ask(self.subject, action, object, &situation));
+        let reads = set.reads(action, self.subject);
+        self.reads = self.reads.or(reads);
+        let place = at(&self.place, reads, self.now);
+        if reads.instant {
+            return Arc::new(set.ask(self.subject, action, object, &place.situation));
         }
-        let known = self.cache.at(&self.place);
+        let known = self.cache.at(&place);
         let key = key(object);
         if let Some(answer) = known.answers.get(action).and_then(|answers| answers.get(&key)) {
             return answer.clone();
         }
-        let answer = Arc::new(set.ask(self.subject, action, object, &self.place.situation));
+        let answer = Arc::new(set.ask(self.subject, action, object, &place.situation));
         let bytes = key.len() + size_of::<Answer>();
         known.answers.entry(action).or_default().insert(key, answer.clone());
         self.cache.count += 1;
@@ -168,11 +182,12 @@ impl<'a> Asker<'a> {
 
     /// Which masking rules do not hold for the subject.
     pub(super) fn exempt(&mut self) -> Exempt {
-        let volatile = self.bound.set().is_some_and(|set| set.reads("read_clear").time);
-        if !volatile && let Some(exempt) = self.cache.at(&self.place).exempt.clone() {
-            if let Some(set) = self.bound.set() {
-                self.reads = self.reads.or(set.reads("read_clear"));
-            }
+        let reads = self.bound.set().map(|set| set.reads("read_clear", self.subject)).unwrap_or_default();
+        let place = at(&self.place, reads, self.now).into_owned();
+        if !reads.instant
+            && let Some(exempt) = self.cache.at(&place).exempt.clone()
+        {
+            self.reads = self.reads.or(reads);
             return exempt;
         }
         let bound = self.bound;
@@ -181,8 +196,8 @@ impl<'a> Asker<'a> {
             self.ask("read_clear", object).allowed
         };
         let exempt: Exempt = bound.all_rules().iter().map(clear).collect();
-        if !volatile {
-            self.cache.at(&self.place).exempt = Some(exempt.clone());
+        if !reads.instant {
+            self.cache.at(&place).exempt = Some(exempt.clone());
         }
         exempt
     }

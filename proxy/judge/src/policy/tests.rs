@@ -379,3 +379,43 @@ fn what_the_rules_stand_on_stays() {
     assert_eq!(judged(&of("VACUUM", relation(10, "public.customers", Action::Maintain))).0, VerdictKind::Allow);
     denied(&of("CLUSTER", relation(30, "public.payments", Action::Maintain)), "guard:maintain");
 }
+
+#[test]
+fn a_window_of_time_holds_to_its_end_and_concerns_its_group_alone() {
+    let fraud = include_str!("../../../../deploy/config/policies/fraud.cedar");
+    let instant = "@id(\"late\") forbid (principal in Group::\"late\", action == Action::\"select\", resource)
+        when { context.time.now > datetime(\"2026-11-20T17:59:59.500Z\") };";
+    let mut rules = rules();
+    rules.masking.iter_mut().for_each(|rule| rule.unmask_groups.clear());
+    rules.policies = vec![
+        crate::policy::Source { name: "fraud.cedar".to_owned(), text: fraud.to_owned() },
+        crate::policy::Source { name: "late.cedar".to_owned(), text: instant.to_owned() },
+        crate::policy::Source {
+            name: "all.cedar".to_owned(),
+            text: "permit (principal, action in Action::\"work\", resource);".to_owned(),
+        },
+    ];
+    let bound = rules.bind(&Shop);
+    let mut cache = Cache::default();
+    let mut verdict = |groups: &[&str], now: i64| {
+        let context = Context { now, ..Context::default() };
+        let judgement =
+            super::decide(&select(id(10, 2), true), &bound, &Subject::of_groups(groups), &context, &mut cache);
+        (judgement.verdict, judgement.reads.time)
+    };
+    // Friday, 2026-11-20, 18:00 UTC
+    const END: i64 = 1_795_197_600_000;
+    use VerdictKind::{Allow, Deny, Mask};
+    for _ in 0..2 {
+        assert_eq!(verdict(&["fraud"], END - 1), (Allow, true));
+        assert_eq!(verdict(&["fraud"], END), (Mask, true));
+        assert_eq!(verdict(&["fraud"], END - 10 * 3_600_000 - 1), (Mask, true));
+        assert_eq!(verdict(&["fraud"], END - 10 * 3_600_000), (Allow, true));
+        assert_eq!(verdict(&["fraud"], END + 18 * 3_600_000), (Mask, true), "on Saturday");
+        // who is in no such group is asked nothing that reads the time
+        assert_eq!(verdict(&["agents"], END), (Mask, false));
+        // to the millisecond, where a policy reads it
+        assert_eq!(verdict(&["late"], END - 500), (Mask, true));
+        assert_eq!(verdict(&["late"], END - 499), (Deny, true));
+    }
+}

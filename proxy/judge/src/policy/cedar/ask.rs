@@ -113,7 +113,7 @@ impl Set {
         let Some(candidates) = self.actions.get(action) else {
             return Answer { failed: Some(format!("there is no action {action}")), ..Answer::default() };
         };
-        let reads = candidates.reads;
+        let reads = self.reads(action, subject);
         let failed = |reason: String| Answer { failed: Some(reason), reads, ..Answer::default() };
         let asked = self.request(subject, &candidates.uid, object, situation).and_then(|(request, mut entities)| {
             entities.push(candidates.entity.clone());

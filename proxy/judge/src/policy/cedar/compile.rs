@@ -2,7 +2,8 @@
 
 use super::{Candidates, Policy, Reads, SCHEMA, Set, Types};
 use cedar_policy::{
-    ActionConstraint, Authorizer, Effect, Entities, EntityUid, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, Effect, Entities, EntityUid, PolicyId, PolicySet, PrincipalConstraint, Schema,
+    ValidationMode, Validator,
 };
 use miette::Diagnostic;
 use std::{
@@ -13,6 +14,9 @@ use std::{
 
 /// Policies that one resource may have; each is evaluated for every action that it may concern.
 const MAX_POLICIES: usize = 2_000;
+
+/// See [`Reads::instant`].
+const INSTANT: &str = "instant";
 
 /// Prefixes of ids that are the gate's own.
 const RESERVED: &[&str] = &["guard:", "builtin:", "config:", "default:"];
@@ -125,20 +129,32 @@ pub(super) fn ids_of(text: &str) -> Vec<String> {
     parsed.policies.iter().map(|policy| policy.id().to_string()).collect()
 }
 
-/// The attributes of `context` that a policy reads; all of them where it takes the context as a whole.
+/// The attributes of `context` that a policy reads; all of them where it takes the context as a whole. `instant` stands
+/// among them where it reads more of the time than what a whole minute has in common.
 fn reads(policy: &cedar_policy::Policy) -> HashSet<String> {
+    fn is_context(value: &serde_json::Value) -> bool {
+        value.get("Var").is_some_and(|name| name == "context")
+    }
+    fn is_time(value: &serde_json::Value) -> bool {
+        let inner = value.get(".");
+        inner.is_some_and(|i| i.get("left").is_some_and(is_context) && i.get("attr").is_some_and(|a| a == "time"))
+    }
     fn walk(value: &serde_json::Value, found: &mut HashSet<String>) {
         match value {
             serde_json::Value::Object(map) => {
                 for (key, inner) in map {
-                    let context = |side: &str| inner.get(side).is_some_and(|v| v.get("Var") == Some(&"context".into()));
-                    if matches!(key.as_str(), "." | "has")
-                        && context("left")
-                        && let Some(name) = inner.get("attr").and_then(serde_json::Value::as_str)
-                    {
+                    let attribute = matches!(key.as_str(), "." | "has").then(|| inner.get("attr")?.as_str()).flatten();
+                    let left = attribute.and(inner.get("left"));
+                    if let (Some(name), true) = (attribute, left.is_some_and(is_context)) {
                         found.insert(name.to_owned());
+                        if name == "time" {
+                            found.insert(INSTANT.to_owned());
+                        }
+                    } else if matches!(attribute, Some("hour" | "minute" | "weekday")) && left.is_some_and(is_time) {
+                        found.insert("time".to_owned());
                     } else if key == "Var" && inner == "context" {
-                        found.extend(["time", "estimated_rows", "estimated_cost", "approved"].map(str::to_owned));
+                        let all = ["time", INSTANT, "estimated_rows", "estimated_cost", "approved"];
+                        found.extend(all.map(str::to_owned));
                     } else {
                         walk(inner, found);
                     }
@@ -152,7 +168,7 @@ fn reads(policy: &cedar_policy::Policy) -> HashSet<String> {
     match policy.to_json() {
         Ok(json) => walk(&json, &mut found),
         // what cannot be looked at may read anything
-        Err(_) => found.extend(["time", "estimated_rows"].map(str::to_owned)),
+        Err(_) => found.extend(["time", INSTANT, "estimated_rows"].map(str::to_owned)),
     }
     found
 }
@@ -255,7 +271,7 @@ fn candidates(schema: &Schema, all: &PolicySet) -> Option<BTreeMap<String, Candi
     for uid in schema.actions() {
         let applies = |group: &EntityUid| group == uid || entities.is_ancestor_of(group, uid);
         let mut policies = PolicySet::new();
-        let mut read = Reads::default();
+        let (mut all_read, mut of_groups) = (Reads::default(), BTreeMap::<String, Reads>::new());
         for policy in all.policies() {
             let fits = match policy.action_constraint() {
                 ActionConstraint::Any => true,
@@ -268,11 +284,20 @@ fn candidates(schema: &Schema, all: &PolicySet) -> Option<BTreeMap<String, Candi
             policies.add(policy.clone()).ok()?;
             let attributes = reads(policy);
             let estimates = attributes.contains("estimated_rows") || attributes.contains("estimated_cost");
-            read = read.or(Reads { time: attributes.contains("time"), estimates });
+            let (time, instant) = (attributes.contains("time"), attributes.contains(INSTANT));
+            let read = Reads { time, instant, estimates };
+            let read_by = match policy.principal_constraint() {
+                PrincipalConstraint::In(group) if group.type_name().to_string() == "Group" => {
+                    of_groups.entry(AsRef::<str>::as_ref(group.id()).to_owned()).or_default()
+                }
+                _ => &mut all_read,
+            };
+            *read_by = read_by.or(read);
         }
+        let reads_of_groups = of_groups.into_iter().filter(|(_, reads)| *reads != Reads::default()).collect();
         let entity = entities.get(uid)?.clone();
         let name = AsRef::<str>::as_ref(uid.id()).to_owned();
-        actions.insert(name, Candidates { uid: uid.clone(), entity, policies, reads: read });
+        actions.insert(name, Candidates { uid: uid.clone(), entity, policies, reads: all_read, reads_of_groups });
     }
     Some(actions)
 }

@@ -35,6 +35,8 @@ pub(super) const DEFAULTS: &str = include_str!("defaults.cedar");
 pub struct Reads {
     /// The time: what was decided holds for one execution.
     pub time: bool,
+    /// The time to the millisecond, not only its hour, minute or weekday: an answer is not remembered.
+    pub instant: bool,
     /// The planner's estimates: ask for them, and decide again with them.
     pub estimates: bool,
 }
@@ -43,7 +45,11 @@ impl Reads {
     /// What either reads.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        Self { time: self.time || other.time, estimates: self.estimates || other.estimates }
+        Self {
+            time: self.time || other.time,
+            instant: self.instant || other.instant,
+            estimates: self.estimates || other.estimates,
+        }
     }
 }
 
@@ -63,7 +69,10 @@ struct Candidates {
     uid: EntityUid,
     entity: Entity,
     policies: PolicySet,
+    /// What they read, whoever asks.
     reads: Reads,
+    /// What those read that apply to the members of one group alone.
+    reads_of_groups: Vec<(String, Reads)>,
 }
 
 /// The names of the entity types, parsed once.
@@ -103,9 +112,13 @@ impl Set {
         self.policies.iter().map(|policy| policy.id.as_str())
     }
 
-    /// What the candidates for an action read that changes by itself.
-    pub fn reads(&self, action: &str) -> Reads {
-        self.actions.get(action).map(|candidates| candidates.reads).unwrap_or_default()
+    /// What the candidates for an action read that changes by itself. Policies for groups that the subject is not in
+    /// do not count: whatever they read, they neither permit nor forbid it anything.
+    pub fn reads(&self, action: &str, subject: &Subject) -> Reads {
+        let Some(candidates) = self.actions.get(action) else { return Reads::default() };
+        let groups = subject.groups();
+        let of_groups = candidates.reads_of_groups.iter().filter(|(group, _)| groups.contains(group));
+        of_groups.fold(candidates.reads, |all, (_, reads)| all.or(*reads))
     }
 
     pub(super) fn policy(&self, rank: usize) -> Option<&Policy> {
