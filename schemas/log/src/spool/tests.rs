@@ -155,7 +155,8 @@ fn a_missing_segment_is_a_gap_and_the_rest_is_kept() {
     let (witness, recovery) = recovered(folder.path());
     assert_eq!(recovery.gaps.len(), 1, "{:?}", recovery.gaps);
     let kept = witness.count(session.id);
-    assert!(kept > 300 && kept < 600, "{kept}");
+    // all that was elsewhere; and what was in it too, where the sealer came to it so late that its batch was not
+    assert!(kept > 300 && kept <= 602, "{kept}");
     let (_, again) = recovered(folder.path());
     assert_eq!(again.gaps, []);
 }
