@@ -326,6 +326,11 @@ fn what_detectors_found_is_told_and_the_value_is_not() {
     let session = postern.run(&["audit", "search", "found:doc", "-o", "json"]);
     let session: serde_json::Value = serde_json::from_str(&session).unwrap();
     let session = session["hits"][0]["session"].as_str().unwrap().to_owned();
+    support::eventually("the session is archived", std::time::Duration::from_secs(20), || {
+        let all = postern.run(&["session", "ls", "-o", "json"]);
+        let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+        all.as_array().unwrap().iter().any(|s| s["session"] == session && s["status"] == "closed").then_some(())
+    });
     let shown = postern.run(&["session", "show", &session]);
     assert!(shown.contains("email: 1, pan: 2, secret: 1, ssn: 1 values, hidden"), "{shown}");
     let shown = postern.run(&["session", "play", &session]);
