@@ -5,7 +5,7 @@
 //! with arithmetic on eight bytes at once, without a branch for each byte, and only there the detectors' own functions are
 //! asked. So most values are left after some nanoseconds. `false` is said only where no detector finds anything.
 
-use super::{Detector, Set, digits, secrets, words};
+use super::{Detector, FEWEST_DIGITS, Set, digits, secrets, words};
 
 /// The same bit of eight bytes.
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -47,8 +47,16 @@ impl Eight {
         !((self.low ^ (ONES * u64::from(byte))) + (HIGH - ONES)) & self.ascii
     }
 
+    fn digit(self) -> u64 {
+        Self::least(self.low, b'0') & !Self::least(self.low, b'9' + 1) & self.ascii
+    }
+
+    fn capital(self) -> u64 {
+        Self::least(self.low, b'A') & !Self::least(self.low, b'Z' + 1) & self.ascii
+    }
+
     fn classes(self, before: &Classes) -> Classes {
-        let digit = Self::least(self.low, b'0') & !Self::least(self.low, b'9' + 1) & self.ascii;
+        let digit = self.digit();
         let folded = self.low | (ONES << 5);
         let letter = Self::least(folded, b'a') & !Self::least(folded, b'z' + 1) & self.ascii;
         // the bit that tells small letters from capitals, moved to the highest place
@@ -70,7 +78,7 @@ fn behind<const N: u32>(now: u64, before: u64) -> u64 {
 
 /// Digits that begin a word, and the first digits of words that begin with letters as ids do: one capital, two letters, or
 /// three capitals and more.
-fn numbers(now: &Classes, before: &Classes) -> u64 {
+fn numbers_of(now: &Classes, before: &Classes) -> u64 {
     let first = now.digit & !behind::<1>(now.digit, before.digit);
     let begins = !behind::<1>(now.word, before.word);
     let one = behind::<1>(now.letter, before.letter);
@@ -89,36 +97,86 @@ fn capitals(now: &Classes, before: &Classes) -> u64 {
     now.capital & behind::<1>(now.letter, before.letter) & starts
 }
 
+/// What bytes a value has, before it is looked at where they stand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Survey {
+    /// How many digits.
+    digits: u64,
+    /// Marks and capitals, without which there is no secret.
+    marks: u64,
+    /// `@`.
+    signs: u64,
+}
+
+impl Survey {
+    fn of(whole: &[[u8; 8]], last: Option<Eight>) -> Self {
+        let mut survey = Self::default();
+        // a counter for each of the eight places, which must not run over
+        for part in whole.chunks(usize::from(u8::MAX) - 1) {
+            let mut counts = 0;
+            for bytes in part {
+                survey.add(Eight::new(u64::from_le_bytes(*bytes)), &mut counts);
+            }
+            survey.digits += counts.to_le_bytes().into_iter().map(u64::from).sum::<u64>();
+        }
+        if let Some(last) = last {
+            let mut counts = 0;
+            survey.add(last, &mut counts);
+            survey.digits += counts.to_le_bytes().into_iter().map(u64::from).sum::<u64>();
+        }
+        survey
+    }
+
+    #[inline]
+    fn add(&mut self, eight: Eight, counts: &mut u64) {
+        let digit = eight.digit();
+        *counts += digit >> 7;
+        self.marks |= eight.marks(digit) | eight.capital();
+        self.signs |= eight.is(b'@');
+    }
+}
+
 /// Whether a detector of the set may find anything in a value of at least four bytes.
 #[inline]
 pub(super) fn glance(set: Set, value: &[u8]) -> bool {
-    let wanted = |on: bool| if on { HIGH } else { 0 };
-    let digits = wanted(set.digits());
-    let secrets = wanted(set.has(Detector::Secret) && value.len() >= secrets::SHORTEST);
-    let emails = wanted(set.has(Detector::Email));
-    let places = |eight: Eight, now: &Classes, before: &Classes| {
-        numbers(now, before) & digits
-            | (capitals(now, before) | eight.marks(now.digit)) & secrets
-            | eight.is(b'@') & emails
-    };
     let (whole, rest) = value.as_chunks::<8>();
+    let last = (!rest.is_empty()).then(|| Eight::new(tail(value, rest.len())));
+    let survey = Survey::of(whole, last);
+    let numbers = set.digits() && survey.digits >= FEWEST_DIGITS as u64;
+    let secrets = set.has(Detector::Secret) && value.len() >= secrets::SHORTEST && survey.marks != 0;
+    let emails = set.has(Detector::Email) && survey.signs != 0;
+    let wanted = |on: bool| if on { HIGH } else { 0 };
+    match (numbers, secrets || emails) {
+        (false, false) => false,
+        (true, false) => places(set, value, last, |now, before, _| numbers_of(now, before)),
+        (on, _) => {
+            let (numbers, secrets, emails) = (wanted(on), wanted(secrets), wanted(emails));
+            places(set, value, last, |now, before, eight| {
+                numbers_of(now, before) & numbers
+                    | (capitals(now, before) | eight.marks(now.digit)) & secrets
+                    | eight.is(b'@') & emails
+            })
+        }
+    }
+}
+
+/// Whether a detector finds something at one of the places that are found so.
+#[inline]
+fn places(set: Set, value: &[u8], last: Option<Eight>, find: impl Fn(&Classes, &Classes, Eight) -> u64) -> bool {
     let mut before = Classes::default();
     let mut base = 0;
-    for bytes in whole {
+    for bytes in value.as_chunks::<8>().0 {
         let eight = Eight::new(u64::from_le_bytes(*bytes));
         let now = eight.classes(&before);
-        let found = places(eight, &now, &before);
+        let found = find(&now, &before, eight);
         if found != 0 && any_at(set, value, base, found) {
             return true;
         }
         before = now;
         base += 8;
     }
-    if rest.is_empty() {
-        return false;
-    }
-    let eight = Eight::new(tail(value, rest.len()));
-    let found = places(eight, &eight.classes(&before), &before);
+    let Some(eight) = last else { return false };
+    let found = find(&eight.classes(&before), &before, eight);
     found != 0 && any_at(set, value, base, found)
 }
 

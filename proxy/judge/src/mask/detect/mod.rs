@@ -29,8 +29,14 @@ use std::{ops::Range, sync::OnceLock};
 /// Hits in one value beyond which it is hidden as a whole.
 pub const MAX_HITS: usize = 1 << 16;
 
-/// Shortest value that can hold anything that is looked for.
+/// Fewest digits of a value in which numbers are looked for: those of a national insurance number.
+const FEWEST_DIGITS: usize = 6;
+
+/// Shortest value that can hold anything that is looked for: an address.
 const SHORTEST: usize = 6;
+
+/// Shortest value that can hold anything else: a letter and eight digits.
+const SHORTEST_NUMBER: usize = 9;
 
 /// One kind of value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -167,7 +173,8 @@ pub const USUAL: [Detector; 5] = [Detector::Pan, Detector::Ssn, Detector::Nation
 /// Whether the set may find anything in a value; `false` is certain. Most values end here.
 #[inline]
 pub fn suspicious(set: Set, value: &[u8]) -> bool {
-    value.len() >= SHORTEST && glance::glance(set, value)
+    let shortest = if set.has(Detector::Email) { SHORTEST } else { SHORTEST_NUMBER };
+    value.len() >= shortest && glance::glance(set, value)
 }
 
 /// Whether a whole number is a card number: of 15 or 16 digits, as nearly all cards have, so that few other numbers are.
@@ -196,7 +203,7 @@ fn find_all(set: Set, value: &[u8], spans: &mut Vec<Range<usize>>) -> Set {
         found = found.with(detector);
         spans.push(span);
     };
-    if set.digits() {
+    if set.digits() && value.iter().filter(|byte| byte.is_ascii_digit()).count() >= FEWEST_DIGITS {
         digits::find(set, value, &mut note);
         words::find(set, value, &mut note);
     }
