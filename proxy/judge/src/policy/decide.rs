@@ -78,6 +78,7 @@ pub fn decide(facts: &Facts, bound: &Bound, subject: &Subject, context: &Context
     let mut asker = Asker::new(bound, subject, facts, context, cache);
     let exempt = asker.exempt();
     let mut judge = Judge { bound, exempt, filters: BTreeSet::new() };
+    let mut told_too = BTreeSet::new();
     for used in &facts.columns {
         let chooses = matches!(used.usage, Usage::Filtered | Usage::Joined);
         if chooses && judge.hides(used.column) {
@@ -87,6 +88,12 @@ pub fn decide(facts: &Facts, bound: &Bound, subject: &Subject, context: &Context
             }
         }
     }
+    for told in facts.told.iter().filter(|column| !judge.filters.contains(column)) {
+        if judge.hides(*told) && bound.rules(*told, &judge.exempt).iter().all(|rule| asker.may_filter(rule)) {
+            told_too.insert(*told);
+        }
+    }
+    judge.filters.extend(told_too);
     let mut judgement = judge.statement(facts, 0);
     let outcome = asker.statement(facts, judge.clear(facts));
     judgement.reads = asker.reads;
@@ -294,6 +301,16 @@ impl Judge<'_> {
                 policy: "builtin:filter",
                 reason: format!("{name} is masked and may not filter, join, group or order rows"),
                 hint: "choose rows by another column, such as the key",
+            });
+        }
+        let tells = |column: &&ColumnId| self.hides(**column) && !self.filters.contains(column);
+        if let Some(name) = facts.told.iter().find(tells).map(|column| self.name(*column)) {
+            return Some(No {
+                policy: "builtin:probe",
+                reason: format!(
+                    "{name} is masked, and something is computed of it that some values do not survive: whether it fails would tell the value"
+                ),
+                hint: "select the column as it is, or make texts of it: casts, arithmetic and patterns over masked values are refused",
             });
         }
         if let Some(column) = facts.stored.iter().find(|column| self.hides(**column)) {

@@ -74,6 +74,7 @@ fn nothing(kind: &str) -> Facts {
         opaque: None,
         relations: Vec::new(),
         columns: BTreeSet::new(),
+        told: BTreeSet::new(),
         stored: BTreeSet::new(),
         functions: BTreeSet::new(),
         outputs: None,

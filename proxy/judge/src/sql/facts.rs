@@ -231,6 +231,9 @@ pub struct Facts {
     /// Base columns whose values the statement stores somewhere else than in its answer: a table (INSERT ... SELECT, UPDATE,
     /// MERGE, CREATE TABLE AS), a view's definition. They are in `columns` as well, as Projected and as Written.
     pub stored: BTreeSet<ColumnId>,
+    /// Base columns of which the statement's failing, waiting or not failing may tell: an operation that not every value
+    /// survives is applied to them (`failing`).
+    pub told: BTreeSet<ColumnId>,
     /// Functions and procedures called outside the list of pure ones, `schema.name`; as in the text where the catalog does not know them.
     pub functions: BTreeSet<String>,
     /// The columns of its answer; `None` where it returns no rows or they are not known before it runs.

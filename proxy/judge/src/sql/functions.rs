@@ -38,7 +38,6 @@ static PURE: LazyLock<HashSet<&str>> =
 const HARMLESS: &[&str] = &[
     "random",
     "random_normal",
-    "setseed",
     "gen_random_uuid",
     "uuidv4",
     "uuidv7",
@@ -84,7 +83,8 @@ const INFORMATION: &[&str] = &[
 ];
 
 const WAITS: &[&str] = &["pg_sleep", "pg_sleep_for", "pg_sleep_until"];
-const SEQUENCES: &[&str] = &["nextval", "currval", "lastval", "setval"];
+/// `setseed` too: what `random` gives afterwards is made of its argument.
+const SEQUENCES: &[&str] = &["nextval", "currval", "lastval", "setval", "setseed"];
 
 /// Begin the names of functions that take and give back advisory locks: like a sequence, a lock keeps the number that it
 /// is given where other sessions see it.

@@ -11,6 +11,7 @@
 pub mod cache;
 pub mod catalog;
 pub mod facts;
+mod failing;
 mod fingerprint;
 mod functions;
 mod parse;

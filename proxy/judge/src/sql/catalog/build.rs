@@ -4,7 +4,7 @@ use super::{
     Catalog, Column, ColumnId, Error, Function, Kind, Operator, Part, QUERIES, Relation, RelationId, Rows, Sources,
     Type, View,
 };
-use crate::sql::{Limits, parse, walk};
+use crate::sql::{Limits, failing, parse, walk};
 use std::collections::{BTreeSet, HashMap};
 
 /// Deepest chain of inheritance and of views over views that is followed.
@@ -30,6 +30,7 @@ pub(super) fn catalog(epoch: u64, results: &[Rows]) -> Result<Catalog, Error> {
     inheritance(&mut catalog, rows(Part::Inheritance))?;
     generated(&mut catalog, rows(Part::Generated))?;
     types(&mut catalog, &schemas, rows(Part::Types))?;
+    shapes(&mut catalog, rows(Part::Types))?;
     functions(&mut catalog, &schemas, rows(Part::Functions))?;
     for row in rows(Part::Operators).iter() {
         let Some(schema) = schemas.get(&row.number::<u32>(0)?) else { continue };
@@ -90,6 +91,7 @@ fn relations(
             generated: row.truth(4)?,
             origins: Sources::from([ColumnId { relation: id, attribute }]),
             opaque: false,
+            shaped: true,
         });
     }
     for relation in catalog.relations.values_mut() {
@@ -183,6 +185,25 @@ fn types(catalog: &mut Catalog, schemas: &HashMap<u32, String>, rows: Reader<'_>
             id,
             Type { relation: row.number(4)?, base: row.number(6)?, calls: false, is_text: row.text(2)? == "citext" },
         );
+    }
+    Ok(())
+}
+
+/// Marks the columns whose values are neither arrays nor documents nor rows; an enum's are texts.
+fn shapes(catalog: &mut Catalog, rows: Reader<'_>) -> Result<(), Error> {
+    let mut flat = BTreeSet::new();
+    for row in rows.iter().filter(|row| row.maybe(3) == Some("e")) {
+        flat.insert(row.number::<u32>(0)?);
+    }
+    let mut wire: HashMap<u32, bool> = HashMap::new();
+    let types: BTreeSet<u32> =
+        catalog.relations.values().flat_map(|relation| &relation.columns).map(|column| column.type_id).collect();
+    for id in types {
+        let base = catalog.wire_type(id);
+        wire.insert(id, !failing::is_scalar(base) && !flat.contains(&base));
+    }
+    for column in catalog.relations.values_mut().flat_map(|relation| &mut relation.columns) {
+        column.shaped = wire.get(&column.type_id).copied().unwrap_or(true);
     }
     Ok(())
 }

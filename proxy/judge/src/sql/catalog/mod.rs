@@ -119,6 +119,8 @@ pub struct Column {
     pub(super) origins: Sources,
     /// Not all origins are known.
     pub(super) opaque: bool,
+    /// Its values may be arrays, documents or rows.
+    pub(super) shaped: bool,
 }
 
 /// What a view does, found from its definition.

@@ -3,7 +3,7 @@
 use super::{
     Walker, names,
     nodes::any_node,
-    scope::{Field, Rows, Value},
+    scope::{Field, Found, Rows, Value},
 };
 use crate::sql::{
     facts::Effect,
@@ -16,34 +16,15 @@ use schemas::event::Usage;
 const PG_DUMP_RESTRICTS: &str = "view, foreign-table";
 
 /// PostgreSQL's own that return as many rows as their arguments say, for catalogs without functions.
-const MULTIPLY: &[&str] =
-    &["generate_series", "generate_subscripts", "unnest", "string_to_table", "regexp_split_to_table", "regexp_matches"];
-
-/// Pure functions that fail outside of a range which the caller can move over a value: whether they do answers a question
-/// about it, as a condition would.
-const FAIL: &[&str] = &[
-    "array_fill",
-    "cot",
-    "div",
-    "exp",
-    "factorial",
-    "ln",
-    "log",
-    "log10",
-    "make_date",
-    "make_interval",
-    "make_time",
-    "make_timestamp",
-    "make_timestamptz",
-    "mod",
-    "pow",
-    "power",
-    "sqrt",
-    "acos",
-    "asin",
-    "acosh",
-    "atanh",
-    "width_bucket",
+const MULTIPLY: &[&str] = &[
+    "generate_series",
+    "generate_subscripts",
+    "unnest",
+    "string_to_table",
+    "regexp_split_to_table",
+    "regexp_matches",
+    "jsonb_array_elements",
+    "jsonb_path_query",
 ];
 
 impl<'a> Walker<'a> {
@@ -55,6 +36,14 @@ impl<'a> Walker<'a> {
     /// A call, and the columns of the rows that it returns, where they are known.
     pub(super) fn call_with_rows(&mut self, call: &protobuf::FuncCall) -> (Value, Option<Rows>) {
         let (schema, name) = names::split(&call.funcname);
+        // a word of the grammar since version 16, a column's name before
+        if name == "system_user"
+            && call.args.is_empty()
+            && let Found::Value(value) = self.unqualified(name)
+            && !value.sources.is_empty()
+        {
+            return (value, None);
+        }
         let mut arguments = Vec::with_capacity(call.args.len());
         for argument in &call.args {
             arguments.push(self.expression(argument));
@@ -67,13 +56,14 @@ impl<'a> Walker<'a> {
         let resolved = functions::resolve(self.catalog, self.search_path, schema, name, count);
         // a function that returns rows decides how many there are
         let multiplies = resolved.candidates.iter().any(|function| function.returns_set) || MULTIPLY.contains(&name);
-        if multiplies && !call.args.iter().all(is_of_fixed_size) {
+        if multiplies && !self.yields_fixed_rows(name, &call.args) {
             for value in &arguments {
                 self.decide(value, Usage::Filtered);
             }
         }
         let rows = self.returned(&resolved);
-        let mut value = self.apply(resolved, name, arguments);
+        let mut value = self.apply(resolved, name, Some(call), arguments);
+        let (numeric, shaped) = (value.numeric, value.shaped);
         let filter = self.maybe(call.agg_filter.as_deref());
         self.decide(&filter, Usage::Filtered);
         value.reach(&filter);
@@ -86,6 +76,7 @@ impl<'a> Walker<'a> {
             let window = self.window(window);
             value.reach(&window);
         }
+        (value.numeric, value.shaped) = (numeric, shaped);
         let rows = rows.map(|names| {
             let fields = names.into_iter().map(|name| Field { name, value: value.clone() }).collect();
             Rows { fields, unknown: false }
@@ -104,7 +95,7 @@ impl<'a> Walker<'a> {
     /// `value.name` and `name(value)` without a call's other clauses.
     pub(super) fn call_named(&mut self, schema: &str, name: &str, arguments: Vec<Value>, _: Option<()>) -> Value {
         let resolved = functions::resolve(self.catalog, self.search_path, schema, name, Some(arguments.len()));
-        self.apply(resolved, name, arguments)
+        self.apply(resolved, name, None, arguments)
     }
 
     /// Some function has that name.
@@ -112,7 +103,13 @@ impl<'a> Walker<'a> {
         !functions::resolve(self.catalog, self.search_path, "", name, Some(1)).candidates.is_empty()
     }
 
-    fn apply(&mut self, resolved: Resolved<'a>, name: &str, mut arguments: Vec<Value>) -> Value {
+    fn apply(
+        &mut self,
+        resolved: Resolved<'a>,
+        name: &str,
+        call: Option<&protobuf::FuncCall>,
+        arguments: Vec<Value>,
+    ) -> Value {
         // `card_number(c)` is `c.card_number` where no function has that name
         if let ([Value { row: Some(row), .. }], true) = (arguments.as_slice(), resolved.candidates.is_empty())
             && let Some(field) = row.fields.iter().find(|field| field.name == name)
@@ -120,18 +117,14 @@ impl<'a> Walker<'a> {
             return field.value.clone();
         }
         let mut value = Value::default();
-        for argument in &mut arguments {
+        for argument in &arguments {
             value.reach(argument);
         }
-        if FAIL.contains(&name) {
-            self.decide(&value, Usage::Filtered);
-        }
+        self.call_tells(&resolved, name, call, &arguments);
+        self.call_shape(&resolved, name, call, arguments.first(), &mut value);
         match resolved.class {
             Class::Pure => return value,
-            Class::Waits => {
-                self.decide(&value, Usage::Filtered);
-                return value;
-            }
+            Class::Waits => return value,
             Class::Reads => {}
             Class::Sequence => {
                 self.out.writes = true;
@@ -222,19 +215,5 @@ pub(super) fn constant(node: &Node) -> Option<String> {
         NodeEnum::TypeCast(cast) => constant(cast.arg.as_deref()?),
         #[allow(unreachable_patterns, reason = "the other nodes, by name")]
         any_node!() => None,
-    }
-}
-
-/// An argument whose number of elements does not depend on what is stored.
-fn is_of_fixed_size(node: &Node) -> bool {
-    match node.node.as_ref() {
-        Some(NodeEnum::AArrayExpr(_) | NodeEnum::AConst(_) | NodeEnum::ParamRef(_)) => true,
-        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_of_fixed_size),
-        Some(NodeEnum::FuncCall(call)) => {
-            matches!(names::split(&call.funcname).1, "to_jsonb" | "to_json" | "row_to_json" | "hstore")
-                && matches!(call.args.as_slice(), [one] if matches!(one.node, Some(NodeEnum::ColumnRef(_) | NodeEnum::RowExpr(_))))
-        }
-        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
-        None | Some(any_node!()) => false,
     }
 }

@@ -233,6 +233,11 @@ impl<'a> Walker<'a> {
 
     fn create_view(&mut self, view: &protobuf::ViewStmt) -> Done {
         self.created(view.view.as_ref());
+        if let Some(name) = view.view.as_ref().filter(|_| view.replace)
+            && self.catalog.resolve(&name.schemaname, &name.relname, self.search_path).is_some()
+        {
+            self.touch_named(name, Action::Alter);
+        }
         if let Some(query) = view.query.as_deref().and_then(|query| query.node.as_ref()) {
             let rows = self.query(query);
             self.store(&rows.whole());

@@ -64,12 +64,12 @@ impl<'a> Walker<'a> {
             | NodeEnum::ParamRef(_)
             | NodeEnum::SetToDefault(_)
             | NodeEnum::CurrentOfExpr(_)
-            | NodeEnum::SqlvalueFunction(_)
             | NodeEnum::MergeSupportFunc(_) => Value::default(),
+            NodeEnum::SqlvalueFunction(_) => Value::default(),
             NodeEnum::ColumnRef(column) => self.column(column),
             NodeEnum::AStar(_) => self.whole_scope(),
             NodeEnum::AExpr(expression) => self.operation(expression),
-            NodeEnum::BoolExpr(expression) => self.list(&expression.args),
+            NodeEnum::BoolExpr(expression) => self.short_circuit(&expression.args),
             NodeEnum::TypeCast(cast) => self.cast(cast),
             NodeEnum::CollateClause(clause) => self.over(clause.arg.as_deref()),
             NodeEnum::FuncCall(call) => self.call(call),
@@ -77,7 +77,7 @@ impl<'a> Walker<'a> {
             NodeEnum::CaseExpr(case) => self.case(case),
             NodeEnum::CaseWhen(when) => self.both(when.expr.as_deref(), when.result.as_deref()),
             NodeEnum::RowExpr(row) => self.row(&row.args),
-            NodeEnum::CoalesceExpr(choice) => self.list(&choice.args),
+            NodeEnum::CoalesceExpr(choice) => self.short_circuit(&choice.args),
             NodeEnum::MinMaxExpr(choice) => self.list(&choice.args),
             NodeEnum::NullTest(test) => self.over(test.arg.as_deref()),
             NodeEnum::BooleanTest(test) => self.over(test.arg.as_deref()),
@@ -85,7 +85,11 @@ impl<'a> Walker<'a> {
             NodeEnum::GroupingFunc(function) => self.list(&function.args),
             NodeEnum::AIndirection(path) => self.indirection(path),
             NodeEnum::AIndices(indices) => self.both(indices.lidx.as_deref(), indices.uidx.as_deref()),
-            NodeEnum::AArrayExpr(array) => self.list(&array.elements),
+            NodeEnum::AArrayExpr(array) => {
+                let mut value = self.list(&array.elements);
+                value.shaped = true;
+                value
+            }
             NodeEnum::List(list) => self.list(&list.items),
             NodeEnum::ResTarget(target) => {
                 let mut value = self.maybe(target.val.as_deref());
@@ -100,11 +104,20 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::WindowDef(window) => self.window(window),
             NodeEnum::GroupingSet(set) => self.list(&set.content),
-            NodeEnum::XmlSerialize(xml) => self.over(xml.expr.as_deref()),
+            NodeEnum::XmlSerialize(xml) => {
+                let value = self.over(xml.expr.as_deref());
+                self.tell(&value);
+                value
+            }
             NodeEnum::XmlExpr(xml) => {
                 let mut value = self.list(&xml.args);
                 let named = self.list(&xml.named_args);
                 value.absorb(named);
+                use protobuf::XmlExprOp;
+                if !matches!(xml.op(), XmlExprOp::IsXmlelement | XmlExprOp::IsXmlforest | XmlExprOp::IsXmlconcat) {
+                    self.tell(&value);
+                }
+                value.shaped = true;
                 value
             }
             NodeEnum::JsonValueExpr(_)
@@ -173,20 +186,6 @@ impl<'a> Walker<'a> {
         value
     }
 
-    fn operation(&mut self, expression: &protobuf::AExpr) -> Value {
-        let mut value = self.maybe(expression.lexpr.as_deref());
-        let right = self.maybe(expression.rexpr.as_deref());
-        // whether it fails tells whether the divisor is zero
-        if matches!(names::split(&expression.name).1, "/" | "%") {
-            self.decide(&right, Usage::Filtered);
-        }
-        value.absorb(right);
-        value.direct = false;
-        value.row = None;
-        value.opaque |= self.operator(&expression.name);
-        value
-    }
-
     /// Whether an operator of that name may be one that is not PostgreSQL's own.
     pub(super) fn operator(&mut self, names: &[Node]) -> bool {
         let (schema, name) = names::split(names);
@@ -211,14 +210,6 @@ impl<'a> Walker<'a> {
         true
     }
 
-    fn cast(&mut self, cast: &protobuf::TypeCast) -> Value {
-        let mut value = self.over(cast.arg.as_deref());
-        if let Some(name) = &cast.type_name {
-            value.opaque |= self.type_calls(name);
-        }
-        value
-    }
-
     /// Whether making a value of that type may call functions that are not PostgreSQL's own.
     pub(super) fn type_calls(&mut self, name: &protobuf::TypeName) -> bool {
         let (schema, name) = names::split(&name.names);
@@ -237,6 +228,7 @@ impl<'a> Walker<'a> {
     fn sublink(&mut self, link: &protobuf::SubLink) -> Value {
         let mut value = self.over(link.testexpr.as_deref());
         value.opaque |= self.operator(&link.oper_name);
+        let before = self.hazards;
         self.deciding.push(Default::default());
         let rows = link.subselect.as_deref().map(|query| self.subquery(query)).unwrap_or_default();
         let deciding = self.deciding.pop().unwrap_or_default();
@@ -244,10 +236,21 @@ impl<'a> Walker<'a> {
             around.extend(deciding.iter().copied());
         }
         value.sources.extend(deciding);
+        if self.hazards > before {
+            // the rows after the one that decides are not computed
+            let tested = value.clone();
+            self.tell(&tested);
+        }
+        if link.sub_link_type() == protobuf::SubLinkType::ExprSublink {
+            self.hazards += 1; // more than one row
+        }
         if link.sub_link_type() == protobuf::SubLinkType::ExistsSublink {
             return value;
         }
         value.reach(&rows.whole());
+        value.shaped = link.sub_link_type() == protobuf::SubLinkType::ArraySublink
+            || !matches!(rows.fields.as_slice(), [one] if !one.value.shaped);
+        value.numeric = matches!(rows.fields.as_slice(), [one] if one.value.numeric);
         value.row = match rows.fields.as_slice() {
             [one] => one.value.row.clone(),
             [] | [_, ..] => Some(Rc::new(rows)),

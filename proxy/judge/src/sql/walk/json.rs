@@ -1,6 +1,7 @@
 //! SQL/JSON expressions: every part reaches the value.
 
-use super::{Walker, nodes::any_node, scope::Value};
+use super::{Walker, names, nodes::any_node, scope::Value, tells::is_constant};
+use crate::sql::failing::Cast;
 use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 
@@ -13,11 +14,27 @@ impl Walker<'_> {
             NodeEnum::JsonArgument(part) => self.json_value(part.val.as_deref()),
             NodeEnum::JsonTablePathSpec(part) => self.maybe(part.string.as_deref()),
             NodeEnum::JsonKeyValue(part) => self.json_pair(part),
-            NodeEnum::JsonParseExpr(part) => self.json_value(part.expr.as_deref()),
+            NodeEnum::JsonParseExpr(part) => {
+                let value = self.json_value(part.expr.as_deref());
+                self.tell(&value);
+                value
+            }
             NodeEnum::JsonScalarExpr(part) => self.maybe(part.expr.as_deref()),
-            NodeEnum::JsonSerializeExpr(part) => self.json_value(part.expr.as_deref()),
-            NodeEnum::JsonObjectConstructor(part) => self.list(&part.exprs),
-            NodeEnum::JsonArrayConstructor(part) => self.list(&part.exprs),
+            NodeEnum::JsonSerializeExpr(part) => {
+                let value = self.json_value(part.expr.as_deref());
+                self.json_returns(part.output.as_ref(), &value);
+                value
+            }
+            NodeEnum::JsonObjectConstructor(part) => {
+                let value = self.list(&part.exprs);
+                self.json_returns(part.output.as_ref(), &value);
+                value
+            }
+            NodeEnum::JsonArrayConstructor(part) => {
+                let value = self.list(&part.exprs);
+                self.json_returns(part.output.as_ref(), &value);
+                value
+            }
             NodeEnum::JsonArrayQueryConstructor(part) => {
                 part.query.as_deref().map(|query| self.subquery(query).whole()).unwrap_or_default()
             }
@@ -39,20 +56,38 @@ impl Walker<'_> {
             other @ any_node!() => self.unexpected(other, "a JSON expression"),
         };
         value.direct = false;
+        value.shaped = true;
+        value.numeric = false;
         value.row = None;
         value
+    }
+
+    /// RETURNING another type than a text or a document may fail.
+    fn json_returns(&mut self, output: Option<&protobuf::JsonOutput>, value: &Value) {
+        let Some(name) = output.and_then(|output| output.type_name.as_ref()) else { return };
+        if self.cast_to(name) != Cast::Text && !matches!(names::split(&name.names).1, "json" | "jsonb") {
+            self.tell(value);
+        }
     }
 
     pub(super) fn json_value(&mut self, part: Option<&protobuf::JsonValueExpr>) -> Value {
         let Some(part) = part else { return Value::default() };
         let mut value = self.maybe(part.raw_expr.as_deref());
         let formatted = self.maybe(part.formatted_expr.as_deref());
+        let direct = value.direct;
+        let as_it_is = part.formatted_expr.is_none();
         value.absorb(formatted);
+        value.direct = direct && as_it_is;
         value
     }
 
     fn json_pair(&mut self, pair: &protobuf::JsonKeyValue) -> Value {
         let mut value = self.maybe(pair.key.as_deref());
+        // a null is no key
+        if !pair.key.as_deref().is_some_and(is_constant) {
+            let key = value.clone();
+            self.tell(&key);
+        }
         let other = self.json_value(pair.value.as_deref());
         value.absorb(other);
         value
@@ -77,6 +112,8 @@ impl Walker<'_> {
         value.absorb(path);
         let passing = self.list(&part.passing);
         value.absorb(passing);
+        // a text that is no document, a path that fails, a default that is computed or not
+        self.tell(&value.clone());
         for behavior in [&part.on_empty, &part.on_error].into_iter().flatten() {
             let other = self.maybe(behavior.expr.as_deref());
             value.absorb(other);
@@ -100,6 +137,7 @@ impl Walker<'_> {
             let other = self.maybe(behavior.expr.as_deref());
             value.absorb(other);
         }
+        self.tell(&value.clone());
         let mut names = Vec::new();
         self.json_columns(&table.columns, &mut value, &mut names);
         value.direct = false;

@@ -20,6 +20,7 @@ mod object;
 mod query;
 mod scope;
 mod statement;
+mod tells;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -88,6 +89,7 @@ struct Out {
     columns: BTreeSet<ColumnUse>,
     functions: BTreeSet<String>,
     stored: Sources,
+    told: Sources,
     opaque: Option<String>,
     effects: Vec<Effect>,
     flags: BTreeSet<String>,
@@ -115,6 +117,8 @@ struct Walker<'a> {
     /// Sources of expressions that inner queries compute.
     computed: Vec<Sources>,
     out: Out,
+    /// Operations so far that may fail, wait, or leave a trace.
+    hazards: usize,
     budget: usize,
 }
 
@@ -128,6 +132,7 @@ impl<'a> Walker<'a> {
             deciding: Vec::new(),
             computed: Vec::new(),
             out: Out::default(),
+            hazards: 0,
             budget: BUDGET,
         }
     }
@@ -250,6 +255,7 @@ impl<'a> Walker<'a> {
             relations: out.relations.into_values().collect(),
             columns: out.columns,
             stored: out.stored,
+            told: out.told,
             functions: out.functions,
             outputs,
             effects: out.effects,

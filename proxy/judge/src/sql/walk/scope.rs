@@ -4,6 +4,7 @@ use super::Walker;
 use crate::sql::{
     catalog::{self, Relation, Sources},
     facts::ColumnId,
+    failing::NUMERIC,
 };
 use pg_query::protobuf;
 use std::rc::Rc;
@@ -17,6 +18,10 @@ pub(super) struct Value {
     pub(super) opaque: bool,
     /// It is one column as it stands.
     pub(super) direct: bool,
+    /// It may be an array, a document, or so large that an operation over it fails by its shape.
+    pub(super) shaped: bool,
+    /// It is a number without bounds.
+    pub(super) numeric: bool,
     /// It is a row of these columns.
     pub(super) row: Option<Rc<Rows>>,
 }
@@ -41,6 +46,8 @@ impl Value {
             self.sources.extend(other.sources.iter().copied());
         }
         self.opaque |= other.opaque;
+        self.shaped |= other.shaped;
+        self.numeric &= other.numeric;
     }
 }
 
@@ -170,6 +177,8 @@ impl<'a> Item<'a> {
                 sources: column.origins.clone(),
                 opaque: column.opaque,
                 direct: true,
+                shaped: column.shaped,
+                numeric: column.type_id == NUMERIC,
                 row: None,
             }),
             Columns::Rows(rows) => rows.fields.get(position).map_or_else(Value::opaque, |field| field.value.clone()),

@@ -273,6 +273,7 @@ impl<'a> Walker<'a> {
         self.out.columns.extend(facts.columns.iter().cloned());
         self.out.functions.extend(facts.functions.iter().cloned());
         self.out.stored.extend(facts.stored.iter().copied());
+        self.out.told.extend(facts.told.iter().copied());
         self.out.flags.extend(facts.flags.iter().cloned());
         self.out.unbounded_write |= facts.unbounded_write;
         if let Some(reason) = &facts.opaque {
@@ -289,6 +290,9 @@ impl<'a> Walker<'a> {
         self.out.calls |= !facts.functions.is_empty();
         if runs {
             self.out.flags.insert(EXPLAIN_RUNS.to_owned());
+            // it says how large rows were and how long they took
+            let computed = facts.outputs.iter().flatten().filter(|output| !output.direct);
+            self.out.told.extend(computed.flat_map(|output| output.sources.iter().copied()));
         } else {
             self.out.unbounded_write = false;
         }

@@ -16,6 +16,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
+    sync::Mutex,
 };
 
 /// Puts the statements of scripts through the facts.
@@ -60,12 +61,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
     for name in ["data", "results"] {
         copy(&source.join(name), &folder.path().join(name))?;
     }
-    let mut tally = tally::Tally::new(arguments.verbose);
+    let tally = Mutex::new(tally::Tally::new(arguments.verbose));
     let setup = (scripts.first().map(String::as_str) != Some("test_setup")).then(|| "test_setup".to_owned());
     for script in setup.iter().chain(&scripts) {
-        script_through(&source, folder.path(), port, script, &mut tally).with_context(|| script.clone())?;
+        script_through(&source, folder.path(), port, script, &tally).with_context(|| script.clone())?;
     }
-    Ok(tally.print(UNDERSTOOD))
+    Ok(tally::lock(&tally).print(UNDERSTOOD))
 }
 
 /// The files of a folder, if it is there, into one that everybody may use.
@@ -92,7 +93,7 @@ fn schedule(source: &Path) -> Result<Vec<String>> {
     Ok(all)
 }
 
-fn script_through(source: &Path, folder: &Path, port: u16, script: &str, tally: &mut tally::Tally) -> Result<()> {
+fn script_through(source: &Path, folder: &Path, port: u16, script: &str, tally: &Mutex<tally::Tally>) -> Result<()> {
     let file = source.join("sql").join(format!("{script}.sql"));
     ensure!(file.exists(), "{} is not there", file.display());
     let listener = TcpListener::bind("127.0.0.1:0").context("listening")?;
@@ -115,23 +116,27 @@ fn script_through(source: &Path, folder: &Path, port: u16, script: &str, tally: 
         .stderr(Stdio::null())
         .spawn()
         .context("starting psql")?;
-    tally.script(script);
-    loop {
-        match listener.accept() {
-            Ok((client, _)) => {
-                client.set_nonblocking(false).context("a connection")?;
-                // an ended connection ends its relay; psql may connect again
-                if let Err(error) = relay::run(client, port, tally) {
-                    tally.note(&format!("{script}: {error:#}"));
+    tally::lock(tally).script(script);
+    // `\c` opens a connection before it closes the one that it had
+    std::thread::scope(|relays| {
+        loop {
+            match listener.accept() {
+                Ok((client, _)) => {
+                    client.set_nonblocking(false).context("a connection")?;
+                    relays.spawn(move || {
+                        if let Err(error) = relay::run(client, port, tally) {
+                            tally::lock(tally).note(&format!("{script}: {error:#}"));
+                        }
+                    });
                 }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if psql.try_wait().context("waiting for psql")?.is_some() {
-                    return Ok(());
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if psql.try_wait().context("waiting for psql")?.is_some() {
+                        return Ok(());
+                    }
+                    std::thread::park_timeout(std::time::Duration::from_millis(2));
                 }
-                std::thread::park_timeout(std::time::Duration::from_millis(2));
+                Err(error) => return Err(error).context("accepting psql"),
             }
-            Err(error) => return Err(error).context("accepting psql"),
         }
-    }
+    })
 }

@@ -3,7 +3,7 @@
 use crate::{
     plan,
     snapshot::Session,
-    tally::{Finding, Tally},
+    tally::{self, Finding, Tally},
 };
 use anyhow::{Context as _, Result, bail};
 use attacks::messages::{Bytes, Message, rows};
@@ -12,13 +12,14 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Mutex,
 };
 
 /// Longest message that is relayed.
 const LARGEST: usize = 256 << 20;
 
 /// Serves one connection to its end.
-pub fn run(mut client: TcpStream, port: u16, tally: &mut Tally) -> Result<()> {
+pub fn run(mut client: TcpStream, port: u16, tally: &Mutex<Tally>) -> Result<()> {
     let server = TcpStream::connect(("127.0.0.1", port)).context("connecting to the server")?;
     server.set_nodelay(true).context("a connection")?;
     client.set_nodelay(true).context("a connection")?;
@@ -37,8 +38,13 @@ pub fn run(mut client: TcpStream, port: u16, tally: &mut Tally) -> Result<()> {
         let frame = [&[kind], body.as_slice()].concat();
         if kind != b'Q' {
             server.send_raw(&frame)?;
-            if kind == b'X' {
-                return Ok(());
+            match kind {
+                b'X' => return Ok(()),
+                // psql's \gdesc
+                b'S' => {
+                    server.relay_until_ready(&mut client)?;
+                }
+                _ => {}
             }
             continue;
         }
@@ -47,7 +53,7 @@ pub fn run(mut client: TcpStream, port: u16, tally: &mut Tally) -> Result<()> {
         server.send_raw(&frame)?;
         let accepted = server.relay_until_ready(&mut client)?;
         session.after(seen.as_ref().ok());
-        judge(&text, seen, accepted, &session, tally);
+        judge(&text, seen, accepted, &session, &mut tally::lock(tally));
     }
 }
 

@@ -1,6 +1,9 @@
 //! What was found, counted.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// What can be wrong with a statement's facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +33,11 @@ pub struct Tally {
     findings: BTreeMap<Finding, Vec<String>>,
     script: String,
     verbose: bool,
+}
+
+/// The counts, whichever connection wants them: a panic elsewhere ends the run, not the counting.
+pub fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Tally {
