@@ -4,7 +4,7 @@ use super::{
     Done, Walker,
     nodes::any_node,
     object::{named, plain},
-    scope::Item,
+    scope::{Found, Item},
 };
 use crate::sql::facts::{Action, Effect};
 use pg_query::{Node, NodeEnum, protobuf};
@@ -37,6 +37,9 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::CreateTrigStmt(part) => {
                 self.out.functions.insert(named(&part.funcname));
+                if let Some(other) = &part.constrrel {
+                    self.touch_named(other, Action::Alter);
+                }
                 return self.on_table_with("CREATE TRIGGER", part.relation.as_ref(), &[&part.when_clause]);
             }
             NodeEnum::RuleStmt(rule) => return self.create_rule(rule),
@@ -79,10 +82,16 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::CreateSeqStmt(part) => {
                 self.created(part.sequence.as_ref());
+                self.owned_by(&part.options);
                 "CREATE SEQUENCE".to_owned()
             }
             NodeEnum::AlterSeqStmt(part) => {
+                self.owned_by(&part.options);
                 return self.on_relation("ALTER SEQUENCE", part.sequence.as_ref(), Action::Alter);
+            }
+            NodeEnum::AlterExtensionContentsStmt(part) => {
+                self.object(part.objtype(), part.object.as_deref(), Action::Alter);
+                "ALTER EXTENSION".to_owned()
             }
             NodeEnum::CreateFunctionStmt(part) => return self.create_function(part),
             NodeEnum::CreateDomainStmt(part) => {
@@ -116,6 +125,16 @@ impl<'a> Walker<'a> {
             },
         };
         self.act(name)
+    }
+
+    /// OWNED BY: the table of the column that a sequence goes with.
+    fn owned_by(&mut self, options: &[Node]) {
+        for node in options {
+            let Some(NodeEnum::DefElem(option)) = &node.node else { continue };
+            if option.defname == "owned_by" {
+                self.object(ObjectType::ObjectColumn, option.arg.as_deref(), Action::Alter);
+            }
+        }
     }
 
     fn create_table(&mut self, create: &protobuf::CreateStmt, kind: &str) -> Done {
@@ -210,7 +229,43 @@ impl<'a> Walker<'a> {
             self.decide(&value, Usage::Filtered);
             let condition = self.maybe(constraint.where_clause.as_deref());
             self.decide(&condition, Usage::Filtered);
+            self.keys(constraint);
             self.scopes.pop();
+        }
+    }
+
+    /// The columns of a key, of both sides of a reference, and of an exclusion: whether the rows that there are fit them,
+    /// and whether later ones do, tells about their values.
+    fn keys(&mut self, constraint: &protobuf::Constraint) {
+        for exclusion in &constraint.exclusions {
+            let Some(NodeEnum::List(pair)) = &exclusion.node else {
+                self.give_up("an exclusion is not understood");
+                continue;
+            };
+            for part in &pair.items {
+                if let Some(NodeEnum::IndexElem(element)) = &part.node {
+                    let value = self.maybe(element.expr.as_deref());
+                    self.decide(&value, Usage::Filtered);
+                    self.key_column(&element.name);
+                }
+            }
+        }
+        for name in [&constraint.keys, &constraint.including, &constraint.fk_attrs].into_iter().flatten() {
+            self.key_column(super::string(name).unwrap_or_default());
+        }
+        let Some(table) = &constraint.pktable else { return };
+        let Some(relation) = self.catalog.resolve(&table.schemaname, &table.relname, self.search_path) else { return };
+        for name in constraint.pk_attrs.iter().filter_map(super::string) {
+            if let Some(column) = relation.column(name) {
+                self.use_columns(&column.origins, Usage::Filtered);
+            }
+        }
+    }
+
+    /// A column of the table around; one that is only now defined holds nothing yet.
+    fn key_column(&mut self, name: &str) {
+        if let Found::Value(value) = self.unqualified(name) {
+            self.decide(&value, Usage::Filtered);
         }
     }
 
@@ -344,7 +399,7 @@ impl<'a> Walker<'a> {
             for node in &part.exprs {
                 let Some(NodeEnum::StatsElem(element)) = &node.node else { continue };
                 let mut value = walker.maybe(element.expr.as_deref());
-                if let super::scope::Found::Value(column) = walker.unqualified(&element.name) {
+                if let Found::Value(column) = walker.unqualified(&element.name) {
                     value.absorb(column);
                 }
                 walker.decide(&value, Usage::Filtered);
@@ -398,6 +453,14 @@ impl<'a> Walker<'a> {
             self.with_table(table.relation.as_ref(), |walker| {
                 let condition = walker.maybe(table.where_clause.as_deref());
                 walker.decide(&condition, Usage::Filtered);
+                // what is published is on its way to somewhere else
+                let names: Vec<&str> = table.columns.iter().filter_map(super::string).collect();
+                let item = walker.scopes.last().and_then(|scope| scope.first().cloned());
+                for field in item.map(|item| item.all().fields).unwrap_or_default() {
+                    if names.is_empty() || names.contains(&field.name.as_str()) {
+                        walker.store(&field.value);
+                    }
+                }
             });
         }
     }

@@ -105,8 +105,9 @@ impl<'a> Walker<'a> {
             NodeEnum::WindowDef(window) => self.window(window),
             NodeEnum::GroupingSet(set) => self.list(&set.content),
             NodeEnum::XmlSerialize(xml) => {
-                let value = self.over(xml.expr.as_deref());
+                let mut value = self.over(xml.expr.as_deref());
                 self.tell(&value);
+                value.opaque |= xml.type_name.as_ref().is_some_and(|name| self.type_calls(name));
                 value
             }
             NodeEnum::XmlExpr(xml) => {
@@ -229,13 +230,7 @@ impl<'a> Walker<'a> {
         let mut value = self.over(link.testexpr.as_deref());
         value.opaque |= self.operator(&link.oper_name);
         let before = self.hazards;
-        self.deciding.push(Default::default());
-        let rows = link.subselect.as_deref().map(|query| self.subquery(query)).unwrap_or_default();
-        let deciding = self.deciding.pop().unwrap_or_default();
-        if let Some(around) = self.deciding.last_mut() {
-            around.extend(deciding.iter().copied());
-        }
-        value.sources.extend(deciding);
+        let rows = self.subquery_of_a_value(link.subselect.as_deref(), &mut value);
         if self.hazards > before {
             // the rows after the one that decides are not computed
             let tested = value.clone();
@@ -256,6 +251,18 @@ impl<'a> Walker<'a> {
             [] | [_, ..] => Some(Rc::new(rows)),
         };
         value
+    }
+
+    /// A query that a value is made of: what decides about its rows reaches the value too.
+    pub(super) fn subquery_of_a_value(&mut self, query: Option<&Node>, value: &mut Value) -> Rows {
+        self.deciding.push(Default::default());
+        let rows = query.map(|query| self.subquery(query)).unwrap_or_default();
+        let deciding = self.deciding.pop().unwrap_or_default();
+        if let Some(around) = self.deciding.last_mut() {
+            around.extend(deciding.iter().copied());
+        }
+        value.sources.extend(deciding);
+        rows
     }
 
     fn case(&mut self, case: &protobuf::CaseExpr) -> Value {

@@ -164,7 +164,7 @@ impl<'a> Walker<'a> {
             let (mut found, name) = self.function_rows(function);
             let defined = list.items.get(1).map(definitions).unwrap_or_default();
             if !defined.is_empty() {
-                found = redefine(&found, defined);
+                found = self.redefine(&found, defined);
             }
             if first_name.is_empty() {
                 first_name = name;
@@ -172,9 +172,9 @@ impl<'a> Walker<'a> {
             rows.unknown |= found.unknown;
             rows.fields.extend(found.fields);
         }
-        let defined: Vec<String> = part.coldeflist.iter().filter_map(definition).collect();
+        let defined: Vec<_> = part.coldeflist.iter().filter_map(definition).collect();
         if !defined.is_empty() {
-            rows = redefine(&rows, defined);
+            rows = self.redefine(&rows, defined);
         }
         // the alias of a function with one column names the column as well
         if let (Some(alias), [field], false) = (&part.alias, rows.fields.as_mut_slice(), rows.unknown)
@@ -187,6 +187,18 @@ impl<'a> Walker<'a> {
             rows.fields.push(Field { name: "ordinality".to_owned(), value: Value::default() });
         }
         Item::rows(&first_name, rows).aliased(part.alias.as_ref())
+    }
+
+    /// Gives a function's result the columns of a definition list: each is made of all of it.
+    fn redefine(&mut self, rows: &Rows, columns: Vec<&protobuf::ColumnDef>) -> Rows {
+        let mut value = rows.whole();
+        value.row = None;
+        value.direct = false;
+        for column in &columns {
+            value.opaque |= column.type_name.as_ref().is_some_and(|name| self.type_calls(name));
+        }
+        let field = |column: &protobuf::ColumnDef| Field { name: column.colname.clone(), value: value.clone() };
+        Rows { fields: columns.into_iter().map(field).collect(), unknown: false }
     }
 
     fn function_rows(&mut self, node: &Node) -> (Rows, String) {
@@ -221,6 +233,7 @@ impl<'a> Walker<'a> {
                 let more = self.maybe(expression.as_deref());
                 value.absorb(more);
             }
+            value.opaque |= column.type_name.as_ref().is_some_and(|name| self.type_calls(name));
         }
         value.direct = false;
         self.decide(&value, Usage::Filtered);
@@ -316,8 +329,8 @@ fn shared_names(left: &[Item<'_>], right: &[Item<'_>]) -> Vec<String> {
     visible(left).into_iter().filter(|name| others.contains(name)).collect()
 }
 
-/// The names of a column definition list.
-fn definitions(node: &Node) -> Vec<String> {
+/// A column definition list.
+fn definitions(node: &Node) -> Vec<&protobuf::ColumnDef> {
     match &node.node {
         Some(NodeEnum::List(list)) => list.items.iter().filter_map(definition).collect(),
         #[allow(unreachable_patterns, reason = "the other nodes, by name")]
@@ -325,15 +338,6 @@ fn definitions(node: &Node) -> Vec<String> {
     }
 }
 
-fn definition(node: &Node) -> Option<String> {
-    if let Some(NodeEnum::ColumnDef(column)) = &node.node { Some(column.colname.clone()) } else { None }
-}
-
-/// Gives a function's result the columns of a definition list: each is made of all of it.
-fn redefine(rows: &Rows, names: Vec<String>) -> Rows {
-    let mut value = rows.whole();
-    value.row = None;
-    value.direct = false;
-    let fields = names.into_iter().map(|name| Field { name, value: value.clone() }).collect();
-    Rows { fields, unknown: false }
+fn definition(node: &Node) -> Option<&protobuf::ColumnDef> {
+    if let Some(NodeEnum::ColumnDef(column)) = &node.node { Some(column) } else { None }
 }

@@ -36,7 +36,10 @@ impl Walker<'_> {
                 value
             }
             NodeEnum::JsonArrayQueryConstructor(part) => {
-                part.query.as_deref().map(|query| self.subquery(query).whole()).unwrap_or_default()
+                let mut value = Value::default();
+                let rows = self.subquery_of_a_value(part.query.as_deref(), &mut value);
+                value.reach(&rows.whole());
+                value
             }
             NodeEnum::JsonAggConstructor(part) => self.json_aggregate(Some(part)),
             NodeEnum::JsonObjectAgg(part) => {
@@ -55,6 +58,7 @@ impl Walker<'_> {
             #[allow(unreachable_patterns, reason = "the other nodes, by name")]
             other @ any_node!() => self.unexpected(other, "a JSON expression"),
         };
+        value.opaque |= self.json_type(output(kind));
         value.direct = false;
         value.shaped = true;
         value.numeric = false;
@@ -68,6 +72,11 @@ impl Walker<'_> {
         if self.cast_to(name) != Cast::Text && !matches!(names::split(&name.names).1, "json" | "jsonb") {
             self.tell(value);
         }
+    }
+
+    /// Whether the type of RETURNING may call functions that are not PostgreSQL's own.
+    fn json_type(&mut self, output: Option<&protobuf::JsonOutput>) -> bool {
+        output.and_then(|output| output.type_name.as_ref()).is_some_and(|name| self.type_calls(name))
     }
 
     pub(super) fn json_value(&mut self, part: Option<&protobuf::JsonValueExpr>) -> Value {
@@ -118,9 +127,6 @@ impl Walker<'_> {
             let other = self.maybe(behavior.expr.as_deref());
             value.absorb(other);
         }
-        if let Some(name) = part.output.as_ref().and_then(|output| output.type_name.as_ref()) {
-            value.opaque |= self.type_calls(name);
-        }
         value
     }
 
@@ -170,5 +176,23 @@ impl Walker<'_> {
                 None => {}
             }
         }
+    }
+}
+
+/// RETURNING of a JSON expression.
+fn output(kind: &NodeEnum) -> Option<&protobuf::JsonOutput> {
+    match kind {
+        NodeEnum::JsonFuncExpr(part) => part.output.as_ref(),
+        NodeEnum::JsonParseExpr(part) => part.output.as_ref(),
+        NodeEnum::JsonScalarExpr(part) => part.output.as_ref(),
+        NodeEnum::JsonSerializeExpr(part) => part.output.as_ref(),
+        NodeEnum::JsonObjectConstructor(part) => part.output.as_ref(),
+        NodeEnum::JsonArrayConstructor(part) => part.output.as_ref(),
+        NodeEnum::JsonArrayQueryConstructor(part) => part.output.as_ref(),
+        NodeEnum::JsonAggConstructor(part) => part.output.as_ref(),
+        NodeEnum::JsonObjectAgg(part) => part.constructor.as_deref().and_then(|part| part.output.as_ref()),
+        NodeEnum::JsonArrayAgg(part) => part.constructor.as_deref().and_then(|part| part.output.as_ref()),
+        #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+        any_node!() => None,
     }
 }

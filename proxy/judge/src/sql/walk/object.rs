@@ -158,7 +158,7 @@ pub(super) fn plain(kind: &NodeEnum) -> Option<String> {
         NodeEnum::AlterTableSpaceOptionsStmt(_) => "ALTER TABLESPACE",
         NodeEnum::AlterTableMoveAllStmt(_) => "ALTER TABLE ALL",
         NodeEnum::CreateExtensionStmt(_) => "CREATE EXTENSION",
-        NodeEnum::AlterExtensionStmt(_) | NodeEnum::AlterExtensionContentsStmt(_) => "ALTER EXTENSION",
+        NodeEnum::AlterExtensionStmt(_) => "ALTER EXTENSION",
         NodeEnum::CreateFdwStmt(_) => "CREATE FOREIGN DATA WRAPPER",
         NodeEnum::AlterFdwStmt(_) => "ALTER FOREIGN DATA WRAPPER",
         NodeEnum::CreateForeignServerStmt(_) => "CREATE SERVER",

@@ -108,6 +108,10 @@ impl<'a> Walker<'a> {
         for (field, name) in rows.fields.iter_mut().zip(super::strings(&cte.aliascolnames)) {
             field.name = name;
         }
+        let marks = cte.cycle_clause.as_deref().map(|cycle| [&cycle.cycle_mark_value, &cycle.cycle_mark_default]);
+        for mark in marks.into_iter().flatten() {
+            self.maybe(mark.as_deref());
+        }
         let whole = rows.whole();
         let mut add = |name: &str, value: Value| rows.fields.push(Field { name: name.to_owned(), value });
         if let Some(search) = &cte.search_clause {

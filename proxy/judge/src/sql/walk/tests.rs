@@ -4,43 +4,51 @@ use crate::sql::{Action, Catalog, ColumnId, Context, Effect, Facts, Limits, anal
 use proptest::prelude::*;
 use schemas::event::Usage;
 
+mod nodes;
+mod types;
+
 /// The column that the tests follow: `secret` of `t`.
 const SECRET: ColumnId = ColumnId { relation: 10, attribute: 2 };
 
-/// t (id, secret, j, a), u (id, note), a view of t, and a function of unknown code.
-fn catalog() -> Catalog {
-    let rows = |part: catalog::Part| -> &[&[&str]] {
-        match part {
-            catalog::Part::Schemas => &[&["11", "pg_catalog"], &["2200", "public"]],
-            catalog::Part::Relations => &[
-                &["10", "2200", "t", "r", "0", "f"],
-                &["20", "2200", "u", "r", "0", "f"],
-                &["30", "2200", "v", "v", "0", "f"],
-            ],
-            catalog::Part::Columns => &[
-                &["10", "id", "1", "23", "f"],
-                &["10", "secret", "2", "25", "f"],
-                &["10", "j", "3", "3802", "f"],
-                &["10", "a", "4", "1009", "f"],
-                &["20", "id", "1", "23", "f"],
-                &["20", "note", "2", "25", "f"],
-                &["30", "id", "1", "23", "f"],
-                &["30", "shown", "2", "25", "f"],
-            ],
-            catalog::Part::Views => &[&["30", "SELECT t.id, t.secret AS shown FROM public.t;"]],
-            catalog::Part::Inheritance
-            | catalog::Part::Generated
-            | catalog::Part::Types
-            | catalog::Part::Functions
-            | catalog::Part::Operators
-            | catalog::Part::DomainChecks
-            | catalog::Part::Casts => &[],
-        }
-    };
+/// The rows of each part of a catalog.
+type CatalogRows = fn(catalog::Part) -> &'static [&'static [&'static str]];
+
+/// A catalog of fixed rows.
+fn build(rows: CatalogRows) -> Catalog {
     let cells = |row: &&[&str]| row.iter().map(|cell| Some((*cell).to_owned())).collect();
     let results: Vec<catalog::Rows> =
         catalog::QUERIES.iter().map(|(part, _)| rows(*part).iter().map(cells).collect()).collect();
     Catalog::build(1, &results).unwrap()
+}
+
+/// t (id, secret, j, a), u (id, note), a view of t, and a function of unknown code.
+fn catalog() -> Catalog {
+    build(|part| match part {
+        catalog::Part::Schemas => &[&["11", "pg_catalog"], &["2200", "public"]],
+        catalog::Part::Relations => &[
+            &["10", "2200", "t", "r", "0", "f"],
+            &["20", "2200", "u", "r", "0", "f"],
+            &["30", "2200", "v", "v", "0", "f"],
+        ],
+        catalog::Part::Columns => &[
+            &["10", "id", "1", "23", "f"],
+            &["10", "secret", "2", "25", "f"],
+            &["10", "j", "3", "3802", "f"],
+            &["10", "a", "4", "1009", "f"],
+            &["20", "id", "1", "23", "f"],
+            &["20", "note", "2", "25", "f"],
+            &["30", "id", "1", "23", "f"],
+            &["30", "shown", "2", "25", "f"],
+        ],
+        catalog::Part::Views => &[&["30", "SELECT t.id, t.secret AS shown FROM public.t;"]],
+        catalog::Part::Inheritance
+        | catalog::Part::Generated
+        | catalog::Part::Types
+        | catalog::Part::Functions
+        | catalog::Part::Operators
+        | catalog::Part::DomainChecks
+        | catalog::Part::Casts => &[],
+    })
 }
 
 fn facts_of(catalog: &Catalog, text: &str) -> Vec<Facts> {
