@@ -46,7 +46,8 @@ pub struct File {
     pub key_file: Option<PathBuf>,
     /// Lets clients connect without TLS: the token then crosses the network in clear. For loopback only. _Default:_ false.
     pub allow_plaintext: bool,
-    /// Compares pg_query's reading of each statement with sqlparser's and flags differences. Costs as much again as the analysis. _Default:_ false.
+    /// Compares pg_query's reading of each statement with sqlparser's, number, kinds and named relations, and flags differences
+    /// in the Verdict event. Costs as much again as the analysis. _Default:_ false.
     pub tripwire: bool,
     /// Bytes that each worker's cache of analyzed statements may hold. _Default:_ 33554432.
     pub statement_cache_bytes: usize,

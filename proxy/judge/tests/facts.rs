@@ -31,8 +31,7 @@ fn the_corpus_is_named_or_opaque_and_the_planner_names_nothing_else() {
     for line in corpus.lines() {
         let case: serde_json::Value = serde_json::from_str(line).unwrap();
         let id = case["id"].as_str().unwrap();
-        let mut texts: Vec<&str> = case["sql"].as_str().into_iter().collect();
-        texts.extend(case["steps"].as_array().into_iter().flatten().filter_map(|step| step["q"].as_str()));
+        let texts = texts_of(&case);
         let mut seen = BTreeSet::new();
         let mut unknown = false;
         for text in &texts {
@@ -76,6 +75,34 @@ fn the_corpus_is_named_or_opaque_and_the_planner_names_nothing_else() {
         let name = asked.rsplit('.').next().unwrap().trim_end_matches('"');
         assert!(!text.contains(name) || text.contains("standard_conforming_strings"), "{miss}");
     }
+}
+
+fn texts_of(case: &serde_json::Value) -> Vec<&str> {
+    let mut texts: Vec<&str> = case["sql"].as_str().into_iter().collect();
+    texts.extend(case["steps"].as_array().into_iter().flatten().filter_map(|step| step["q"].as_str()));
+    texts
+}
+
+/// The second parser raises no false alarm: what it flags of the corpora is an attack on parsers.
+#[test]
+fn the_tripwire_flags_nothing_that_is_benign() {
+    let server = Postgres::start();
+    assert!(server.psql("postgres", &[], "CREATE DATABASE bypass").1);
+    server.file("bypass", &format!("{DATA}/schema.sql"));
+    let catalog = server.catalog("bypass");
+    let mut looked_at = 0;
+    for name in ["corpus.jsonl", "more.jsonl"] {
+        for line in std::fs::read_to_string(format!("{DATA}/{name}")).unwrap().lines() {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            for text in texts_of(&case) {
+                let Ok(all) = analyze(&catalog, text) else { continue };
+                looked_at += 1;
+                let flagged = all.iter().any(|facts| facts.flags.iter().any(|flag| flag.starts_with("tripwire:")));
+                assert!(!flagged || case["expected"] == "denied", "{}: {text}", case["id"]);
+            }
+        }
+    }
+    assert!(looked_at > 500, "{looked_at}");
 }
 
 /// EXPLAIN VERBOSE names no relation that the facts do not name.

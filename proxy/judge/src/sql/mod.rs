@@ -144,14 +144,16 @@ pub fn analyze(text: &str, context: &Context<'_>) -> Result<Vec<Facts>, Error> {
 pub fn analyze_with_free(text: &str, context: &Context<'_>) -> Result<(Vec<Facts>, BTreeSet<usize>), Error> {
     parse::on_fitting_stack(text, &context.limits, || {
         let statements = parse::statements(text, &context.limits)?;
-        let suspicion = if context.tripwire { tripwire::compare(text, &statements) } else { None };
         let mut all = Vec::with_capacity(statements.len());
         for statement in &statements {
             let mut facts = walk::statement(statement, context.catalog, context.search_path);
             facts.text = statement.range.clone();
             facts.fingerprint = text.get(statement.range.clone()).map(fingerprint).unwrap_or_default();
-            facts.flags.extend(suspicion.map(str::to_owned));
             all.push(facts);
+        }
+        let suspicion = if context.tripwire { tripwire::compare(text, &statements, &all, context) } else { None };
+        for facts in &mut all {
+            facts.flags.extend(suspicion.map(str::to_owned));
         }
         let free = match (statements.as_slice(), all.as_slice()) {
             ([one], [facts]) if facts.effects.is_empty() && facts.opaque.is_none() => shape::free(&one.node),

@@ -26,6 +26,7 @@ mod tests;
 mod write;
 
 use super::{
+    Context,
     catalog::{Catalog, Relation, Sources, View},
     facts::{Action, ColumnUse, CopyFormat, Effect, Facts, Output, Placeholders, RelationUse},
     parse::Statement,
@@ -68,6 +69,19 @@ pub(super) fn view(statement: &Statement, catalog: &Catalog) -> Option<(View, Ve
         read_only: !out.writes && !out.calls,
     };
     Some((view, columns))
+}
+
+/// The relation that a name means, if it is known.
+fn relation<'a>(catalog: &'a Catalog, search_path: &[String], schema: &str, name: &str) -> Option<&'a Relation> {
+    if schema == "pg_temp" { None } else { catalog.resolve(schema, name, search_path) }
+}
+
+/// What the facts call the relation that a name means.
+pub(super) fn relation_name(context: &Context<'_>, schema: &str, name: &str) -> String {
+    match relation(context.catalog, context.search_path, schema, name) {
+        Some(found) => found.qualified(),
+        None => names::qualified(schema, name),
+    }
 }
 
 /// What a statement came to besides what was noted on the way.
@@ -207,11 +221,7 @@ impl<'a> Walker<'a> {
 
     /// Touches the relation that a name means, known or not.
     fn touch_named(&mut self, name: &protobuf::RangeVar, action: Action) -> Option<&'a Relation> {
-        let found = if name.schemaname == "pg_temp" {
-            None
-        } else {
-            self.catalog.resolve(&name.schemaname, &name.relname, self.search_path)
-        };
+        let found = relation(self.catalog, self.search_path, &name.schemaname, &name.relname);
         match found {
             Some(relation) => self.touch(relation, action),
             None => {

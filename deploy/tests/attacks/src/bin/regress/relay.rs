@@ -104,6 +104,9 @@ fn judge(text: &str, seen: Result<Seen, String>, accepted: bool, session: &Sessi
     if let Some(why) = unknown_node.filter(|_| accepted) {
         tally.found(Finding::Opaque, why, text);
     }
+    if accepted && seen.facts.iter().any(|facts| facts.flags.iter().any(|flag| flag.starts_with("tripwire:"))) {
+        tally.found(Finding::ParsersDiffer, "flagged", text);
+    }
     if let ([facts], true, true, false) = (
         seen.facts.as_slice(),
         accepted,
