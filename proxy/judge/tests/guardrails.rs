@@ -71,6 +71,56 @@ const STOPPED: &[(&str, &str)] = &[
     ("guard:unbounded", "UPDATE orders SET status = 'x' FROM payments"),
     ("guard:unbounded", "MERGE INTO orders o USING payments p ON true WHEN MATCHED THEN UPDATE SET status = 'x'"),
     ("guard:unbounded", "INSERT INTO orders SELECT * FROM orders ON CONFLICT (id) DO UPDATE SET status = 'x'"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id = (SELECT orders.id)"),
+    ("guard:unbounded", "DELETE FROM orders o WHERE id = (SELECT x.id FROM orders x WHERE x.id = o.id)"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id = ANY (ARRAY[(SELECT orders.id)])"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id = ANY ((SELECT array_agg(id) FROM orders)::int[])"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id = coalesce($1, id)"),
+    ("guard:unbounded", "DELETE FROM orders WHERE status = 'open'"),
+    ("guard:unbounded", "DELETE FROM orders WHERE 'open' = status AND total > 0"),
+    ("guard:unbounded", "DELETE FROM orders WHERE customer_id = 1 OR customer_id BETWEEN 2 AND 40"),
+    ("guard:unbounded", "UPDATE customers SET balance = 0 WHERE region IN ('eu', 'us', 'apac')"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id BETWEEN 1 AND 200"),
+    ("guard:unbounded", "DELETE FROM orders WHERE tableoid = 'orders'::regclass"),
+    ("guard:unbounded", "DELETE FROM orders WHERE (id, id) IN (SELECT id, id FROM orders)"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id IN (SELECT x.id FROM orders x WHERE x.id = orders.id LIMIT 1)"),
+    ("guard:unbounded", "DELETE FROM orders WHERE id IN (SELECT unnest(array_agg(id)) FROM orders)"),
+    (
+        "guard:unbounded",
+        "DELETE FROM orders WHERE id IN (SELECT id FROM orders ORDER BY status FETCH FIRST 1 ROW WITH TIES)",
+    ),
+    (
+        "guard:unbounded",
+        "UPDATE orders SET status = 'x' FROM (SELECT id, 1 AS k FROM orders) s WHERE s.k = 1 AND orders.id = s.id",
+    ),
+    ("guard:unbounded", "UPDATE orders SET status = 'x' FROM (VALUES ('open')) v (s) WHERE orders.status = v.s"),
+    ("guard:unbounded", "DELETE FROM orders USING customers c, LATERAL (SELECT c.id LIMIT 1) l WHERE orders.id = l.id"),
+    ("guard:unbounded", "WITH k AS (SELECT id FROM orders) DELETE FROM orders USING k WHERE orders.id = k.id"),
+    (
+        "guard:unbounded",
+        "CREATE TEMP TABLE tt AS SELECT 1 AS x; DELETE FROM orders WHERE id = (SELECT id FROM tt LIMIT 1)",
+    ),
+    (
+        "guard:unbounded",
+        "MERGE INTO orders o USING (SELECT generate_series(1, 200) g) s ON o.id = s.g WHEN MATCHED THEN DELETE",
+    ),
+    (
+        "guard:unbounded",
+        "MERGE INTO orders o USING (VALUES ('open')) s (st) ON o.status = s.st WHEN MATCHED THEN DELETE",
+    ),
+    ("guard:unbounded", "MERGE INTO orders o USING (VALUES (1)) s (x) ON o.status = 'open' WHEN MATCHED THEN DELETE"),
+    (
+        "guard:unbounded",
+        "INSERT INTO orders (id) SELECT generate_series(1, 9) ON CONFLICT (id) DO UPDATE SET status = 'x'",
+    ),
+    (
+        "guard:unbounded",
+        "INSERT INTO orders (id) SELECT order_id FROM order_items ON CONFLICT (id) DO UPDATE SET status = 'x'",
+    ),
+    (
+        "guard:unbounded",
+        "WITH o AS (SELECT * FROM orders) INSERT INTO orders SELECT * FROM o ON CONFLICT (id) DO UPDATE SET status = 'x'",
+    ),
     ("guard:truncate", "TRUNCATE orders"),
     ("guard:drop", "DROP TABLE orders"),
     ("guard:drop", "DROP TABLE mine"),
@@ -139,6 +189,25 @@ const GOES_ON: &[&str] = &[
     "UPDATE orders SET status = p.memo FROM payments p WHERE orders.id = p.id AND orders.id = 4",
     "MERGE INTO orders o USING (VALUES (1, 'x')) AS v (id, s) ON o.id = v.id WHEN MATCHED THEN UPDATE SET status = v.s",
     "INSERT INTO orders (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET status = excluded.status",
+    "DELETE FROM orders WHERE id = 1 OR id IN (2, 3) OR (id = 4 AND status = 'open')",
+    "DELETE FROM orders WHERE id::text = $1",
+    "DELETE FROM orders WHERE id IN (1, 2) AND total IN (1, 2, 3)",
+    "DELETE FROM order_items WHERE order_id = 7",
+    "UPDATE orders SET status = 'late' WHERE customer_id = 1 AND total < 50",
+    "DELETE FROM payments WHERE customer_id = 3 AND paid_at < '2025-01-01'",
+    "UPDATE orders o SET total = o.total + 1 FROM customers c WHERE c.id = o.customer_id AND c.id = 1",
+    "UPDATE orders SET status = v.s FROM (VALUES (1, 'x'), (2, 'y')) AS v (id, s) WHERE orders.id = v.id",
+    "UPDATE orders SET status = 'x' FROM unnest($1::int[], $2::text[]) AS v (id, s) WHERE orders.id = v.id",
+    "UPDATE orders SET status = 'x' WHERE id = (SELECT max(id) FROM orders)",
+    "UPDATE orders SET status = 'x' WHERE id = (SELECT id FROM orders WHERE status = 'open' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)",
+    "DELETE FROM orders WHERE id IN (SELECT id FROM orders WHERE status = 'open' ORDER BY id LIMIT 50)",
+    "DELETE FROM orders WHERE ctid = ANY (ARRAY(SELECT ctid FROM orders LIMIT 10))",
+    "WITH next AS (SELECT id FROM orders WHERE status = 'open' LIMIT 10) UPDATE orders o SET status = 'x' FROM next WHERE o.id = next.id",
+    "UPDATE v_clean SET balance = 0 WHERE id = 4",
+    "DELETE FROM orders WHERE id = ANY (string_to_array($1, ',')::int[])",
+    "UPDATE orders SET status = 'x' WHERE id = abs(-3)",
+    "INSERT INTO orders (id) SELECT id FROM unnest($1::int[]) AS v (id) ON CONFLICT (id) DO UPDATE SET status = 'x'",
+    "INSERT INTO orders SELECT * FROM orders WHERE id = 1 ON CONFLICT (id) DO UPDATE SET status = 'x'",
     "CREATE TEMP TABLE mine AS SELECT * FROM orders",
     "CREATE TABLE public.report AS SELECT status, count(*) FROM orders GROUP BY 1",
     "CREATE TEMP TABLE mine (id int); CREATE INDEX ON mine (id); DELETE FROM mine; TRUNCATE mine; DROP TABLE mine",
@@ -215,6 +284,80 @@ fn guardrails_hold_and_ordinary_work_goes_on() {
     }
     assert!(stopped >= 27 && allowed >= 31, "{stopped} {allowed}");
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Writes whose success or failure tells stored values of a masked column.
+const PROBES: &[&str] = &[
+    "INSERT INTO customers (id, name, email, ssn, card_number) VALUES (9, 'x', 'q@x', '1', '4929731608452298')",
+    "INSERT INTO customers VALUES (9, 'x', 'q@x', '1', '4929731608452298')",
+    "UPDATE customers SET card_number = '4929731608452298' WHERE id = 2",
+    "COPY customers (id, name, email, ssn, card_number) FROM STDIN",
+    "COPY customers FROM STDIN",
+    "MERGE INTO customers c USING (VALUES (2)) v (i) ON c.id = v.i WHEN MATCHED THEN UPDATE SET card_number = '4'",
+    "INSERT INTO v_pan (id, pan, contact) VALUES (9, '4929731608452298', 'q@x')",
+    "INSERT INTO customers (id, email) VALUES (1, 'q@x') ON CONFLICT (id) DO UPDATE SET email = 'r@x'",
+    "PREPARE p AS UPDATE customers SET email = $1 WHERE id = 2",
+    // beyond the schema of the attacks: see the test
+    "INSERT INTO seen (card) VALUES ('4929731608452298')",
+    "UPDATE guesses SET guess = '536-90-4399' WHERE id = 1",
+    "UPDATE guesses SET part = 2 WHERE id = 1",
+    "INSERT INTO guesses (id, part) VALUES (1, 2)",
+    "INSERT INTO booked (room, note) VALUES (1, 'x')",
+    "INSERT INTO split (id, pan) VALUES (1, 'x')",
+];
+
+/// Writes that tell nothing.
+const TELL_NOTHING: &[&str] = &[
+    "UPDATE customers SET name = 'x' WHERE id = 2",
+    "UPDATE customers SET ssn = '1' WHERE id = 2",
+    "INSERT INTO card_events (id, card_number, at) VALUES (1, '4', '2024-02-02')",
+    "INSERT INTO customers_vip (id, name, email, ssn, card_number) VALUES (9, 'x', 'q@x', '1', '371449635398431')",
+    "INSERT INTO guesses (id, ssn, guess) VALUES (1, 'x', 'y')",
+    "UPDATE guesses SET id = 3 WHERE id = 1",
+    "DELETE FROM customers WHERE id = 2",
+];
+
+#[test]
+fn a_write_does_not_tell_stored_values_of_a_masked_column() {
+    let server = Postgres::start();
+    assert!(server.psql("postgres", &[], "CREATE DATABASE probed").1);
+    server.file("probed", &format!("{DATA}/schema.sql"));
+    let more = "CREATE TABLE seen (card public.card_t REFERENCES customers (card_number));\
+        CREATE TABLE guesses (id int, ssn text, guess text, part int, CHECK (guess <> ssn));\
+        CREATE UNIQUE INDEX ON guesses (part, lower(ssn)) WHERE part > 1;\
+        CREATE TABLE booked (room int, note text, EXCLUDE USING btree (note WITH =));\
+        CREATE TABLE split (id int, pan text) PARTITION BY RANGE (id);\
+        CREATE TABLE split_1 PARTITION OF split FOR VALUES FROM (1) TO (9);\
+        CREATE UNIQUE INDEX ON split_1 (pan);";
+    assert!(server.psql("probed", &[], more).1);
+    let catalog = server.catalog("probed");
+    let mut masked = rules(&[]);
+    let columns = ["customers.card_number", "customers.ssn", "customers.email", "card_events.card_number"];
+    let columns = columns.iter().chain(&["guesses.ssn", "booked.note", "split.pan"]);
+    masked.masking = vec![judge::policy::Masking {
+        columns: columns.map(|column| format!("public.{column}")).collect(),
+        label: Some("pan".to_owned()),
+        method: judge::mask::Method::Redact,
+        unmask_groups: Vec::new(),
+    }];
+    let mut open = masked.clone();
+    let text = "@id(\"work\") permit (principal, action in Action::\"work\", resource); \
+        @id(\"find\") permit (principal, action == Action::\"filter\", resource);";
+    open.policies = vec![policy::Source { name: "agents.cedar".to_owned(), text: text.to_owned() }];
+    assert_eq!(open.check(), Vec::<String>::new());
+    let (masked, open) = (masked.bind(&catalog), open.bind(&catalog));
+    for text in PROBES {
+        let (kind, policies) = verdict(text, &catalog, &masked, &mut Cache::default());
+        assert_eq!((kind, policies.as_str()), (VerdictKind::Deny, "builtin:probe"), "{text}");
+        if !text.starts_with("PREPARE") {
+            let (kind, policies) = verdict(text, &catalog, &open, &mut Cache::default());
+            assert_eq!(kind, VerdictKind::Allow, "{text}: {policies}");
+        }
+    }
+    for text in TELL_NOTHING {
+        let (kind, policies) = verdict(text, &catalog, &masked, &mut Cache::default());
+        assert_eq!(kind, VerdictKind::Allow, "{text}: {policies}");
+    }
 }
 
 #[test]

@@ -78,22 +78,15 @@ pub fn decide(facts: &Facts, bound: &Bound, subject: &Subject, context: &Context
     let mut asker = Asker::new(bound, subject, facts, context, cache);
     let exempt = asker.exempt();
     let mut judge = Judge { bound, exempt, filters: BTreeSet::new() };
-    let mut told_too = BTreeSet::new();
-    for used in &facts.columns {
-        let chooses = matches!(used.usage, Usage::Filtered | Usage::Joined);
-        if chooses && judge.hides(used.column) {
-            let rules = bound.rules(used.column, &judge.exempt);
+    let chooses = facts.columns.iter().filter(|used| matches!(used.usage, Usage::Filtered | Usage::Joined));
+    for column in chooses.map(|used| used.column).chain(facts.probed.iter().chain(&facts.told).copied()) {
+        if judge.hides(column) {
+            let rules = bound.rules(column, &judge.exempt);
             if rules.iter().all(|rule| asker.may_filter(rule)) {
-                judge.filters.insert(used.column);
+                judge.filters.insert(column);
             }
         }
     }
-    for told in facts.told.iter().filter(|column| !judge.filters.contains(column)) {
-        if judge.hides(*told) && bound.rules(*told, &judge.exempt).iter().all(|rule| asker.may_filter(rule)) {
-            told_too.insert(*told);
-        }
-    }
-    judge.filters.extend(told_too);
     let mut judgement = judge.statement(facts, 0);
     let outcome = asker.statement(facts, judge.clear(facts));
     judgement.reads = asker.reads;
@@ -311,6 +304,14 @@ impl Judge<'_> {
                     "{name} is masked, and something is computed of it that some values do not survive: whether it fails would tell the value"
                 ),
                 hint: "select the column as it is, or make texts of it: casts, arithmetic and patterns over masked values are refused",
+            });
+        }
+        if let Some(column) = facts.probed.iter().find(|c| self.hides(**c) && !self.filters.contains(c)) {
+            return Some(No {
+                policy: "builtin:probe",
+                reason: format!("whether it succeeds would tell which values {} has", self.name(*column)),
+                hint: "write the columns that no unique index or foreign key compares with masked values, or ask the owner \
+                       of the data for the right to filter by the column",
             });
         }
         if let Some(column) = facts.stored.iter().find(|column| self.hides(**column)) {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::{collections::BTreeSet, fmt};
 
 /// Begins what the policy version is the digest of; changes when the built-in rules do.
-const BUILTIN: &str = "builtin/3";
+const BUILTIN: &str = "builtin/4";
 
 /// Who may connect to a resource, and what is hidden from whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -76,6 +76,7 @@ fn nothing(kind: &str) -> Facts {
         columns: BTreeSet::new(),
         told: BTreeSet::new(),
         stored: BTreeSet::new(),
+        probed: BTreeSet::new(),
         functions: BTreeSet::new(),
         outputs: None,
         effects: Vec::new(),

@@ -234,6 +234,9 @@ pub struct Facts {
     /// Base columns of which the statement's failing, waiting or not failing may tell: an operation that not every value
     /// survives is applied to them (`failing`).
     pub told: BTreeSet<ColumnId>,
+    /// Base columns of whose stored values the statement's success or failure tells something: what it writes must differ
+    /// from them (a unique or exclusion index), be among them (a foreign key), or go with them (a check).
+    pub probed: BTreeSet<ColumnId>,
     /// Functions and procedures called outside the list of pure ones, `schema.name`; as in the text where the catalog does not know them.
     pub functions: BTreeSet<String>,
     /// The columns of its answer; `None` where it returns no rows or they are not known before it runs.

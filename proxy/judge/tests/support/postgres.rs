@@ -118,8 +118,9 @@ fn width(part: catalog::Part) -> usize {
     match part {
         Part::Schemas | Part::Views | Part::Inheritance | Part::DomainChecks | Part::Casts => 2,
         Part::Generated | Part::Operators => 3,
-        Part::Columns => 5,
-        Part::Relations => 6,
+        Part::Statistics => 4,
+        Part::Columns | Part::Constraints => 5,
+        Part::Relations | Part::Indexes => 6,
         Part::Types => 7,
         Part::Functions => 13,
     }

@@ -1,8 +1,8 @@
 //! From rows to a snapshot: names first, then generated columns and inheritance, then views in the order of their needs.
 
 use super::{
-    Catalog, Column, ColumnId, Error, Function, Kind, Operator, Part, QUERIES, Relation, RelationId, Rows, Sources,
-    Type, View,
+    Catalog, Column, ColumnId, Error, Function, Keys, Kind, Operator, Part, QUERIES, Relation, RelationId, Rows,
+    Sources, Type, View, keys,
 };
 use crate::sql::{Limits, failing, parse, walk};
 use std::collections::{BTreeSet, HashMap};
@@ -29,6 +29,7 @@ pub(super) fn catalog(epoch: u64, results: &[Rows]) -> Result<Catalog, Error> {
     relations(&mut catalog, &schemas, rows(Part::Relations), rows(Part::Columns))?;
     inheritance(&mut catalog, rows(Part::Inheritance))?;
     generated(&mut catalog, rows(Part::Generated))?;
+    keys::read(&mut catalog, rows(Part::Indexes), rows(Part::Constraints), rows(Part::Statistics))?;
     types(&mut catalog, &schemas, rows(Part::Types))?;
     shapes(&mut catalog, rows(Part::Types))?;
     functions(&mut catalog, &schemas, rows(Part::Functions))?;
@@ -76,6 +77,7 @@ fn relations(
             descendants: Vec::new(),
             has_rules: row.truth(5)?,
             view: None,
+            keys: Keys::default(),
         };
         catalog.relation_ids.entry(schema.clone()).or_default().insert(relation.name.clone(), relation.id);
         catalog.relations.insert(relation.id, relation);
@@ -92,6 +94,7 @@ fn relations(
             origins: Sources::from([ColumnId { relation: id, attribute }]),
             opaque: false,
             shaped: true,
+            direct: true,
         });
     }
     for relation in catalog.relations.values_mut() {
@@ -240,7 +243,7 @@ fn out_names(names: Option<&str>, modes: Option<&str>) -> Vec<String> {
 }
 
 /// The elements of a one-dimensional array's text.
-fn elements(text: &str) -> Vec<String> {
+pub(super) fn elements(text: &str) -> Vec<String> {
     let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
     let (mut all, mut current, mut quoted, mut escaped) = (Vec::new(), String::new(), false, false);
     for character in inner.chars() {
@@ -323,16 +326,17 @@ fn follow_views(catalog: &mut Catalog, texts: &[(RelationId, &str)]) {
     catalog.pending.clear();
 }
 
-fn settle_view(catalog: &mut Catalog, id: RelationId, view: View, columns: &[(Sources, bool)]) {
+fn settle_view(catalog: &mut Catalog, id: RelationId, view: View, columns: &[walk::ViewColumn]) {
     let Some(relation) = catalog.relations.get_mut(&id) else { return };
     // a view's own columns are never dropped, so that position and number agree
     if columns.len() != relation.columns.len() {
         close_view(catalog, id, "a view's columns do not match its definition");
         return;
     }
-    for (column, (sources, opaque)) in relation.columns.iter_mut().zip(columns) {
-        column.origins.extend(sources.iter().copied());
-        column.opaque = *opaque;
+    for (column, shown) in relation.columns.iter_mut().zip(columns) {
+        column.origins.extend(shown.sources.iter().copied());
+        column.opaque = shown.opaque;
+        column.direct = shown.direct;
     }
     relation.view = Some(view);
 }
@@ -343,43 +347,44 @@ fn close_view(catalog: &mut Catalog, id: RelationId, reason: &str) {
         relation.view = Some(View { opaque: Some(reason), ..View::default() });
         for column in &mut relation.columns {
             column.opaque = true;
+            column.direct = false;
         }
     }
 }
 
 /// Rows of one query, read with errors that say where.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     part: Part,
     rows: &'a [Vec<Option<String>>],
 }
 
 impl<'a> Reader<'a> {
-    fn iter(self) -> impl Iterator<Item = Row<'a>> {
+    pub(super) fn iter(self) -> impl Iterator<Item = Row<'a>> {
         self.rows.iter().enumerate().map(move |(number, cells)| Row { part: self.part, number, cells })
     }
 }
 
-struct Row<'a> {
+pub(super) struct Row<'a> {
     part: Part,
     number: usize,
     cells: &'a [Option<String>],
 }
 
 impl<'a> Row<'a> {
-    fn maybe(&self, column: usize) -> Option<&'a str> {
+    pub(super) fn maybe(&self, column: usize) -> Option<&'a str> {
         self.cells.get(column)?.as_deref()
     }
 
-    fn text(&self, column: usize) -> Result<&'a str, Error> {
+    pub(super) fn text(&self, column: usize) -> Result<&'a str, Error> {
         self.maybe(column).ok_or(Error::Row { part: self.part, row: self.number, column })
     }
 
-    fn number<T: std::str::FromStr>(&self, column: usize) -> Result<T, Error> {
+    pub(super) fn number<T: std::str::FromStr>(&self, column: usize) -> Result<T, Error> {
         self.text(column)?.parse().map_err(|_| Error::Row { part: self.part, row: self.number, column })
     }
 
-    fn truth(&self, column: usize) -> Result<bool, Error> {
+    pub(super) fn truth(&self, column: usize) -> Result<bool, Error> {
         match self.text(column)? {
             "true" | "t" => Ok(true),
             "false" | "f" => Ok(false),

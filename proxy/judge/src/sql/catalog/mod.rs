@@ -4,10 +4,13 @@
 //! (temporary ones) are not in it, by intent: statements name them with id `None`.
 
 mod build;
+mod keys;
 mod queries;
 mod tables;
 
 pub use queries::{Part, QUERIES};
+
+pub(super) use keys::Keys;
 
 use super::facts::{ColumnId, RelationId, RelationUse};
 use std::collections::{BTreeSet, HashMap};
@@ -85,6 +88,7 @@ pub struct Relation {
     /// It has rewrite rules besides a view's own: what a write does to it cannot be known from its text.
     pub has_rules: bool,
     pub(super) view: Option<View>,
+    pub(super) keys: Keys,
 }
 
 impl Relation {
@@ -121,6 +125,8 @@ pub struct Column {
     pub(super) opaque: bool,
     /// Its values may be arrays, documents or rows.
     pub(super) shaped: bool,
+    /// It is one column as it stands: a table's own, or what a view shows unchanged.
+    pub(super) direct: bool,
 }
 
 /// What a view does, found from its definition.

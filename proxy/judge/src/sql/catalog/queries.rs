@@ -26,6 +26,15 @@ pub enum Part {
     DomainChecks,
     /// source type oid, target type oid, of casts by a function that is neither built in nor an extension's.
     Casts,
+    /// relation oid, numbers of the key columns (0: an expression), equality on all of them picks at most one row, no two
+    /// rows may be alike in it, numbers of all columns that it depends on where those are not the key columns.
+    Indexes,
+    /// relation oid, kind (`c`heck, `f`oreign key), numbers of its columns, relation oid and numbers that a foreign key
+    /// refers to.
+    Constraints,
+    /// relation oid, number, and as powers of two, rounded up: the share of the rows that have the commonest value, the
+    /// rows of the relation. Rounded, so that a snapshot does not change whenever a table is analyzed.
+    Statistics,
 }
 
 /// The queries, each with the part that it fills. They belong in one READ ONLY REPEATABLE READ transaction; the one for
@@ -100,5 +109,39 @@ pub const QUERIES: &[(Part, &str)] = &[
          WHERE p.pronamespace <> 'pg_catalog'::pg_catalog.regnamespace AND NOT EXISTS (\
          SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
          AND d.objid = p.oid AND d.deptype = 'e')",
+    ),
+    (
+        Part::Indexes,
+        "SELECT i.indrelid::text, i.indkey::text, i.indnkeyatts::text, \
+         (i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL)::text, \
+         (i.indisunique OR i.indisexclusion)::text, \
+         CASE WHEN (i.indisunique OR i.indisexclusion) AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL) THEN \
+         (SELECT pg_catalog.string_agg(d.refobjsubid::text, ' ' ORDER BY d.refobjsubid) FROM pg_catalog.pg_depend d \
+         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid \
+         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid \
+         AND d.refobjsubid > 0) END \
+         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
+         WHERE c.relkind IN ('r','p','m') AND c.relpersistence <> 't' \
+         AND c.relnamespace <> 'pg_catalog'::pg_catalog.regnamespace ORDER BY i.indexrelid",
+    ),
+    (
+        Part::Constraints,
+        "SELECT conrelid::text, contype::text, conkey::text, confrelid::text, confkey::text \
+         FROM pg_catalog.pg_constraint WHERE conrelid <> 0 AND contype IN ('c','f') AND conkey IS NOT NULL ORDER BY oid",
+    ),
+    (
+        Part::Statistics,
+        "SELECT s.relation::text, s.number::text, \
+         pg_catalog.ceil(pg_catalog.ln(pg_catalog.max(s.share)) / pg_catalog.ln(2::float8) - 1e-6)::int::text, \
+         pg_catalog.ceil(pg_catalog.ln(pg_catalog.max(s.rows)) / pg_catalog.ln(2::float8) - 1e-6)::int::text FROM (\
+         SELECT a.attrelid AS relation, a.attnum AS number, c.reltuples::float8 AS rows, \
+         CASE WHEN p.most_common_freqs[1] > 0 THEN p.most_common_freqs[1]::float8 \
+         WHEN p.n_distinct > 0 THEN 1 / p.n_distinct::float8 \
+         WHEN p.n_distinct < 0 THEN 1 / (-p.n_distinct::float8 * c.reltuples) END AS share \
+         FROM pg_catalog.pg_stats p JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname \
+         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename AND c.reltuples > 0 \
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = p.attname AND NOT a.attisdropped \
+         WHERE p.schemaname NOT IN ('pg_catalog', 'information_schema') AND c.relpersistence <> 't') s \
+         WHERE s.share > 0 GROUP BY s.relation, s.number ORDER BY s.relation, s.number",
     ),
 ];

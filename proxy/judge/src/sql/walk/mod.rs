@@ -8,6 +8,7 @@
 // a variant that a later grammar adds must not compile until somebody has thought of it
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod bounds;
 mod call;
 mod copy;
 mod define;
@@ -35,7 +36,8 @@ use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 use scope::{Field, Item, Rows, Value};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet, HashSet},
     rc::Rc,
 };
 
@@ -52,15 +54,30 @@ pub(super) fn statement(statement: &Statement, catalog: &Catalog, search_path: &
     walker.finish(done)
 }
 
+/// A column of a view.
+pub(super) struct ViewColumn {
+    /// What can reach it.
+    pub(super) sources: Sources,
+    /// Something else can reach it too.
+    pub(super) opaque: bool,
+    /// It is one column as it stands.
+    pub(super) direct: bool,
+}
+
 /// What a view does, and its columns' sources; `None` while a view that it reads is still to be followed.
-pub(super) fn view(statement: &Statement, catalog: &Catalog) -> Option<(View, Vec<(Sources, bool)>)> {
+pub(super) fn view(statement: &Statement, catalog: &Catalog) -> Option<(View, Vec<ViewColumn>)> {
     let mut walker = Walker::new(catalog, &[]);
     let rows = walker.query(&statement.node);
     if walker.out.waits {
         return None;
     }
     let unknown = rows.unknown;
-    let columns = rows.fields.into_iter().map(|field| (field.value.sources, field.value.opaque || unknown)).collect();
+    let column = |value: Value| ViewColumn {
+        sources: value.sources,
+        opaque: value.opaque || unknown,
+        direct: value.direct && !unknown,
+    };
+    let columns = rows.fields.into_iter().map(|field| column(field.value)).collect();
     let out = walker.out;
     let view = View {
         relations: out.relations.into_values().collect(),
@@ -104,6 +121,7 @@ struct Out {
     functions: BTreeSet<String>,
     stored: Sources,
     told: Sources,
+    probed: Sources,
     opaque: Option<String>,
     effects: Vec<Effect>,
     flags: BTreeSet<String>,
@@ -126,6 +144,12 @@ struct Walker<'a> {
     /// FROM items of the queries around, the innermost last.
     scopes: Vec<Rc<Vec<Item<'a>>>>,
     ctes: Vec<(String, Rc<Rows>)>,
+    /// How many rows the CTEs of the same positions have at most.
+    few: Vec<Option<u64>>,
+    /// Queries, by their address in the tree, that refer to nothing around them.
+    closed: HashSet<usize>,
+    /// The outermost of `scopes` in which a name was found since the innermost query began.
+    outermost: Cell<usize>,
     /// What decides about rows within each scalar subquery around.
     deciding: Vec<Sources>,
     /// Sources of expressions that inner queries compute.
@@ -143,6 +167,9 @@ impl<'a> Walker<'a> {
             search_path,
             scopes: Vec::new(),
             ctes: Vec::new(),
+            few: Vec::new(),
+            closed: HashSet::new(),
+            outermost: Cell::new(usize::MAX),
             deciding: Vec::new(),
             computed: Vec::new(),
             out: Out::default(),
@@ -266,6 +293,7 @@ impl<'a> Walker<'a> {
             columns: out.columns,
             stored: out.stored,
             told: out.told,
+            probed: out.probed,
             functions: out.functions,
             outputs,
             effects: out.effects,

@@ -38,7 +38,11 @@ impl<'a> Walker<'a> {
     /// A query within another: what it computes is used only as far as it is taken up.
     pub(super) fn subquery(&mut self, node: &Node) -> Rows {
         let Some(kind) = &node.node else { return Rows::default() };
+        let around = self.outermost.replace(usize::MAX);
         let rows = self.query(kind);
+        let outermost = self.outermost.get();
+        self.note_closed(node, outermost >= self.scopes.len());
+        self.outermost.set(around.min(outermost));
         for field in rows.fields.iter().filter(|field| !field.value.direct && !field.value.sources.is_empty()) {
             self.spend(field.value.sources.len());
             self.computed.push(field.value.sources.clone());
@@ -62,6 +66,8 @@ impl<'a> Walker<'a> {
         } else {
             for cte in ctes {
                 let rows = self.cte(cte);
+                let few = cte.ctequery.as_deref().and_then(|query| self.few_rows(query));
+                self.note_few(few);
                 self.ctes.push((cte.ctename.clone(), Rc::new(rows)));
             }
         }
@@ -71,6 +77,7 @@ impl<'a> Walker<'a> {
     fn with_recursive(&mut self, ctes: &[&protobuf::CommonTableExpr]) {
         let first = self.ctes.len();
         for cte in ctes {
+            self.note_few(None);
             self.ctes.push((cte.ctename.clone(), Rc::new(Rows::unknown())));
         }
         let mut before: Vec<Rows> = Vec::new();

@@ -231,7 +231,7 @@ impl<'a> Walker<'a> {
     /// An unqualified name: the nearest query in whose FROM it is a column.
     pub(super) fn unqualified(&mut self, name: &str) -> Found {
         let mut maybe = false;
-        for scope in self.scopes.iter().rev() {
+        for (depth, scope) in self.scopes.iter().enumerate().rev() {
             let mut found: Option<Value> = None;
             for item in scope.iter().filter(|item| !item.qualified_only) {
                 if item.hidden.iter().any(|hidden| hidden == name) {
@@ -244,6 +244,7 @@ impl<'a> Walker<'a> {
                 }
             }
             if let Some(mut value) = found {
+                self.outermost.set(self.outermost.get().min(depth));
                 value.opaque |= maybe;
                 return Found::Value(value);
             }
@@ -259,7 +260,11 @@ impl<'a> Walker<'a> {
 
     /// The nearest FROM item of that name.
     pub(super) fn item(&self, schema: &str, name: &str) -> Option<Item<'a>> {
-        self.scopes.iter().rev().find_map(|scope| scope.iter().find(|item| item.is_named(schema, name)).cloned())
+        self.scopes.iter().enumerate().rev().find_map(|(depth, scope)| {
+            let item = scope.iter().find(|item| item.is_named(schema, name))?;
+            self.outermost.set(self.outermost.get().min(depth));
+            Some(item.clone())
+        })
     }
 
     /// A qualified name.

@@ -274,6 +274,7 @@ impl<'a> Walker<'a> {
         self.out.functions.extend(facts.functions.iter().cloned());
         self.out.stored.extend(facts.stored.iter().copied());
         self.out.told.extend(facts.told.iter().copied());
+        self.out.probed.extend(facts.probed.iter().copied());
         self.out.flags.extend(facts.flags.iter().cloned());
         self.out.unbounded_write |= facts.unbounded_write;
         if let Some(reason) = &facts.opaque {
@@ -295,6 +296,7 @@ impl<'a> Walker<'a> {
             self.out.told.extend(computed.flat_map(|output| output.sources.iter().copied()));
         } else {
             self.out.unbounded_write = false;
+            self.out.probed.clear();
         }
         self.out.copies_server_side |= facts.copies_server_side;
         self.out.effects.extend(facts.effects.into_iter().filter(|_| runs));
@@ -361,7 +363,7 @@ impl<'a> Walker<'a> {
                 self.all_written(&target);
             }
             for column in &columns {
-                self.written(&target, column);
+                self.written(&target, column, false);
             }
             self.scopes.push(Rc::new(vec![target]));
             let condition = self.maybe(copy.where_clause.as_deref());

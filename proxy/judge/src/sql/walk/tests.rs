@@ -47,7 +47,10 @@ fn catalog() -> Catalog {
         | catalog::Part::Functions
         | catalog::Part::Operators
         | catalog::Part::DomainChecks
-        | catalog::Part::Casts => &[],
+        | catalog::Part::Casts
+        | catalog::Part::Indexes
+        | catalog::Part::Constraints
+        | catalog::Part::Statistics => &[],
     })
 }
 

@@ -69,7 +69,10 @@ fn customers() -> Catalog {
         | catalog::Part::Functions
         | catalog::Part::Operators
         | catalog::Part::DomainChecks
-        | catalog::Part::Casts => &[],
+        | catalog::Part::Casts
+        | catalog::Part::Indexes
+        | catalog::Part::Constraints
+        | catalog::Part::Statistics => &[],
     };
     build(rows)
 }
