@@ -99,6 +99,8 @@ fn opened(session: u64) -> Body {
         authentication: "token".into(),
         credential: None,
         expires: None,
+        grant: None,
+        roles: Vec::new(),
     })
 }
 

@@ -11,10 +11,12 @@
 //!                  +--------------------- SessionClosed -----------------------------> unknown
 //! ```
 
+mod control;
+
 use crate::literals;
 use crate::schema::plain_words;
 use crate::search::{Document, Hit, Review};
-use schemas::event::{Access, CloseReason, Gap, SessionRefused};
+use schemas::event::{Access, CloseReason, Gap, HoldOutcome, SessionRefused};
 use schemas::event::{
     Body, Completed, Event, Outcome, PayloadCodec, Protocol, SessionClosed, SessionOpened, Statement, Verdict,
 };
@@ -119,6 +121,27 @@ impl Joiner {
             Body::Gap(gap) => self.alone(gap_hit(session, time, gap)),
             Body::SessionClosed(closed) => self.closed(session, time, closed),
             Body::Access(access) => self.alone(access_hit(session, time, access)),
+            Body::HoldEnded(ended) => self.change(session, time, ended.number, |Entry { hit, .. }| {
+                let reviewed = hit.review.get_or_insert_with(|| Review {
+                    request: ended.request.clone(),
+                    reviewer: None,
+                    approved: None,
+                    reason: String::new(),
+                });
+                reviewed.approved = Some(ended.outcome == HoldOutcome::Released);
+                reviewed.reason = clean(&ended.reason);
+                "running".clone_into(&mut hit.outcome);
+            }),
+            // a session's own roles are known by its SessionOpened
+            Body::RoleLeased(_) => {}
+            Body::RoleDropped(_) if event.sequence > 0 => {}
+            Body::AccessRequested(_)
+            | Body::AccessReviewed(_)
+            | Body::AccessGranted(_)
+            | Body::AccessEnded(_)
+            | Body::Revoked(_)
+            | Body::Alarm(_)
+            | Body::RoleDropped(_) => control::hit(event).into_iter().for_each(|hit| self.alone(hit)),
         }
     }
 

@@ -54,6 +54,8 @@ impl Script {
             authentication: "token".into(),
             credential: None,
             expires: None,
+            grant: None,
+            roles: Vec::new(),
         }));
         script
     }

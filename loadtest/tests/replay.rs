@@ -340,6 +340,8 @@ fn opened() -> SessionOpened {
         authentication: "token".into(),
         credential: None,
         expires: None,
+        grant: None,
+        roles: Vec::new(),
     }
 }
 

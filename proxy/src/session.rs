@@ -123,6 +123,8 @@ async fn open(
             authentication: verified.method.label().to_owned(),
             credential: verified.credential.clone(),
             expires: Some(verified.expires.saturating_mul(1_000_000)),
+            grant: None,
+            roles: Vec::new(),
         }))
         .map_err(|error| Refusal::log(&error, &verified))?;
     // SessionOpened is durable before the client is told that it may begin

@@ -9,6 +9,7 @@
 //! frames were not kept, the events alone are told.
 
 mod answers;
+mod control;
 mod render;
 
 pub use render::{Options, render};
@@ -54,6 +55,13 @@ pub enum What {
     Gap(Gap),
     /// An auditor used the API.
     Access(Box<Access>),
+    /// Something of the control plane: a request for access, a review, a grant, a revocation, an alarm, a leased role.
+    Control {
+        /// The kind of event.
+        event: &'static str,
+        /// What happened, in words.
+        text: String,
+    },
     /// The recorded frames cannot be shown from here on.
     Unreadable {
         /// Why.
@@ -167,6 +175,7 @@ impl Telling {
             Body::Gap(gap) => What::Gap(gap.clone()),
             Body::SessionClosed(closed) => What::Closed(closed.clone()),
             Body::Access(access) => What::Access(Box::new(access.clone())),
+            other => What::Control { event: other.name(), text: control::text(other) },
         };
         self.entries.push(self.entry(event.time, what));
     }

@@ -147,14 +147,14 @@ impl SessionSummary {
 }
 
 /// The sum of the notes of one session, in the order of the manifests; `None` if there is none, or if it is an
-/// auditor's access or a gap.
+/// auditor's access, a gap, or an event of the control plane.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sessions(BTreeMap<SessionId, SessionSummary>);
 
 impl Sessions {
     /// Adds what a manifest says. Manifests of one partition must come in order.
     pub(crate) fn add(&mut self, manifest: &Manifest) {
-        for note in manifest.sessions.iter().filter(|note| note.access.is_none() && note.gap.is_none()) {
+        for note in manifest.sessions.iter().filter(|note| note.access.is_none() && note.gap.is_none() && note.control.is_none()) {
             let empty = || SessionSummary::empty(note.session, note.first_time);
             self.0.entry(note.session).or_insert_with(empty).add(note);
         }
@@ -191,6 +191,13 @@ impl Notes {
             Body::SessionClosed(event) => note.closed = Some(At { time, event: event.clone() }),
             Body::SessionRefused(event) => note.refused = Some(At { time, event: event.clone() }),
             Body::Access(event) => note.access = Some(At { time, event: event.clone() }),
+            Body::AccessRequested(_)
+            | Body::AccessReviewed(_)
+            | Body::AccessGranted(_)
+            | Body::AccessEnded(_)
+            | Body::Revoked(_)
+            | Body::Alarm(_) => note.control = Some(event.body.name().to_owned()),
+            Body::RoleDropped(_) if event.sequence == 0 => note.control = Some(event.body.name().to_owned()),
             Body::Gap(event) => note.gap = Some(At { time, event: event.clone() }),
             Body::Statement(_) => note.statements += 1,
             Body::Verdict(verdict) => note.denied += u64::from(verdict.verdict == event::VerdictKind::Deny),
@@ -200,7 +207,12 @@ impl Notes {
                     *note.found.entry(found.detector.clone()).or_default() += found.values;
                 }
             }
-            Body::Frames(_) | Body::Held(_) | Body::Reviewed(_) => {}
+            Body::Frames(_)
+            | Body::Held(_)
+            | Body::Reviewed(_)
+            | Body::HoldEnded(_)
+            | Body::RoleLeased(_)
+            | Body::RoleDropped(_) => {}
         }
     }
 
@@ -224,5 +236,6 @@ fn blank(event: &Event) -> SessionNote {
         refused: None,
         access: None,
         gap: None,
+        control: None,
     }
 }

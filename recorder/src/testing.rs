@@ -51,6 +51,8 @@ pub(crate) fn opened() -> Body {
         authentication: "token".into(),
         credential: None,
         expires: None,
+        grant: None,
+        roles: Vec::new(),
     })
 }
 

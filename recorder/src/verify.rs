@@ -248,7 +248,7 @@ impl State {
             Some(next) => *next,
             None => match &event.body {
                 Body::SessionOpened(_) if sequence == 0 => 0,
-                Body::SessionRefused(_) | Body::Access(_) | Body::Gap(_) if sequence == 0 => return,
+                body if sequence == 0 && body.stands_alone() => return,
                 body => {
                     let detail = format!("{} without its beginning, or after its end", body.name());
                     return faults.of_session(FaultKind::NotOpen, session, sequence, detail);

@@ -13,7 +13,7 @@ pub mod template;
 mod version;
 
 pub use direct::{encode_completed, encode_frames};
-pub use version::{EVENT_SCHEMA_JSON_V1, Version};
+pub use version::{EVENT_SCHEMA_JSON_V1, EVENT_SCHEMA_JSON_V2, Version};
 
 use crate::event::Event;
 use crate::id::{SequenceNumber, SessionId};
@@ -99,6 +99,15 @@ const SOURCES: &[&str] = &[
     include_str!("../avro/gap.avsc"),
     include_str!("../avro/session_closed.avsc"),
     include_str!("../avro/access.avsc"),
+    include_str!("../avro/access_requested.avsc"),
+    include_str!("../avro/access_reviewed.avsc"),
+    include_str!("../avro/access_granted.avsc"),
+    include_str!("../avro/access_ended.avsc"),
+    include_str!("../avro/hold_ended.avsc"),
+    include_str!("../avro/revoked.avsc"),
+    include_str!("../avro/alarm.avsc"),
+    include_str!("../avro/role_leased.avsc"),
+    include_str!("../avro/role_dropped.avsc"),
     include_str!("../avro/batch_header.avsc"),
 ];
 

@@ -69,6 +69,72 @@ impl<'de> Deserialize<'de> for SessionId {
     }
 }
 
+macro_rules! control_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// Wraps 16 bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+
+            /// Makes a fresh id from the wall clock and the system's randomness.
+            pub fn generate() -> Self {
+                Self(*uuid::Uuid::now_v7().as_bytes())
+            }
+
+            /// The 16 bytes.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), uuid::Uuid::from_bytes(self.0).simple())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseError;
+
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                let error = || ParseError { text: text.to_owned(), expected: $expected };
+                let digits = text.strip_prefix($prefix).filter(|d| d.len() == 32).ok_or_else(error)?;
+                uuid::Uuid::try_parse(digits).map(|id| Self(*id.as_bytes())).map_err(|_| error())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+control_id!(
+    /// One access request: a UUID version 7.
+    RequestId, "req_", "a request id (req_ and 32 hexadecimal digits)"
+);
+control_id!(
+    /// One grant: the 16 bytes of the request that it answers.
+    GrantId, "grt_", "a grant id (grt_ and 32 hexadecimal digits)"
+);
+control_id!(
+    /// One held statement: a UUID version 7.
+    HoldId, "hld_", "a hold id (hld_ and 32 hexadecimal digits)"
+);
+
 /// One statement of one session: the session's id and the statement's number in it, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatementId {

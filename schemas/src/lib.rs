@@ -5,7 +5,8 @@
 //! [`event::Verdict`], [`event::Held`] and [`event::Reviewed`] where a person is asked, [`event::Frames`] (as sent,
 //! after masking), [`event::Completed`]; and at the end exactly one [`event::SessionClosed`] (AUD-4).
 //! [`event::SessionRefused`] stands for a session that never opened, [`event::Access`] for one request of an auditor,
-//! [`event::Gap`] for what recovery could not read.
+//! [`event::Gap`] for what recovery could not read. Events of the control plane (access requested, reviewed, granted and
+//! ended, revoked, alarm) stand alone too.
 //!
 //! Read in this order: [`id`] (who and which), [`event`] (what happened), [`codec`] (an event as bytes), [`batch`]
 //! (the unit that is shipped, archived and proved), [`chain`] (hashes and proofs), [`topic`] (where it goes),
@@ -23,4 +24,4 @@ pub mod topic;
 
 pub use batch::{BatchHeader, EventBatch, SessionRange};
 pub use event::{Body, Event, Identity, IdentityKind};
-pub use id::{Epoch, EventId, NodeId, SequenceNumber, SessionId, Shard, StatementId};
+pub use id::{Epoch, EventId, GrantId, HoldId, NodeId, RequestId, SequenceNumber, SessionId, Shard, StatementId};

@@ -18,6 +18,8 @@ pub enum Document {
     Access,
     /// Bytes of the log that could not be read.
     Gap,
+    /// An access request, review, grant, revocation, alarm or leased role.
+    Control,
 }
 
 impl Document {
@@ -29,6 +31,7 @@ impl Document {
             Self::Refused => "refused",
             Self::Access => "access",
             Self::Gap => "gap",
+            Self::Control => "control",
         }
     }
 }

@@ -31,7 +31,7 @@ mod fetch;
 mod jwks;
 mod keys;
 mod rejection;
-mod signing;
+pub mod signing;
 mod token;
 mod verifier;
 

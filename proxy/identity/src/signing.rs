@@ -67,12 +67,7 @@ pub enum Error {
 impl Signer {
     /// Opens the key in this file, or makes one. Several processes may do so at once: all get the same key.
     pub(crate) fn open_or_create(path: &Path) -> Result<Self, Error> {
-        if !path.exists() {
-            create(path)?;
-        }
-        let document = read(path)?;
-        let pair =
-            Ed25519KeyPair::from_pkcs8(document.expose()).map_err(|_| Error::NotAKey { path: path.to_owned() })?;
+        let pair = key_pair(path)?;
         let print = digest(&SHA256, pair.public_key().as_ref());
         let key_id = BASE64_URL_SAFE_NO_PAD.encode(print.as_ref().get(..12).unwrap_or_default());
         Ok(Self { pair, key_id })
@@ -112,6 +107,19 @@ impl Signer {
     pub(crate) fn key_id(&self) -> &str {
         &self.key_id
     }
+}
+
+/// Opens the Ed25519 key in this file, or makes one that its owner alone may read. Several processes may do so at once: all
+/// get the same key.
+///
+/// # Errors
+/// [`Error`]; above all a key that others may read.
+pub fn key_pair(path: &Path) -> Result<Ed25519KeyPair, Error> {
+    if !path.exists() {
+        create(path)?;
+    }
+    let document = read(path)?;
+    Ed25519KeyPair::from_pkcs8(document.expose()).map_err(|_| Error::NotAKey { path: path.to_owned() })
 }
 
 fn create(path: &Path) -> Result<(), Error> {

@@ -141,6 +141,9 @@ pub struct SessionNote {
     /// What recovery could not read, where this is a gap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<At<Gap>>,
+    /// The kind of event, where this is one of the control plane's that belongs to no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<String>,
 }
 
 /// Something that does not hold.

@@ -96,6 +96,7 @@ fn one(entry: &Entry, out: &mut impl Write, rows: usize) -> io::Result<()> {
                 access.status
             )
         }
+        What::Control { text, .. } => writeln!(out, "{at}  control  {}", line(text)),
         What::Unreadable { reason } => {
             writeln!(out, "{at}  note     answers cannot be shown further: {}", line(reason))
         }

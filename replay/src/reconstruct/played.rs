@@ -66,6 +66,7 @@ pub fn from_play(session: Session, events: &[Event], rows: usize) -> Timeline {
                 steps.push(Step::Gap { time: entry.time, offset_us: entry.offset, detail: gap.detail });
             }
             What::Unreadable { reason } => notes.push(format!("Answers are shown only in part: {reason}.")),
+            What::Control { text, .. } => notes.push(format!("Control plane: {text}.")),
             What::Opened(_) | What::Refused(_) | What::Access(_) | What::Closed(_) => {}
         }
     }

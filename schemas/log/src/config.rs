@@ -274,9 +274,18 @@ impl KafkaFile {
 impl KafkaConfig {
     /// The topic of batches.
     pub fn events_topic(&self) -> String {
-        match schemas::topic::EVENTS.split_once('.') {
+        self.topic(schemas::topic::EVENTS)
+    }
+
+    /// The topic of access requests, reviews, grants, revocations and holds.
+    pub fn control_topic(&self) -> String {
+        self.topic(schemas::topic::CONTROL)
+    }
+
+    fn topic(&self, usual: &str) -> String {
+        match usual.split_once('.') {
             Some((_, name)) => format!("{}.{name}", self.prefix),
-            None => schemas::topic::EVENTS.to_owned(),
+            None => usual.to_owned(),
         }
     }
 }

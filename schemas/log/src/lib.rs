@@ -6,10 +6,13 @@
 //! consumer:  Subscription --next--> Delivery (one EventBatch)   the consumer keeps its offsets in its own commit
 //! ```
 //!
+//! Beside it the control topic ([`control`]): few records, in one order, read from the beginning by everybody.
+//!
 //! With no broker configured the spool is the whole bus ([`embedded`]); with `kafka.brokers` set it stands in front of
-//! Kafka ([`kafka`]), and only that module names rdkafka. Both pass the same suite (`tests/conformance.rs`).
+//! Kafka ([`kafka`]), and only that module and its sibling of the control topic name rdkafka. Both pass the same suite (`tests/conformance.rs`).
 
 pub mod config;
+pub mod control;
 pub mod embedded;
 pub mod fault;
 pub mod kafka;

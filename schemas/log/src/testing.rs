@@ -90,6 +90,8 @@ fn opened() -> Body {
         authentication: "token".into(),
         credential: None,
         expires: None,
+        grant: None,
+        roles: Vec::new(),
     })
 }
 

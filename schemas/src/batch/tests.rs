@@ -25,8 +25,8 @@ fn a_sealed_batch_opens_to_the_same_events() {
     assert_eq!(read, batch);
     let opened = read.open().unwrap();
     assert_eq!(opened.datums, datums().concat());
-    assert_eq!(opened.events.len(), 11);
-    assert_eq!(batch.header.sessions, [SessionRange { session: opened.events[0].session, first: 0, count: 11 }]);
+    assert_eq!(opened.events.len(), 20);
+    assert_eq!(batch.header.sessions, [SessionRange { session: opened.events[0].session, first: 0, count: 20 }]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Writes the bytes that this version of the format makes, for `tests/compatibility.rs` to read for ever.
-/// Run once for each new version: `POSTERN_WRITE_FORMAT=v3 cargo test -p schemas write_format`.
+/// Run once for each new version: `POSTERN_WRITE_FORMAT=v4 cargo test -p schemas write_format`.
 #[test]
 fn write_format() {
     let Ok(version) = std::env::var("POSTERN_WRITE_FORMAT") else { return };
@@ -51,6 +51,8 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             authentication: "oauthbearer".into(),
             credential: Some("token-4711".into()),
             expires: Some(1_700_000_900_000_000),
+            grant: Some("grt_1".into()),
+            roles: vec!["billing-read".into()],
         }),
         Body::SessionRefused(SessionRefused {
             node: "gate-1".into(),
@@ -100,7 +102,14 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             frames: 2,
             payload: Payload::plain(vec![0, 255, 90]),
         }),
-        Body::Held(Held { number: 2, request: "req_1".into(), reviewers: vec!["dba".into()], expires: 99 }),
+        Body::Held(Held {
+            number: 2,
+            request: "hld_1".into(),
+            reviewers: vec!["dba".into()],
+            expires: 99,
+            digest: "0".repeat(64),
+            approvals: 2,
+        }),
         Body::Reviewed(Reviewed {
             number: 2,
             request: "req_1".into(),
@@ -143,6 +152,91 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             path: "/api/v1/search".into(),
             query: Some("who read card_number".into()),
             status: 200,
+        }),
+    ]
+    .into_iter()
+    .chain(one_of_each_of_control())
+    .collect()
+}
+
+fn one_of_each_of_control() -> Vec<Body> {
+    let (request, grant, node, resource) = ("req_1".to_owned(), "grt_1".to_owned(), "gate-1".to_owned(), "shop".to_owned());
+    let (role, reason) = ("billing-read".to_owned(), "ticket 4711".to_owned());
+    vec![
+        Body::AccessRequested(AccessRequested {
+            request: request.clone(),
+            requester: identity(),
+            resource: resource.clone(),
+            role: role.clone(),
+            duration: 1_800_000_000,
+            reason: reason.clone(),
+            kind: RequestKind::BreakGlass,
+            rule: Some("oncall".into()),
+            extends: Some(grant.clone()),
+            reviewers: vec!["dba".into()],
+            approvals: 2,
+            expires: 1_700_000_900_000_000,
+            node: node.clone(),
+        }),
+        Body::AccessReviewed(AccessReviewed {
+            request: request.clone(),
+            reviewer: Some(identity()),
+            approved: true,
+            reason: reason.clone(),
+            refused: Some("the requester may not answer".into()),
+            node: node.clone(),
+        }),
+        Body::AccessGranted(AccessGranted {
+            grant: grant.clone(),
+            request: request.clone(),
+            identity: identity(),
+            resource: resource.clone(),
+            role: role.clone(),
+            from: 1,
+            until: 2,
+            by: vec!["ada".into()],
+            extended: true,
+            node: node.clone(),
+        }),
+        Body::AccessEnded(AccessEnded {
+            grant: grant.clone(),
+            identity: identity(),
+            resource: resource.clone(),
+            reason: reason.clone(),
+            by: Some(identity()),
+            node: node.clone(),
+        }),
+        Body::HoldEnded(HoldEnded {
+            number: 2,
+            request: "hld_1".into(),
+            outcome: HoldOutcome::Refused,
+            reason: reason.clone(),
+            digest: "0".repeat(64),
+        }),
+        Body::Revoked(Revoked {
+            kind: RevocationKind::Identity,
+            target: "billing-bot".into(),
+            issuer: Some("https://issuer.example".into()),
+            restored: false,
+            by: identity(),
+            reason,
+            node: node.clone(),
+        }),
+        Body::Alarm(Alarm { kind: AlarmKind::ForgedRecord, detail: "offset 7".into(), node: node.clone() }),
+        Body::RoleLeased(RoleLeased {
+            resource: resource.clone(),
+            role: "postern_lease_1".into(),
+            scope: "postern_scope_1".into(),
+            until: Some(3),
+            node: node.clone(),
+        }),
+        Body::RoleDropped(RoleDropped {
+            resource,
+            role: "postern_lease_1".into(),
+            scope: "postern_scope_1".into(),
+            outcome: RoleDrop::Dropped,
+            detail: String::new(),
+            node,
         }),
     ]
 }

@@ -2,7 +2,7 @@
 //!
 //! A version adds fields with defaults at the ends of records; what an older one lacks is filled with them.
 
-use super::{EVENT_FINGERPRINT, EVENT_READER, EVENT_SCHEMA_JSON, Error, decode, fingerprint, parsed, reader, reason};
+use super::{EVENT_FINGERPRINT, EVENT_READER, EVENT_SCHEMA_JSON, Error, fingerprint, parsed, reader, reason};
 use crate::event::Event;
 use apache_avro::{Schema, reader::datum::GenericDatumReader};
 use std::{io::Cursor, sync::LazyLock};
@@ -12,6 +12,8 @@ use std::{io::Cursor, sync::LazyLock};
 pub enum Version {
     /// Before an identity had a task, and a session said how it was authenticated.
     V1,
+    /// Before access requests, holds that end, revocations, alarms and leased roles.
+    V2,
     /// The one that is written.
     Present,
 }
@@ -24,6 +26,8 @@ impl Version {
     pub fn of(fingerprint: u64) -> Result<Self, Error> {
         if fingerprint == *EVENT_FINGERPRINT {
             Ok(Self::Present)
+        } else if fingerprint == *EVENT_FINGERPRINT_V2 {
+            Ok(Self::V2)
         } else if fingerprint == *EVENT_FINGERPRINT_V1 {
             Ok(Self::V1)
         } else {
@@ -32,19 +36,22 @@ impl Version {
     }
 
     /// The version under which these datums, which lie in a log that an older program may have written, were encoded:
-    /// the present one where all of them are whole under it.
+    /// the latest under which all of them are whole.
     pub fn of_datums(datums: &[&[u8]]) -> Self {
-        let is_present = |datum: &&[u8]| {
-            let mut rest = *datum;
-            decode(&mut rest).is_ok() && rest.is_empty()
+        let all_are = |version: Self| {
+            datums.iter().all(|datum| {
+                let mut rest = *datum;
+                version.decode(&mut rest).is_ok() && rest.is_empty()
+            })
         };
-        if datums.iter().all(is_present) { Self::Present } else { Self::V1 }
+        [Self::Present, Self::V2].into_iter().find(|version| all_are(*version)).unwrap_or(Self::V1)
     }
 
     /// Its CRC-64-AVRO fingerprint.
     pub fn fingerprint(self) -> u64 {
         match self {
             Self::V1 => *EVENT_FINGERPRINT_V1,
+            Self::V2 => *EVENT_FINGERPRINT_V2,
             Self::Present => *EVENT_FINGERPRINT,
         }
     }
@@ -53,6 +60,7 @@ impl Version {
     pub fn schema_json(self) -> &'static str {
         match self {
             Self::V1 => EVENT_SCHEMA_JSON_V1,
+            Self::V2 => EVENT_SCHEMA_JSON_V2,
             Self::Present => &EVENT_SCHEMA_JSON,
         }
     }
@@ -65,6 +73,7 @@ impl Version {
     pub fn decode(self, input: &mut &[u8]) -> Result<Event, Error> {
         let reader = match self {
             Self::V1 => &EVENT_READER_V1,
+            Self::V2 => &EVENT_READER_V2,
             Self::Present => &EVENT_READER,
         };
         let mut cursor = Cursor::new(*input);
@@ -83,3 +92,10 @@ pub static EVENT_SCHEMA_JSON_V1: &str = include_str!("../../avro/before/event_v1
 static EVENT_SCHEMA_V1: LazyLock<Schema> = LazyLock::new(|| parsed(EVENT_SCHEMA_JSON_V1));
 static EVENT_FINGERPRINT_V1: LazyLock<u64> = LazyLock::new(|| fingerprint(&EVENT_SCHEMA_V1));
 static EVENT_READER_V1: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| reader(&EVENT_SCHEMA_V1));
+
+/// Version 2 of the Event schema, as it was written.
+pub static EVENT_SCHEMA_JSON_V2: &str = include_str!("../../avro/before/event_v2.avsc");
+
+static EVENT_SCHEMA_V2: LazyLock<Schema> = LazyLock::new(|| parsed(EVENT_SCHEMA_JSON_V2));
+static EVENT_FINGERPRINT_V2: LazyLock<u64> = LazyLock::new(|| fingerprint(&EVENT_SCHEMA_V2));
+static EVENT_READER_V2: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| reader(&EVENT_SCHEMA_V2));

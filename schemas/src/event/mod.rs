@@ -3,10 +3,15 @@
 //! The Avro schemas under `schemas/avro/` are the source of truth for names, order, units and privacy classes; these
 //! types mirror them field by field, and a test holds the two together. Field order is part of the format.
 
+mod access;
 mod session;
 mod statement;
 mod verdict;
 
+pub use access::{
+    AccessEnded, AccessGranted, AccessRequested, AccessReviewed, Alarm, AlarmKind, HoldEnded, HoldOutcome, RequestKind,
+    RevocationKind, Revoked, RoleDrop, RoleDropped, RoleLeased,
+};
 pub use session::{
     Access, CloseReason, Gap, Identity, IdentityKind, SessionClosed, SessionOpened, SessionRefused, Tls,
 };
@@ -64,9 +69,54 @@ pub enum Body {
     SessionClosed(SessionClosed),
     /// An auditor or reviewer used the API.
     Access(Access),
+    /// Somebody asked for access.
+    AccessRequested(AccessRequested),
+    /// A reviewer answered an access request, or tried to.
+    AccessReviewed(AccessReviewed),
+    /// An identity may use a resource for a time.
+    AccessGranted(AccessGranted),
+    /// A grant ended.
+    AccessEnded(AccessEnded),
+    /// What became of a held statement.
+    HoldEnded(HoldEnded),
+    /// A right was taken away, or given back.
+    Revoked(Revoked),
+    /// Somebody must look at something.
+    Alarm(Alarm),
+    /// A database role was made for the session.
+    RoleLeased(RoleLeased),
+    /// A leased role was dropped, or could not be.
+    RoleDropped(RoleDropped),
 }
 
 impl Body {
+    /// Whether it may be the only event under its id: one that belongs to no session. A leased role that a reaper dropped
+    /// has outlived its session.
+    pub const fn stands_alone(&self) -> bool {
+        match self {
+            Self::SessionRefused(_)
+            | Self::Access(_)
+            | Self::Gap(_)
+            | Self::AccessRequested(_)
+            | Self::AccessReviewed(_)
+            | Self::AccessGranted(_)
+            | Self::AccessEnded(_)
+            | Self::Revoked(_)
+            | Self::Alarm(_)
+            | Self::RoleDropped(_) => true,
+            Self::SessionOpened(_)
+            | Self::Statement(_)
+            | Self::Verdict(_)
+            | Self::Frames(_)
+            | Self::Held(_)
+            | Self::Reviewed(_)
+            | Self::Completed(_)
+            | Self::SessionClosed(_)
+            | Self::HoldEnded(_)
+            | Self::RoleLeased(_) => false,
+        }
+    }
+
     /// The variant's name, as in the schema.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -81,6 +131,15 @@ impl Body {
             Self::Gap(_) => "Gap",
             Self::SessionClosed(_) => "SessionClosed",
             Self::Access(_) => "Access",
+            Self::AccessRequested(_) => "AccessRequested",
+            Self::AccessReviewed(_) => "AccessReviewed",
+            Self::AccessGranted(_) => "AccessGranted",
+            Self::AccessEnded(_) => "AccessEnded",
+            Self::HoldEnded(_) => "HoldEnded",
+            Self::Revoked(_) => "Revoked",
+            Self::Alarm(_) => "Alarm",
+            Self::RoleLeased(_) => "RoleLeased",
+            Self::RoleDropped(_) => "RoleDropped",
         }
     }
 }

@@ -74,6 +74,12 @@ pub struct SessionOpened {
     /// When what was shown ends, and the session with it: microseconds since 1970-01-01 UTC. Since version 2.
     #[serde(default)]
     pub expires: Option<i64>,
+    /// The grant that lets the session in, `grt_...`; null where standing access does. Since version 3.
+    #[serde(default)]
+    pub grant: Option<String>,
+    /// Roles of the access plane that the session has. Since version 3.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 /// The one way of version 1.

@@ -119,12 +119,23 @@ pub struct Held {
     /// The statement.
     #[serde(with = "crate::codec::long")]
     pub number: u64,
-    /// The access request that asks for its release.
+    /// The hold that asks for its release, `hld_...`.
     pub request: String,
     /// The groups that may answer.
     pub reviewers: Vec<String>,
     /// Microseconds since 1970-01-01 UTC after which it is denied.
     pub expires: i64,
+    /// SHA-256 of what an approval would release, hexadecimal. Since version 3.
+    #[serde(default)]
+    pub digest: String,
+    /// How many reviewers must agree. Since version 3.
+    #[serde(default = "one", with = "crate::codec::int")]
+    pub approvals: u32,
+}
+
+/// As many as agreed before version 3.
+const fn one() -> u32 {
+    1
 }
 
 /// A reviewer answered.

@@ -15,10 +15,10 @@ use rdkafka::error::RDKafkaErrorCode;
 use std::time::Duration;
 
 /// Longest wait for a broker's answer about topics.
-const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every client of ours begins with.
-fn client(config: &KafkaConfig) -> ClientConfig {
+pub(crate) fn client(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.brokers).set("client.id", "postern");
     // a broker that comes back is found again within a second
@@ -30,7 +30,7 @@ fn client(config: &KafkaConfig) -> ClientConfig {
 }
 
 /// Hands librdkafka's own log on.
-fn note(level: RDKafkaLogLevel, facility: &str, text: &str) {
+pub(crate) fn note(level: RDKafkaLogLevel, facility: &str, text: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::warn!(facility, text, "librdkafka");
@@ -42,20 +42,31 @@ fn note(level: RDKafkaLogLevel, facility: &str, text: &str) {
     }
 }
 
-fn unavailable(doing: &str, error: &rdkafka::error::KafkaError) -> Error {
+pub(crate) fn unavailable(doing: &str, error: &rdkafka::error::KafkaError) -> Error {
     Error::Unavailable(format!("kafka: cannot {doing}: {error}"))
+}
+
+/// A topic that is to be there.
+pub(crate) struct NewTopicOf<'a> {
+    pub name: &'a str,
+    pub partitions: i32,
+    pub settings: &'a [(&'a str, &'a str)],
 }
 
 /// Creates the topic of batches if it is missing. Blocks.
 fn create_topic(config: &KafkaConfig) -> Result<(), Error> {
-    let name = config.events_topic();
+    let size = MESSAGE_BYTES.to_string();
+    let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
+    let settings = [("max.message.bytes", size.as_str()), ("compression.type", "producer")];
+    create(config, &NewTopicOf { name: &config.events_topic(), partitions, settings: &settings })
+}
+
+/// Creates a topic if it is missing. Blocks.
+pub(crate) fn create(config: &KafkaConfig, wanted: &NewTopicOf<'_>) -> Result<(), Error> {
     let admin: AdminClient<DefaultClientContext> =
         client(config).create().map_err(|error| unavailable("make a client", &error))?;
-    let partitions = i32::try_from(config.partitions).unwrap_or(i32::MAX);
-    let size = MESSAGE_BYTES.to_string();
-    let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(config.replication))
-        .set("max.message.bytes", &size)
-        .set("compression.type", "producer");
+    let topic = NewTopic::new(wanted.name, wanted.partitions, TopicReplication::Fixed(config.replication));
+    let topic = wanted.settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
     let options = AdminOptions::new().operation_timeout(Some(METADATA_TIMEOUT)).request_timeout(Some(METADATA_TIMEOUT));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -63,7 +74,7 @@ fn create_topic(config: &KafkaConfig) -> Result<(), Error> {
     let made = runtime.block_on(admin.create_topics([&topic], &options));
     for result in made.map_err(|error| unavailable("create the topic", &error))? {
         match result {
-            Ok(name) => tracing::info!(topic = %name, partitions, "created the topic"),
+            Ok(name) => tracing::info!(topic = %name, partitions = wanted.partitions, "created the topic"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => return Err(Error::Unavailable(format!("kafka: cannot create {name}: {code}"))),
         }

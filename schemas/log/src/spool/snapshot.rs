@@ -14,6 +14,23 @@ pub(crate) mod variant {
     pub(crate) const GAP: u32 = 8;
     pub(crate) const SESSION_CLOSED: u32 = 9;
     pub(crate) const ACCESS: u32 = 10;
+    pub(crate) const ACCESS_REQUESTED: u32 = 11;
+    pub(crate) const ACCESS_REVIEWED: u32 = 12;
+    pub(crate) const ACCESS_GRANTED: u32 = 13;
+    pub(crate) const ACCESS_ENDED: u32 = 14;
+    pub(crate) const REVOKED: u32 = 16;
+    pub(crate) const ALARM: u32 = 17;
+    pub(crate) const ROLE_DROPPED: u32 = 19;
+
+    /// Whether an event belongs to no session and is alone under its id.
+    pub(crate) const fn stands_alone(variant: u32, sequence: u64) -> bool {
+        match variant {
+            SESSION_REFUSED | GAP | ACCESS | ACCESS_REQUESTED | ACCESS_REVIEWED | ACCESS_GRANTED | ACCESS_ENDED
+            | REVOKED | ALARM => true,
+            ROLE_DROPPED => sequence == 0,
+            _ => false,
+        }
+    }
 }
 
 /// A session that has not been closed.
@@ -76,7 +93,7 @@ impl State {
     /// Takes an event in; where damage took the ones before it, it counts all the same.
     pub(crate) fn event(&mut self, shard: Shard, head: &Head) {
         match head.variant {
-            variant::SESSION_REFUSED | variant::GAP | variant::ACCESS => {}
+            alone if variant::stands_alone(alone, head.sequence) => {}
             variant::SESSION_CLOSED => drop(self.sessions.remove(&head.session)),
             other => {
                 let fresh = OpenSession { shard, next: 0, statements: 0 };

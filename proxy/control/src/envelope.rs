@@ -1,0 +1,167 @@
+//! A record as it lies on the topic: signed by the node that wrote it, so that who can write to the topic cannot forge one.
+//!
+//! ```text
+//! "PCT1" | version u16 | time i64 | epoch u64 | sequence u64 | key 32 | author length u16 | author
+//!        | payload length u32 | payload | signature 64                                       big endian
+//! ```
+//!
+//! The signature is Ed25519 over a domain name and all bytes before it. `key` is the public key itself: whether it is
+//! trusted, and for that author, is [`crate::keys`]'s to say. `epoch` is one start of one process and `sequence` grows by
+//! one in it, so that a record that is played again is noticed.
+
+use crate::record::Record;
+use bytes::Bytes;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+
+const MAGIC: &[u8; 4] = b"PCT1";
+const VERSION: u16 = 1;
+/// What is signed begins with it, so that no signature of another use is one of this.
+const DOMAIN: &[u8] = b"postern.control.v1\0";
+const SIGNATURE: usize = 64;
+/// A node's name has at most 64 bytes; others are refused.
+const MAX_AUTHOR_BYTES: usize = 256;
+
+/// A public key.
+pub type PublicKey = [u8; 32];
+
+/// Who wrote a record, when, and its place among theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// The node's name.
+    pub author: String,
+    /// The key that signed.
+    pub key: PublicKey,
+    /// The start of the process that wrote it.
+    pub epoch: u64,
+    /// Its place among what that process wrote, from 1.
+    pub sequence: u64,
+    /// By the writer's clock, microseconds since 1970-01-01 UTC.
+    pub time: i64,
+}
+
+/// A record whose signature verifies. It has one maker, [`open`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signed {
+    stamp: Stamp,
+    payload: Bytes,
+}
+
+impl Signed {
+    /// Who and when.
+    pub const fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// The record.
+    ///
+    /// # Errors
+    /// The parser's: a record of a later version.
+    pub fn record(&self) -> Result<Record, serde_json::Error> {
+        serde_json::from_slice(&self.payload)
+    }
+}
+
+/// Why bytes are no signed record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// They are cut short, or no envelope at all.
+    #[error("the bytes are no control record")]
+    Form,
+    /// A later version wrote it.
+    #[error("the record has the envelope version {0}, this is version 1")]
+    Version(u16),
+    /// The signature is not that key's over these bytes.
+    #[error("the signature does not verify; the record names the node {author:?}")]
+    Signature {
+        /// Whom the record names.
+        author: String,
+    },
+}
+
+/// Signs a record.
+///
+/// # Errors
+/// The serializer's.
+pub fn seal(pair: &Ed25519KeyPair, stamp: &Stamp, record: &Record) -> Result<Bytes, serde_json::Error> {
+    let payload = serde_json::to_vec(record)?;
+    let mut bytes = Vec::with_capacity(payload.len() + 256);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&stamp.time.to_be_bytes());
+    bytes.extend_from_slice(&stamp.epoch.to_be_bytes());
+    bytes.extend_from_slice(&stamp.sequence.to_be_bytes());
+    bytes.extend_from_slice(pair.public_key().as_ref());
+    let author = stamp.author.as_bytes().get(..MAX_AUTHOR_BYTES).unwrap_or(stamp.author.as_bytes());
+    bytes.extend_from_slice(&u16::try_from(author.len()).unwrap_or(u16::MAX).to_be_bytes());
+    bytes.extend_from_slice(author);
+    bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes());
+    bytes.extend_from_slice(&payload);
+    let signature = pair.sign(&[DOMAIN, &bytes].concat());
+    bytes.extend_from_slice(signature.as_ref());
+    Ok(bytes.into())
+}
+
+/// Reads an envelope and verifies its signature by the key that it names.
+///
+/// # Errors
+/// [`Error`].
+pub fn open(bytes: &Bytes) -> Result<Signed, Error> {
+    let form = || Error::Form;
+    let mut rest: &[u8] = bytes.strip_prefix(MAGIC.as_slice()).ok_or_else(form)?;
+    let version = u16::from_be_bytes(take(&mut rest)?);
+    if version != VERSION {
+        return Err(Error::Version(version));
+    }
+    let time = i64::from_be_bytes(take(&mut rest)?);
+    let epoch = u64::from_be_bytes(take(&mut rest)?);
+    let sequence = u64::from_be_bytes(take(&mut rest)?);
+    let key: PublicKey = take(&mut rest)?;
+    let length = usize::from(u16::from_be_bytes(take(&mut rest)?));
+    let (author, mut rest) = rest.split_at_checked(length).filter(|_| length <= MAX_AUTHOR_BYTES).ok_or_else(form)?;
+    let author = std::str::from_utf8(author).map_err(|_| form())?.to_owned();
+    let length = usize::try_from(u32::from_be_bytes(take(&mut rest)?)).map_err(|_| form())?;
+    let (payload, signature) = rest.split_at_checked(length).ok_or_else(form)?;
+    if signature.len() != SIGNATURE {
+        return Err(form());
+    }
+    let signed = bytes.get(..bytes.len().saturating_sub(SIGNATURE)).ok_or_else(form)?;
+    let verified = UnparsedPublicKey::new(&ED25519, key).verify(&[DOMAIN, signed].concat(), signature);
+    verified.map_err(|_| Error::Signature { author: author.clone() })?;
+    let payload = bytes.slice_ref(payload);
+    Ok(Signed { stamp: Stamp { author, key, epoch, sequence, time }, payload })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
+    let (taken, left) = rest.split_first_chunk::<N>().ok_or(Error::Form)?;
+    *rest = left;
+    Ok(*taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{identity, pair};
+    use schemas::SessionId;
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let record = Record::SessionKilled {
+            session: SessionId::from_bytes([3; 16]),
+            by: identity("ada", &["operators"]),
+            reason: "ticket".to_owned(),
+        };
+        let pair = pair(1);
+        let key: PublicKey = pair.public_key().as_ref().try_into().unwrap();
+        let stamp = Stamp { author: "a".to_owned(), key, epoch: 1, sequence: 2, time: 3 };
+        let bytes = seal(&pair, &stamp, &record).unwrap();
+        let signed = open(&bytes).unwrap();
+        assert_eq!((signed.stamp(), signed.record().unwrap()), (&stamp, record));
+        for at in 0..bytes.len() {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 1;
+            assert!(open(&changed.into()).is_err(), "byte {at}");
+            assert!(open(&bytes.slice(..at)).is_err(), "{at} bytes");
+        }
+        assert!(open(&[&bytes[..], b"x"].concat().into()).is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! The control plane: who may do what, for how long, and who said yes.
+//!
+//! ```text
+//! somebody acts -> Record -> envelope (signed) -> postern.control -> every node: verify -> State (a pure fold)
+//!                                                     |-- embedded: a journal of this node
+//!                                                     '-- Kafka: one partition, kept for ever
+//! ```
+//!
+//! Access requests, reviews, grants, revocations and held statements meet here, so that no state is sticky to a node: an
+//! approval that is given on one node releases a statement on another, a revocation ends sessions everywhere. Read
+//! [`record`] first (what can be done), then [`state`] (what follows from it), then [`plane`] (the handle).
+
+pub mod config;
+pub mod envelope;
+mod keys;
+pub mod plane;
+pub mod record;
+pub mod report;
+pub mod state;
+pub mod telemetry;
+#[doc(hidden)]
+pub mod testing;
+
+pub use config::Config;
+pub use keys::public_key;
+pub use plane::{Control, Error, OpenError, Stale};
+pub use record::{AccessRequest, Digest, HoldAsk, Record, Review};
+pub use report::{Report, Silent};
+pub use state::{Effect, Grant, Hold, HoldState, Refused, Request, State};
+pub use telemetry::Telemetry;

@@ -1,0 +1,394 @@
+//! The handle: appends records, folds what comes back from the topic, and says how fresh that is.
+//!
+//! ```text
+//! append -> sign -> topic (durable) -> reading thread: verify -> fold -> State (watch) -> append returns what came of it
+//! ```
+//!
+//! A record counts when it comes back from the topic, in the topic's order: so a refusal is the same for its writer as for
+//! everybody else. The thread ends when the last handle is gone.
+
+use crate::config::Config;
+use crate::envelope::{self, Stamp};
+use crate::keys::Keys;
+use crate::record::Record;
+use crate::report::{self, Report};
+use crate::state::{Effect, Refused, State};
+use crate::telemetry::{Telemetry, name};
+use bytes::Bytes;
+use event_log::Offset;
+use event_log::control::{Step, Steps, Writer, embedded, in_kafka, journal};
+use kit::Clock;
+use schemas::Body;
+use schemas::event::{Alarm, AlarmKind};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+
+/// The control plane of one process. Clones share it.
+#[derive(Clone)]
+pub struct Control(Arc<Inner>);
+
+struct Inner {
+    node: String,
+    keys: Keys,
+    epoch: u64,
+    /// The last sequence that was handed to the topic. Locked from signing to handing over, so that the order is kept.
+    sequence: Mutex<u64>,
+    writer: Writer,
+    clock: Clock,
+    state: watch::Sender<Arc<State>>,
+    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>,
+    known: Mutex<Known>,
+    max_staleness: Duration,
+    report: Arc<dyn Report>,
+    telemetry: Telemetry,
+}
+
+type Outcome = Result<Vec<Effect>, Refused>;
+
+/// How far the topic is known.
+#[derive(Default)]
+struct Known {
+    /// All that was written before this was read.
+    until: Option<Instant>,
+    /// Why nothing more will be known.
+    lost: Option<String>,
+    /// Alarms of the running minute, and when it began.
+    alarms: (u32, Option<Instant>),
+}
+
+/// Why a record did not count, or is not known to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It changed nothing.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It cannot be written as JSON.
+    #[error("writing a control record")]
+    Encode(#[source] serde_json::Error),
+    /// The topic did not take it, or did not say so.
+    #[error("writing to the control topic")]
+    Write(#[source] event_log::Error),
+    /// It was written, and did not come back in time.
+    #[error("the record was written and has not come back from the control topic: see in a moment what became of it")]
+    Silent,
+}
+
+/// The control plane could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The signing key cannot be used.
+    #[error("preparing the signing key of the control plane")]
+    Key(#[source] identity::signing::Error),
+    /// The journal cannot be used.
+    #[error("opening the control journal")]
+    Journal(#[source] journal::Error),
+    /// The Kafka client cannot be made.
+    #[error("opening the control topic")]
+    Kafka(#[source] event_log::Error),
+    /// The thread cannot be started.
+    #[error("starting the thread of the control plane")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What is known of the control topic is too old to let anybody in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stale {
+    /// It has not been read to its end yet.
+    #[error("the control topic has not been read to its end yet")]
+    Beginning,
+    /// It was not heard of for too long.
+    #[error("the control topic was not heard of for {seconds} s, control.max_staleness_seconds is {limit}")]
+    Silent {
+        /// For how long.
+        seconds: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// It cannot be read any more.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// How long an append waits for its record to come back.
+const RETURN: Duration = Duration::from_secs(10);
+/// How long the thread waits for the topic before it looks whether anybody needs it.
+const POLL: Duration = Duration::from_millis(200);
+/// Alarm events of one minute; more are counted and logged only.
+const MAX_ALARMS: u32 = 60;
+
+impl Control {
+    /// Opens the topic and begins to read it.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: &Config, report: Arc<dyn Report>, telemetry: Telemetry) -> Result<Self, OpenError> {
+        let keys = Keys::open(&config.signing_key, &config.node, &config.trusted).map_err(OpenError::Key)?;
+        let (writer, steps) = match &config.kafka {
+            Some(kafka) => {
+                let heartbeat = (config.max_staleness / 4).clamp(Duration::from_millis(100), Duration::from_secs(2));
+                in_kafka(kafka, heartbeat).map_err(OpenError::Kafka)?
+            }
+            None => embedded(&config.directory).map_err(OpenError::Journal)?,
+        };
+        let clock = Clock::system();
+        let inner = Arc::new(Inner {
+            node: config.node.clone(),
+            keys,
+            epoch: u64::try_from(clock.now_micros()).unwrap_or_default(),
+            sequence: Mutex::new(0),
+            writer,
+            clock,
+            state: watch::Sender::new(Arc::default()),
+            waiting: Mutex::default(),
+            known: Mutex::default(),
+            max_staleness: config.max_staleness,
+            report,
+            telemetry,
+        });
+        let weak = Arc::downgrade(&inner);
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || read(&steps, &weak));
+        thread.map_err(OpenError::Thread)?;
+        Ok(Self(inner))
+    }
+
+    /// Writes a record, and says what it brought about once it has come back from the topic.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: it changed nothing. With the others it may count all the same, now or later.
+    pub async fn append(&self, record: Record) -> Result<Vec<Effect>, Error> {
+        let inner = &self.0;
+        let (sender, returned) = oneshot::channel();
+        let (sequence, pending) = {
+            let mut last = lock(&inner.sequence);
+            let sequence = *last + 1;
+            let stamp = Stamp {
+                author: inner.node.clone(),
+                key: inner.keys.own,
+                epoch: inner.epoch,
+                sequence,
+                time: inner.clock.now_micros(),
+            };
+            let bytes = envelope::seal(&inner.keys.pair, &stamp, &record).map_err(Error::Encode)?;
+            lock(&inner.waiting).insert(sequence, sender);
+            let pending = inner.writer.enqueue(bytes).inspect_err(|_| drop(lock(&inner.waiting).remove(&sequence)));
+            *last = sequence;
+            (sequence, pending.map_err(Error::Write)?)
+        };
+        let forget = Forget { inner, sequence };
+        pending.durable().await.map_err(Error::Write)?;
+        let outcome = tokio::time::timeout(RETURN, returned).await;
+        drop(forget);
+        match outcome {
+            Ok(Ok(outcome)) => Ok(outcome?),
+            Ok(Err(_)) | Err(_) => Err(Error::Silent),
+        }
+    }
+
+    /// What holds now.
+    pub fn state(&self) -> Arc<State> {
+        self.0.state.borrow().clone()
+    }
+
+    /// What holds, and a word whenever it changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<State>> {
+        self.0.state.subscribe()
+    }
+
+    /// Whether what is known is fresh enough to let anybody in.
+    ///
+    /// # Errors
+    /// [`Stale`]: why not.
+    pub fn fresh(&self) -> Result<(), Stale> {
+        let fresh = self.0.fresh();
+        self.0.telemetry.fresh.set(i64::from(fresh.is_ok()));
+        fresh
+    }
+
+    /// Waits until the topic has been read to its end once, or for this time. Blocks.
+    ///
+    /// # Errors
+    /// [`Stale`]: it is not fresh by then.
+    pub fn wait_fresh(&self, limit: Duration) -> Result<(), Stale> {
+        let until = Instant::now() + limit;
+        loop {
+            match self.fresh() {
+                Ok(()) => return Ok(()),
+                Err(stale) if Instant::now() >= until => return Err(stale),
+                Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    /// The clock by which records are stamped.
+    pub fn now(&self) -> i64 {
+        self.0.clock.now_micros()
+    }
+
+    /// This node's name, as its records carry it.
+    pub fn node(&self) -> &str {
+        &self.0.node
+    }
+}
+
+/// Forgets an append that nobody waits for any more.
+struct Forget<'a> {
+    inner: &'a Inner,
+    sequence: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        lock(&self.inner.waiting).remove(&self.sequence);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread: folds until the last handle is gone.
+fn read(steps: &Steps, control: &Weak<Inner>) {
+    let mut reader = Reader::default();
+    loop {
+        let step = steps.next(POLL);
+        let Some(inner) = control.upgrade() else { return };
+        if let Some(step) = step {
+            reader.step(&inner, step);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    state: State,
+    next: Offset,
+    /// How far the topic went when it was looked at, and when that was.
+    seen: Option<(Offset, Instant)>,
+    caught_up: bool,
+}
+
+impl Reader {
+    fn step(&mut self, inner: &Inner, step: Step) {
+        match step {
+            Step::Record { offset, bytes } => {
+                self.next = offset + 1;
+                self.record(inner, offset, &bytes);
+            }
+            Step::Heard { first, end, at } => {
+                if first > 0 || end < self.next {
+                    inner.lost("the control topic has lost records that it had: restore it, or begin a new one on all nodes");
+                }
+                self.seen = Some((end, at));
+            }
+            Step::Lost(reason) => inner.lost(&reason),
+        }
+        if let Some((_, at)) = self.seen.take_if(|(end, _)| self.next >= *end) {
+            lock(&inner.known).until = Some(at);
+            if !self.caught_up {
+                self.caught_up = true;
+                inner.state.send_replace(Arc::new(self.state.clone()));
+            }
+        }
+    }
+
+    fn record(&mut self, inner: &Inner, offset: Offset, bytes: &Bytes) {
+        let signed = match envelope::open(bytes) {
+            Ok(signed) => signed,
+            Err(error @ envelope::Error::Signature { .. }) => {
+                return inner.alarm(AlarmKind::ForgedRecord, format!("offset {offset}: {error}"));
+            }
+            Err(error) => return inner.alarm(AlarmKind::UnreadableRecord, format!("offset {offset}: {error}")),
+        };
+        let stamp = signed.stamp();
+        if !inner.keys.trusts(&stamp.key, &stamp.author) {
+            let key = schemas::chain::hexadecimal(&stamp.key);
+            let text = format!("offset {offset}: nobody trusts the key {key} for the node {:?}", stamp.author);
+            return inner.alarm(AlarmKind::ForgedRecord, text);
+        }
+        let record = match signed.record() {
+            Ok(record) => record,
+            Err(error) => {
+                inner.alarm(AlarmKind::UnreadableRecord, format!("offset {offset}: {error}"));
+                // it may have taken a right away
+                let text = "a trusted node wrote a control record that this version does not know: upgrade this node";
+                return inner.lost(text);
+            }
+        };
+        let outcome = self.state.apply(stamp, &record);
+        match &outcome {
+            Ok(_) => {
+                inner.telemetry.records.inc();
+                if self.caught_up {
+                    inner.state.send_replace(Arc::new(self.state.clone()));
+                }
+            }
+            Err(Refused::Replayed) => {
+                inner.telemetry.refused(&Refused::Replayed);
+                let text = format!("offset {offset}: a record of the node {:?} came again", stamp.author);
+                return inner.alarm(AlarmKind::ReplayedRecord, text);
+            }
+            Err(refused) => inner.telemetry.refused(refused),
+        }
+        if stamp.key == inner.keys.own && stamp.epoch == inner.epoch {
+            for body in report::events(&record, &outcome, &self.state, &inner.node) {
+                inner.report(body);
+            }
+            if let Some(waiting) = lock(&inner.waiting).remove(&stamp.sequence)
+                && waiting.send(outcome).is_err()
+            {
+                tracing::debug!("who wrote a control record is gone");
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn fresh(&self) -> Result<(), Stale> {
+        let known = lock(&self.known);
+        if let Some(reason) = &known.lost {
+            return Err(Stale::Lost(reason.clone()));
+        }
+        let age = known.until.ok_or(Stale::Beginning)?.elapsed();
+        if age > self.max_staleness {
+            return Err(Stale::Silent { seconds: age.as_secs(), limit: self.max_staleness.as_secs() });
+        }
+        Ok(())
+    }
+
+    fn lost(&self, reason: &str) {
+        let first = lock(&self.known).lost.replace(reason.to_owned()).is_none();
+        if first {
+            self.alarm(AlarmKind::ControlLost, reason.to_owned());
+        }
+    }
+
+    fn report(&self, body: Body) {
+        if let Body::Alarm(alarm) = &body {
+            self.telemetry.alarm(alarm.kind);
+            tracing::error!(kind = name(alarm.kind), detail = alarm.detail, "alarm of the control plane");
+        }
+        self.report.report(self.clock.now_micros(), body);
+    }
+
+    fn alarm(&self, kind: AlarmKind, detail: String) {
+        let body = Body::Alarm(Alarm { kind, detail: detail.clone(), node: self.node.clone() });
+        if self.may_report() {
+            return self.report(body);
+        }
+        self.telemetry.alarm(kind);
+        tracing::error!(kind = name(kind), detail, "alarm of the control plane, one of too many to record");
+    }
+
+    /// Whoever can write to the topic must not be able to fill the log.
+    fn may_report(&self) -> bool {
+        let mut known = lock(&self.known);
+        let (count, began) = &mut known.alarms;
+        if began.is_none_or(|began| began.elapsed() > Duration::from_secs(60)) {
+            (*count, *began) = (0, Some(Instant::now()));
+        }
+        *count += 1;
+        *count <= MAX_ALARMS
+    }
+}

@@ -1,0 +1,236 @@
+//! What is written to the control topic: one thing that somebody did about who may do what.
+//!
+//! A record says what was done, never what follows from it: that is [`crate::State`]'s to say, the same on every node.
+//! Records are JSON inside of a signed [`crate::envelope`]; names, once written, are read for ever.
+
+use ring::digest::{SHA256, digest};
+use schemas::event::RequestKind;
+use schemas::{GrantId, HoldId, Identity, RequestId, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// SHA-256 of what a reviewer saw: an answer counts only for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut result = [0; 32];
+        result.copy_from_slice(digest(&SHA256, bytes).as_ref());
+        Self(result)
+    }
+
+    /// Of a digest that was made elsewhere.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&schemas::chain::hexadecimal(&self.0))
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bytes = schemas::chain::from_hexadecimal(text);
+        bytes.map(Self).ok_or_else(|| format!("{text:?} is not a digest (64 hexadecimal digits)"))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record {
+    /// Somebody asked for access.
+    AccessRequested(AccessRequest),
+    /// A reviewer answered an access request.
+    AccessReviewed {
+        /// Which.
+        request: RequestId,
+        /// The answer.
+        review: Review,
+    },
+    /// The requester does not want it any more.
+    AccessWithdrawn {
+        /// Which.
+        request: RequestId,
+        /// Who.
+        by: Identity,
+    },
+    /// A grant ends at once.
+    GrantRevoked {
+        /// Which.
+        grant: GrantId,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+    /// A reviewer lets a grant last longer.
+    GrantExtended {
+        /// Which.
+        grant: GrantId,
+        /// Its new end, microseconds since 1970-01-01 UTC.
+        until: i64,
+        /// Who did it; never the holder.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+    /// An identity may do nothing any more.
+    IdentityDisabled {
+        /// Its subject.
+        subject: String,
+        /// Its issuer; none: whoever vouches for that subject.
+        issuer: Option<String>,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+    /// It may again.
+    IdentityEnabled {
+        /// Its subject.
+        subject: String,
+        /// Its issuer, as it was disabled.
+        issuer: Option<String>,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+    /// A session ends at once.
+    SessionKilled {
+        /// Which.
+        session: SessionId,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+    /// A statement waits for reviewers.
+    HoldAsked(Box<HoldAsk>),
+    /// A reviewer answered about a held statement.
+    HoldReviewed {
+        /// Which.
+        hold: HoldId,
+        /// The answer.
+        review: Review,
+    },
+    /// The client cancelled the statement or left.
+    HoldWithdrawn {
+        /// Which.
+        hold: HoldId,
+        /// Why.
+        reason: String,
+    },
+    /// The statement goes to the database: the approval is used up (CTL-1).
+    HoldReleased {
+        /// Which.
+        hold: HoldId,
+        /// Digest of what goes to the database.
+        digest: Digest,
+    },
+    /// Nobody answered in time, or what was approved no longer holds.
+    HoldExpired {
+        /// Which.
+        hold: HoldId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A request for access.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AccessRequest {
+    /// Its id.
+    pub id: RequestId,
+    /// Who asks, and for whom it is.
+    pub requester: Identity,
+    /// The registered database.
+    pub resource: String,
+    /// The role.
+    pub role: String,
+    /// How long the grant lasts from the approval on, microseconds.
+    pub duration: i64,
+    /// Why.
+    pub reason: String,
+    /// How it is answered.
+    pub kind: RequestKind,
+    /// The rule of the config that grants it at once; with [`RequestKind::Automatic`].
+    pub rule: Option<String>,
+    /// The grant that is to last longer; none for a new one.
+    pub extends: Option<GrantId>,
+    /// Groups that may answer.
+    pub reviewers: Vec<String>,
+    /// How many of them must agree.
+    pub approvals: u32,
+    /// When it ends unanswered, microseconds since 1970-01-01 UTC.
+    pub expires: i64,
+}
+
+impl AccessRequest {
+    /// The digest of all of it, which a review must name.
+    pub fn digest(&self) -> Digest {
+        // the struct has no map with keys that are no text: it always serializes
+        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// A reviewer's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Review {
+    /// What the reviewer saw.
+    pub digest: Digest,
+    /// Who.
+    pub reviewer: Identity,
+    /// Yes or no.
+    pub approved: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// A statement that waits for reviewers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HoldAsk {
+    /// Its id.
+    pub id: HoldId,
+    /// The session.
+    pub session: SessionId,
+    /// The statement's number in it.
+    pub statement: u64,
+    /// Whose statement it is.
+    pub requester: Identity,
+    /// The registered database.
+    pub resource: String,
+    /// The database role that it would run as.
+    pub role: String,
+    /// Digest of what an approval releases: text, binds, objects, policy version, role, session, statement.
+    pub digest: Digest,
+    /// The policy version under which it is held.
+    pub policy_version: String,
+    /// Groups that may answer.
+    pub reviewers: Vec<String>,
+    /// How many of them must agree.
+    pub approvals: u32,
+    /// When it is denied unanswered, microseconds since 1970-01-01 UTC.
+    pub expires: i64,
+    /// What reviewers are shown; nothing of it decides.
+    pub shown: serde_json::Value,
+}

@@ -1,0 +1,193 @@
+//! Who may do what now: a pure fold of records.
+//!
+//! ```text
+//! record 0 -> record 1 -> ... -> State        the same records in the same order give the same state on every node
+//! ```
+//!
+//! Every rule of validity lives here: the topic's order decides between two reviewers, and the time of a record is that of
+//! its signed stamp, never that of the node that reads it. What is refused changes nothing, and says why ([`Refused`]).
+//! What time alone ends (a grant, an unanswered request) is not written down: readers compare with their clock.
+
+mod access;
+mod hold;
+mod refused;
+mod review;
+mod revocation;
+#[cfg(test)]
+mod tests;
+
+pub use access::{Answered, Grant, Request};
+pub use hold::{Hold, HoldState};
+pub use refused::Refused;
+pub use revocation::{Disabled, Killed};
+
+use crate::envelope::{PublicKey, Stamp};
+use crate::record::Record;
+use schemas::{GrantId, HoldId, Identity, RequestId, SessionId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is known after the records so far. Clones share what has not changed.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    requests: BTreeMap<RequestId, Arc<Request>>,
+    grants: BTreeMap<GrantId, Arc<Grant>>,
+    holds: BTreeMap<HoldId, Arc<Hold>>,
+    disabled: BTreeMap<(String, Option<String>), Arc<Disabled>>,
+    killed: BTreeMap<SessionId, Arc<Killed>>,
+    /// By key and start of a process: the last sequence seen.
+    lanes: BTreeMap<PublicKey, BTreeMap<u64, u64>>,
+    rights: u64,
+}
+
+/// What a record brought about, beyond itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A grant began.
+    Granted(GrantId),
+    /// A grant lasts longer.
+    Extended(GrantId),
+    /// A grant ended before its time.
+    Ended(GrantId),
+    /// A hold has the approvals that it needs.
+    Approved(HoldId),
+}
+
+/// Requests, grants and holds of each kind that are kept; beyond it the oldest that have ended go, and where none has, new
+/// ones are refused.
+const MAX_KEPT: usize = 10_000;
+/// Starts of processes that are remembered for each key; what an older one wrote is refused.
+const MAX_EPOCHS: usize = 4096;
+
+impl State {
+    /// Takes a record in, in the topic's order.
+    ///
+    /// # Errors
+    /// [`Refused`]: the record changed nothing.
+    pub fn apply(&mut self, stamp: &Stamp, record: &Record) -> Result<Vec<Effect>, Refused> {
+        self.enter(stamp)?;
+        let at = stamp.time;
+        match record {
+            Record::AccessRequested(request) => self.requested(at, request),
+            Record::AccessReviewed { request, review } => self.reviewed(at, *request, review),
+            Record::AccessWithdrawn { request, by } => self.withdrawn(at, *request, by),
+            Record::GrantRevoked { grant, by, reason } => self.revoked(at, *grant, by, reason),
+            Record::GrantExtended { grant, until, by, .. } => self.extended(at, *grant, *until, by),
+            Record::IdentityDisabled { subject, issuer, by, reason } => self.disabled(at, subject, issuer, by, reason),
+            Record::IdentityEnabled { subject, issuer, .. } => self.enabled(subject, issuer),
+            Record::SessionKilled { session, by, reason } => self.killed(at, *session, by, reason),
+            Record::HoldAsked(ask) => self.hold_asked(at, ask),
+            Record::HoldReviewed { hold, review } => self.hold_reviewed(at, *hold, review),
+            Record::HoldWithdrawn { hold, reason } => self.hold_ended(*hold, HoldState::Withdrawn, reason),
+            Record::HoldReleased { hold, digest } => self.hold_released(at, *hold, *digest),
+            Record::HoldExpired { hold, reason } => self.hold_ended(*hold, HoldState::Expired, reason),
+        }
+    }
+
+    /// A record that came before, or out of its process's order, is no new one.
+    fn enter(&mut self, stamp: &Stamp) -> Result<(), Refused> {
+        let epochs = self.lanes.entry(stamp.key).or_default();
+        if !epochs.contains_key(&stamp.epoch) {
+            let oldest = epochs.keys().next().copied().unwrap_or(0);
+            if epochs.len() >= MAX_EPOCHS {
+                if stamp.epoch < oldest {
+                    return Err(Refused::Replayed);
+                }
+                epochs.remove(&oldest);
+            }
+        }
+        let last = epochs.entry(stamp.epoch).or_insert(0);
+        if stamp.sequence <= *last {
+            return Err(Refused::Replayed);
+        }
+        *last = stamp.sequence;
+        Ok(())
+    }
+
+    /// Grows with every record by which somebody may have lost a right, or got one for longer.
+    pub const fn rights(&self) -> u64 {
+        self.rights
+    }
+
+    /// Access requests, oldest first.
+    pub fn requests(&self) -> impl DoubleEndedIterator<Item = &Arc<Request>> {
+        self.requests.values()
+    }
+
+    /// One access request.
+    pub fn request(&self, id: RequestId) -> Option<&Arc<Request>> {
+        self.requests.get(&id)
+    }
+
+    /// Grants, oldest first, ended ones too.
+    pub fn grants(&self) -> impl DoubleEndedIterator<Item = &Arc<Grant>> {
+        self.grants.values()
+    }
+
+    /// One grant.
+    pub fn grant(&self, id: GrantId) -> Option<&Arc<Grant>> {
+        self.grants.get(&id)
+    }
+
+    /// The grants that let this identity use this resource now.
+    pub fn live_grants<'a>(
+        &'a self,
+        identity: &'a Identity,
+        resource: &'a str,
+        now: i64,
+    ) -> impl Iterator<Item = &'a Arc<Grant>> {
+        let is_one = move |grant: &&Arc<Grant>| grant.resource == resource && grant.is_of(identity) && grant.is_live(now);
+        self.grants.values().filter(is_one)
+    }
+
+    /// Held statements, oldest first, ended ones too.
+    pub fn holds(&self) -> impl DoubleEndedIterator<Item = &Arc<Hold>> {
+        self.holds.values()
+    }
+
+    /// One held statement.
+    pub fn hold(&self, id: HoldId) -> Option<&Arc<Hold>> {
+        self.holds.get(&id)
+    }
+
+    /// Why this identity may do nothing, where it is disabled: itself, or somebody on whose behalf it acts.
+    pub fn is_disabled(&self, identity: &Identity) -> Option<&Arc<Disabled>> {
+        let of = |subject: &str, issuer: Option<&str>| {
+            self.disabled.get(&(subject.to_owned(), issuer.map(str::to_owned)))
+        };
+        if self.disabled.is_empty() {
+            return None;
+        }
+        let parties = std::iter::once(&identity.subject).chain(&identity.on_behalf_of);
+        parties.into_iter().find_map(|subject| of(subject, None).or_else(|| of(subject, Some(&identity.issuer))))
+    }
+
+    /// All that are disabled.
+    pub fn disabled_identities(&self) -> impl Iterator<Item = &Arc<Disabled>> {
+        self.disabled.values()
+    }
+
+    /// Who killed this session, if somebody did.
+    pub fn is_killed(&self, session: SessionId) -> Option<&Arc<Killed>> {
+        self.killed.get(&session)
+    }
+}
+
+/// Makes room for one more by letting the oldest that has ended go.
+fn make_room<K: Ord + Copy, V>(
+    map: &mut BTreeMap<K, Arc<V>>,
+    limit: usize,
+    has_ended: impl Fn(&V) -> bool,
+) -> Result<(), Refused> {
+    if map.len() < limit {
+        return Ok(());
+    }
+    let oldest = map.iter().find(|(_, value)| has_ended(value)).map(|(key, _)| *key);
+    match oldest {
+        Some(key) => {
+            map.remove(&key);
+            Ok(())
+        }
+        None => Err(Refused::Full { limit }),
+    }
+}

@@ -1,0 +1,57 @@
+//! The rules that every review obeys, of access requests and of held statements alike.
+
+use super::{Refused, State};
+use crate::record::{Digest, Review};
+use schemas::Identity;
+
+/// What is asked, as far as a review depends on it.
+pub(super) struct Asked<'a> {
+    pub requester: &'a Identity,
+    pub reviewers: &'a [String],
+    pub digest: Digest,
+    pub expires: i64,
+    pub reviews: &'a [Review],
+}
+
+impl State {
+    /// Whether a review counts.
+    pub(super) fn counts(&self, at: i64, asked: &Asked<'_>, review: &Review) -> Result<(), Refused> {
+        let reviewer = &review.reviewer;
+        if at >= asked.expires {
+            return Err(Refused::Expired);
+        }
+        if self.is_disabled(reviewer).is_some() {
+            return Err(Refused::Disabled(reviewer.subject.clone()));
+        }
+        if same_party(asked.requester, reviewer) {
+            return Err(Refused::Requester);
+        }
+        if !reviewer.groups.iter().any(|group| asked.reviewers.contains(group)) {
+            return Err(Refused::NotReviewer(asked.reviewers.join(", ")));
+        }
+        if asked.reviews.iter().any(|before| same_party(&before.reviewer, reviewer)) {
+            return Err(Refused::Twice(reviewer.subject.clone()));
+        }
+        if review.digest != asked.digest {
+            return Err(Refused::OtherDigest);
+        }
+        Ok(())
+    }
+}
+
+/// Whether two identities are one, or one acts for the other, or both for a third: no two people then.
+pub(super) fn same_party(one: &Identity, other: &Identity) -> bool {
+    fn parties(identity: &Identity) -> impl Iterator<Item = &String> {
+        std::iter::once(&identity.subject).chain(&identity.on_behalf_of)
+    }
+    if one.subject == other.subject {
+        // a subject is its issuer's: two of the same name may be two people, but nobody here can tell
+        return true;
+    }
+    parties(one).any(|party| parties(other).any(|another| party == another))
+}
+
+/// How many have agreed.
+pub(super) fn approvals(reviews: &[Review]) -> u32 {
+    u32::try_from(reviews.iter().filter(|review| review.approved).count()).unwrap_or(u32::MAX)
+}
