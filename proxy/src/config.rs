@@ -124,6 +124,10 @@ pub struct ResourceFile {
     pub connect_groups: Vec<String>,
     /// File with 32 bytes, hexadecimal: the key of the methods `hash` and `fake`. _Default:_ none; they redact then.
     pub masking_key_file: Option<PathBuf>,
+    /// `standing`: `connect_groups` and policies decide who may connect; a grant adds its role. `request`: a grant or an entry
+    /// of `[[access.standing]]` is needed besides. _Default:_ `standing`.
+    #[serde(default)]
+    pub access: AccessMode,
     /// What is hidden, and from whom. _Default:_ nothing.
     #[serde(default)]
     pub masking: Vec<policy::Masking>,
@@ -157,6 +161,17 @@ pub struct ResourceFile {
     /// The planner's estimates of statements, for policies and limits. _Default:_ asked where a policy reads them.
     #[serde(default)]
     pub estimates: estimate::Settings,
+}
+
+/// What lets identities connect to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessMode {
+    /// `connect_groups` and policies.
+    #[default]
+    Standing,
+    /// A grant or standing access by name, and then these.
+    Request,
 }
 
 /// The `[resources.guardrails]` section.
@@ -226,6 +241,7 @@ impl ResourceFile {
                 rules,
                 files,
                 users: self.users,
+                by_request: self.access == AccessMode::Request,
                 budget: self.budget,
                 limits: self.limits,
                 estimates: self.estimates,
@@ -352,6 +368,8 @@ pub struct ResourceConfig {
     pub files: PolicyFiles,
     /// Roles of the database that clients may give as their user name.
     pub users: Vec<String>,
+    /// Connecting needs a grant or standing access by name.
+    pub by_request: bool,
     /// Rows that agents may write.
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.

@@ -39,6 +39,7 @@ pub mod policies;
 pub mod record;
 pub mod refuse;
 pub mod resource;
+pub mod rights;
 pub mod scrub;
 pub mod session;
 pub mod startup;
@@ -62,6 +63,7 @@ pub struct Gate {
     verifier: Verifier,
     resources: BTreeMap<String, Arc<resource::Resource>>,
     cancels: cancel::Cancels,
+    rights: rights::Rights,
     log: Log,
     metrics: telemetry::Metrics,
     shutdown: Shutdown,
@@ -113,7 +115,7 @@ pub fn listen(config: &Config) -> Result<Listeners, Error> {
     bound.map(Listeners).map_err(|source| Error::Listen { address, source })
 }
 
-/// Runs the gate until shutdown, with one thread a worker and one for the catalogs.
+/// Runs the gate until shutdown, with one thread a worker, one for the catalogs and one for revocations.
 ///
 /// # Errors
 /// [`Error`]: the gate did not start, or a worker ended early.
@@ -121,6 +123,7 @@ pub fn run(
     config: Config,
     listeners: Listeners,
     verifier: Verifier,
+    plane: control::Plane,
     log: Log,
     registry: &Registry,
     shutdown: &Shutdown,
@@ -146,6 +149,7 @@ pub fn run(
         verifier,
         resources,
         cancels: cancel::Cancels::default(),
+        rights: rights::Rights::new(plane),
         log,
         metrics: telemetry::Metrics::new(registry),
         shutdown: shutdown.clone(),
@@ -159,6 +163,10 @@ pub fn run(
                 resource::refresh_all(&gate.resources, &gate.metrics, &shutdown)
             })?
         };
+        let rights = {
+            let (gate, shutdown) = (gate.clone(), shutdown.clone());
+            spawn(scope, "rights".to_owned(), move || gate.rights.watch(&shutdown))?
+        };
         let mut threads = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let (gate, permits) = (gate.clone(), permits.clone());
@@ -166,7 +174,7 @@ pub fn run(
             threads.push((name.clone(), spawn(scope, name, move || accept::serve(listener, gate, permits, shutdown))?));
         }
         let mut first = Ok(());
-        threads.push(("catalogs".to_owned(), catalogs));
+        threads.extend([("catalogs".to_owned(), catalogs), ("rights".to_owned(), rights)]);
         for (what, thread) in threads {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
             if let (Err(source), Ok(())) = (ended, &first) {

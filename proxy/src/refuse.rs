@@ -97,6 +97,23 @@ impl Refusal {
         Self::new("42501", denial.reason.clone(), &denial.hint).of(verified)
     }
 
+    /// What is known of grants and revocations is too old.
+    pub(crate) fn stale(stale: &control::Stale, verified: &Verified) -> Self {
+        let text = format!("nobody is let in while grants and revocations are not known: {stale}");
+        Self::new("57P03", text, "running sessions go on; try again when the gate reaches its control topic").of(verified)
+    }
+
+    /// The identity may do nothing.
+    pub(crate) fn disabled(disabled: &control::state::Disabled, verified: &Verified) -> Self {
+        let text = format!("{} was disabled by {}: {}", disabled.subject, disabled.by.name, disabled.reason);
+        Self::new("28000", text, "an operator can enable it again: postern identity enable").of(verified)
+    }
+
+    /// Neither grant nor standing access.
+    pub(crate) fn no_grant(reason: String, hint: &str, verified: &Verified) -> Self {
+        Self::new("42501", reason, hint).of(verified)
+    }
+
     /// The user name is a claim that the identity may not make.
     pub(crate) fn claim(refused: claim::Refused, verified: &Verified) -> Self {
         Self::new("28000", refused.reason, &refused.hint).of(verified)

@@ -231,6 +231,8 @@ pub struct Resource {
     pub provider: Option<Arc<Provider>>,
     /// Roles of the database that clients may give as their user name.
     pub users: Vec<String>,
+    /// Connecting needs a grant or standing access by name.
+    pub by_request: bool,
     /// Rows that sessions may write.
     pub budget: Option<budget::Limits>,
     /// What one identity and one statement may take.
@@ -274,6 +276,7 @@ impl Resource {
             reload: Notify::new(),
             provider: None,
             users: config.users.clone(),
+            by_request: config.by_request,
             budget: config.budget,
             limits: config.limits,
             estimates: config.estimates,

@@ -19,6 +19,7 @@ use crate::{
     record::Record,
     refuse::{self, Refusal},
     resource::Resource,
+    rights::{Change, Live},
     startup::Started,
     tls::{self, Negotiated},
     upstream::{self, Upstream},
@@ -73,6 +74,7 @@ struct Opening {
     verified: Verified,
     subject: Subject,
     seat: Seat,
+    live: Live,
 }
 
 /// From startup packet to a database that is ready and a record that says so.
@@ -91,8 +93,9 @@ async fn open(
         return Err(Refusal::not_covered(&resource.name, &verified));
     }
     let application = started.parameters.get("application_name").map_or("", String::as_str);
-    let subject = Subject::new(&verified.identity, application);
-    resource.may_connect(&subject).map_err(|denial| Refusal::denied(&denial, &verified))?;
+    let right = gate.rights.of(&verified, &resource)?;
+    let subject = Subject::new(&right.acting(), application);
+    resource.may_connect(&subject).map_err(|denial| gate.rights.refused(&denial, &verified, &resource))?;
     resource.ready().await.map_err(|reason| Refusal::catalog(&reason, &verified))?;
     if let Some(refused) = claim::refused(&started.user, &verified.identity, &resource) {
         return Err(Refusal::claim(refused, &verified));
@@ -123,8 +126,8 @@ async fn open(
             authentication: verified.method.label().to_owned(),
             credential: verified.credential.clone(),
             expires: Some(verified.expires.saturating_mul(1_000_000)),
-            grant: None,
-            roles: Vec::new(),
+            grant: right.grant(),
+            roles: right.roles(),
         }))
         .map_err(|error| Refusal::log(&error, &verified))?;
     // SessionOpened is durable before the client is told that it may begin
@@ -133,12 +136,13 @@ async fn open(
         let durable = gate.log.durable(receipt.position()).await;
         durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
     }
-    Ok((Opening { record, resource, verified, subject, seat }, upstream))
+    let live = right.enter(record.session());
+    Ok((Opening { record, resource, verified, subject, seat, live }, upstream))
 }
 
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
 async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
-    let Opening { mut record, resource, verified, subject, seat } = opening;
+    let Opening { mut record, resource, verified, subject, seat, live } = opening;
     // not around the exchange, which logs nothing: entering it at every turn costs more than a turn
     let span = tracing::info_span!("session", session = %record.session(), resource = %resource.name);
     gate.metrics.opened();
@@ -153,7 +157,7 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
     let conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths)
         .with_seat(seat)
         .with_interrupt(interrupt);
-    let watch = Ending::new(&verified, gate);
+    let watch = Ending::new(&verified, live, gate);
     let mut exchange =
         Exchange::new(started.stream, upstream.stream, &upstream.early, conversation, watch, gate.log.clone());
     exchange.greet(&secret);
@@ -250,9 +254,12 @@ async fn close(mut exchange: Exchange<Ending>, end: End, gate: &Gate) {
     }
 }
 
-/// What ends a session from outside: the token's end, with a warning before, and shutdown.
+/// What ends a session from outside: the end of its token or grant, with a warning before, a revocation, and shutdown.
 struct Ending {
+    live: Live,
+    /// Of the token or of the grant, whichever comes first.
     expiry: Pin<Box<Sleep>>,
+    token: Instant,
     warning: Option<Pin<Box<Sleep>>>,
     /// From the warning to the end.
     notice: Duration,
@@ -262,14 +269,17 @@ struct Ending {
 }
 
 impl Ending {
-    fn new(verified: &Verified, gate: &Gate) -> Self {
+    fn new(verified: &Verified, live: Live, gate: &Gate) -> Self {
         let shutdown = gate.shutdown.clone();
-        let remaining = verified.remaining();
+        let token = verified.remaining();
+        let remaining = live.remaining().map_or(token, |grant| grant.min(token));
         // a session that is shorter than that is warned half way
         let notice = gate.config.expiry_warning.min(remaining / 2);
         let warning = (!notice.is_zero()).then(|| Box::pin(tokio::time::sleep(remaining - notice)));
         Self {
+            live,
             expiry: Box::pin(tokio::time::sleep(remaining)),
+            token: Instant::now() + token,
             warning,
             notice,
             void: Box::pin({
@@ -291,8 +301,23 @@ impl Watch for Ending {
             let text = "what this session was opened with has been revoked";
             return Poll::Ready(End::new(CloseReason::Revoked, "28000", text));
         }
+        match self.live.poll_change(context) {
+            Poll::Ready(Change::Ended(end)) => return Poll::Ready(end),
+            Poll::Ready(Change::Until(left)) => {
+                let grant = left.map_or(self.token, |left| Instant::now() + left);
+                let end = grant.min(self.token);
+                self.expiry.as_mut().reset(end);
+                let warned = end.checked_sub(self.notice).filter(|at| !self.notice.is_zero() && *at > Instant::now());
+                self.warning = warned.map(|at| Box::pin(tokio::time::sleep_until(at)));
+            }
+            Poll::Pending => {}
+        }
         if self.expiry.as_mut().poll(context).is_ready() {
-            let text = "what this session was opened with has expired; connect again with a fresh token";
+            let text = if self.expiry.deadline() < self.token {
+                "the access that this session was granted has ended; ask for it again: postern request create"
+            } else {
+                "what this session was opened with has expired; connect again with a fresh token"
+            };
             return Poll::Ready(End::new(CloseReason::Expired, "28000", text));
         }
         Poll::Pending

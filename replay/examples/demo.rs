@@ -29,6 +29,7 @@ fn main() {
             record: Arc::new(Ledger::default()),
             verifier: None,
             exchanger: None,
+            plane: None,
         };
         server.serve(parts, Telemetry::new(&Registry::new()), shutdown).await.unwrap();
     });

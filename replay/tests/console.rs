@@ -41,6 +41,7 @@ async fn an_auditor_searches_reads_and_plays_and_hostile_text_stays_text() {
         record: ledger.clone(),
         verifier: None,
         exchanger: None,
+        plane: None,
     };
     let serving = tokio::spawn(server.serve(parts, Telemetry::new(&Registry::new()), shutdown.clone()));
     let driven = tokio::task::spawn_blocking(move || {

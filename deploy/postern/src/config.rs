@@ -7,6 +7,7 @@ use kit::logging;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +27,10 @@ pub struct File {
     pub api_keys: identity::config::ApiKeysFile,
     /// Short tokens of our own for those of other issuers.
     pub token_exchange: identity::config::TokenExchangeFile,
+    /// The control plane.
+    pub control: control::config::File,
+    /// Roles that can be asked for, and who answers.
+    pub access: control::access::File,
     /// Registered databases.
     pub resources: Vec<proxy::config::ResourceFile>,
     /// The durable log.
@@ -100,6 +105,10 @@ pub struct Config {
     pub identity: identity::Config,
     /// The audience of the development issuer's tokens, where it is enabled.
     pub development_audience: Option<String>,
+    /// The control plane.
+    pub control: control::Config,
+    /// What the config says about access.
+    pub access: Arc<control::Access>,
     /// The log; with Kafka behind it where brokers are named.
     pub log: event_log::Config,
     /// The archive.
@@ -156,6 +165,11 @@ impl File {
         if let Err(error) = logging::filter(&self.logging.filter) {
             problems.push(format!("logging.filter: {error}"));
         }
+        let access = noted(&mut problems, self.access.check());
+        if let Some(access) = &access {
+            with_roles(&mut self.resources, access, &mut problems);
+        }
+        let control = noted(&mut problems, self.control.check(&node, &keys, &data));
         let proxy = noted(&mut problems, self.proxy.check(&node, &keys, self.resources));
         let identity = noted(&mut problems, identity.check(&keys));
         let log = noted(&mut problems, self.log.check());
@@ -163,10 +177,17 @@ impl File {
         let archive = noted(&mut problems, self.archive.check());
         let index = noted(&mut problems, self.index.check());
         let api = noted(&mut problems, self.api.check(&node));
-        match (proxy, identity, log, kafka, archive, index, api) {
-            (Some(proxy), Some(identity), Some(log), Some(kafka), Some(archive), Some(index), Some(api))
-                if problems.is_empty() =>
-            {
+        match (proxy, identity, control.zip(access), log.zip(kafka), archive, index, api) {
+            (
+                Some(proxy),
+                Some(identity),
+                Some((control, access)),
+                Some((log, kafka)),
+                Some(archive),
+                Some(index),
+                Some(api),
+            ) if problems.is_empty() => {
+                let control = control.with_kafka(kafka.clone());
                 let log = match kafka {
                     Some(kafka) => log.with_kafka(kafka),
                     None => log,
@@ -178,6 +199,8 @@ impl File {
                     proxy,
                     identity,
                     development_audience,
+                    control,
+                    access: Arc::new(access),
                     log,
                     archive,
                     index,
@@ -188,6 +211,23 @@ impl File {
             }
             _ => Err(Problems(problems.into_iter().map(|text| Problem::new(place, text)).collect())),
         }
+    }
+}
+
+/// Lets the sessions of a resource's roles connect to it, and finds roles and modes that do not fit.
+fn with_roles(
+    resources: &mut [proxy::config::ResourceFile],
+    access: &control::Access,
+    problems: &mut Vec<String>,
+) {
+    for resource in resources.iter_mut() {
+        let roles = access.roles(&resource.name).map(|role| format!("{}{}", control::access::ROLE_PREFIX, role.name));
+        resource.connect_groups.extend(roles);
+    }
+    // the API of a node without a gate has roles and no databases
+    let is_known = |name: &str| resources.is_empty() || resources.iter().any(|resource| resource.name == name);
+    for role in access.all_roles().iter().filter(|role| !is_known(&role.resource)) {
+        problems.push(format!("access.roles {:?}: there is no resource {:?}", role.name, role.resource));
     }
 }
 

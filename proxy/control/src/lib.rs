@@ -10,6 +10,7 @@
 //! approval that is given on one node releases a statement on another, a revocation ends sessions everywhere. Read
 //! [`record`] first (what can be done), then [`state`] (what follows from it), then [`plane`] (the handle).
 
+pub mod access;
 pub mod config;
 pub mod envelope;
 mod keys;
@@ -21,9 +22,10 @@ pub mod telemetry;
 #[doc(hidden)]
 pub mod testing;
 
+pub use access::Access;
 pub use config::Config;
 pub use keys::public_key;
-pub use plane::{Control, Error, OpenError, Stale};
+pub use plane::{Control, Error, OpenError, Plane, Stale};
 pub use record::{AccessRequest, Digest, HoldAsk, Record, Review};
 pub use report::{Report, Silent};
 pub use state::{Effect, Grant, Hold, HoldState, Refused, Request, State};

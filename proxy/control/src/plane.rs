@@ -7,6 +7,7 @@
 //! A record counts when it comes back from the topic, in the topic's order: so a refusal is the same for its writer as for
 //! everybody else. The thread ends when the last handle is gone.
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::envelope::{self, Stamp};
 use crate::keys::Keys;
@@ -43,6 +44,15 @@ struct Inner {
     max_staleness: Duration,
     report: Arc<dyn Report>,
     telemetry: Telemetry,
+}
+
+/// The control plane with what the config says about access: what gates and the API are given. Clones share it.
+#[derive(Clone)]
+pub struct Plane {
+    /// Records and what follows from them.
+    pub control: Control,
+    /// Roles, standing access, operators.
+    pub access: Arc<Access>,
 }
 
 type Outcome = Result<Vec<Effect>, Refused>;

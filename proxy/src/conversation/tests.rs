@@ -85,6 +85,7 @@ fn resource() -> Resource {
         rules,
         files: crate::policies::PolicyFiles::default(),
         users: Vec::new(),
+        by_request: false,
         budget: None,
         limits: crate::limits::Limits::default(),
         estimates: crate::estimate::Settings::default(),

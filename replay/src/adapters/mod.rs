@@ -25,7 +25,7 @@ pub async fn run(
     log: event_log::Log,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
-    let parts = parts(reader, searcher, verifier, log);
+    let parts = parts(reader, searcher, verifier, None, log);
     Server::bind(config)?.serve(parts, Telemetry::new(&Registry::new()), shutdown).await
 }
 
@@ -34,6 +34,7 @@ pub fn parts(
     reader: recorder::archive::Reader,
     searcher: indexer::search::Searcher,
     verifier: ::identity::Verifier,
+    plane: Option<control::Plane>,
     log: event_log::Log,
 ) -> Parts {
     Parts {
@@ -43,5 +44,6 @@ pub fn parts(
         authenticate: Arc::new(identity::Tokens(verifier.clone())),
         verifier: Some(verifier),
         record: Arc::new(log::Durable(log)),
+        plane,
     }
 }

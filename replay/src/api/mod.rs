@@ -46,6 +46,8 @@ pub struct Parts {
     pub verifier: Option<identity::Verifier>,
     /// Who gives tokens for them.
     pub exchanger: Option<Arc<identity::exchange::Exchanger>>,
+    /// Access requests, reviews, grants and revocations; none where the control topic is another process's.
+    pub plane: Option<control::Plane>,
 }
 
 /// All that a request needs. Clones share it.

@@ -54,6 +54,7 @@ pub fn bench_with(file: config::File, change: impl FnOnce(Parts) -> Parts) -> Be
         record: ledger.clone(),
         verifier: None,
         exchanger: None,
+        plane: None,
     });
     let config = file.check("console-1").unwrap();
     let api = Api::new(config, parts, Telemetry::new(&registry), Clock::fixed(NOW), shutdown.clone());

@@ -16,10 +16,16 @@ use crate::arguments::Global;
 use crate::config::{self, Config};
 use crate::failure::Failure;
 use crate::output;
+use control::{Control, Plane};
 use event_log::Log;
 use jobs::Jobs;
 use kit::metrics::{Condition, Endpoint, Health, Registry};
 use kit::{Shutdown, logging};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a start waits for the control topic.
+const CONTROL_WAIT: Duration = Duration::from_secs(10);
 
 /// What every process has before its own work begins.
 pub(crate) struct Started {
@@ -63,6 +69,19 @@ impl Started {
         }
         self.registry.register_collector(Box::new(log_metrics::LogMetrics::new(log.clone())));
         Ok(log)
+    }
+
+    /// Opens the control plane: its topic is in Kafka where brokers are named, or else a journal of this node. What it
+    /// does is recorded in the node's log.
+    fn open_control(&self, log: &Log) -> Result<Plane, Failure> {
+        let telemetry = control::Telemetry::new(&self.registry);
+        let control = Control::open(&self.config.control, Arc::new(log.clone()), telemetry)?;
+        let plane = Plane { control, access: self.config.access.clone() };
+        // a journal is read at once; a broker that is away is waited for by those who connect
+        if let Err(stale) = plane.control.wait_fresh(CONTROL_WAIT) {
+            tracing::warn!(%stale, "starting all the same; until the control topic is read nobody is let in");
+        }
+        Ok(plane)
     }
 
     /// Serves metrics and health until the shutdown.

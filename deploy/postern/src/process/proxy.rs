@@ -4,6 +4,7 @@ use super::{Started, start};
 use crate::arguments::Global;
 use crate::failure::Failure;
 use crate::output;
+use control::Plane;
 use event_log::Log;
 use identity::Verifier;
 use kit::Shutdown;
@@ -18,23 +19,30 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         return Err(Failure::Config(Problems(vec![Problem::new("kafka.brokers", text)])));
     }
     let log = started.open_log()?;
+    let plane = started.open_control(&log)?;
     // before readiness is told: who asks for it connects next
     let listeners = proxy::listen(&started.config.proxy)?;
     started.serve_metrics(super::log_health(&log))?;
     output::line(&format!("gate      {}", started.config.proxy.listen))?;
     started.warn()?;
     let verifier = Verifier::new(started.config.identity.clone())?;
-    let gate = gate(started, listeners, verifier, log.clone())?;
+    let gate = gate(started, listeners, verifier, plane, log.clone())?;
     let outcome = gate.join();
     super::up::close(log)?;
     outcome
 }
 
-fn gate(mut started: Started, listeners: Listeners, verifier: Verifier, log: Log) -> Result<super::Jobs, Failure> {
+fn gate(
+    mut started: Started,
+    listeners: Listeners,
+    verifier: Verifier,
+    plane: Plane,
+    log: Log,
+) -> Result<super::Jobs, Failure> {
     let registry = started.registry.clone();
     let config = started.config.proxy;
     started.jobs.spawn_blocking("gate", move |shutdown: Shutdown| {
-        Ok(proxy::run(config, listeners, verifier, log, &registry, &shutdown)?)
+        Ok(proxy::run(config, listeners, verifier, plane, log, &registry, &shutdown)?)
     })?;
     Ok(started.jobs)
 }

@@ -4,6 +4,7 @@ use super::{Started, start};
 use crate::arguments::Global;
 use crate::failure::Failure;
 use crate::output;
+use control::Plane;
 use event_log::Log;
 use identity::Verifier;
 use indexer::search::Searcher;
@@ -15,22 +16,33 @@ use replay::telemetry::Telemetry;
 pub fn run(global: &Global) -> Result<(), Failure> {
     let mut started = start(global)?;
     let log = started.open_log()?;
+    // without Kafka the control topic is a journal of the process that runs the gate
+    let plane = match &started.config.control.kafka {
+        Some(_) => Some(started.open_control(&log)?),
+        None => None,
+    };
     let server = Server::bind(started.config.api.clone())?;
     started.serve_metrics(super::log_health(&log))?;
     output::line(&format!("console   http://{}/", started.config.api.listen))?;
     started.warn()?;
     let verifier = Verifier::new(started.config.identity.clone())?;
-    spawn(&mut started, server, verifier, log.clone())?;
+    spawn(&mut started, server, verifier, plane, log.clone())?;
     let outcome = started.jobs.join();
     super::up::close(log)?;
     outcome
 }
 
 /// Starts it, bound already, as one job of a process.
-pub fn spawn(started: &mut Started, server: Server, verifier: Verifier, log: Log) -> Result<(), Failure> {
+pub fn spawn(
+    started: &mut Started,
+    server: Server,
+    verifier: Verifier,
+    plane: Option<Plane>,
+    log: Log,
+) -> Result<(), Failure> {
     let reader = Reader::open(&started.config.archive)?;
     let searcher = Searcher::open(&started.config.index.directory);
     let telemetry = Telemetry::new(&started.registry);
-    let parts = replay::parts(reader, searcher, verifier, log);
+    let parts = replay::parts(reader, searcher, verifier, plane, log);
     started.jobs.spawn("replay", |shutdown| async move { Ok(server.serve(parts, telemetry, shutdown).await?) })
 }

@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 pub fn run(global: &Global) -> Result<(), Failure> {
     let mut started = start(global)?;
     let log = started.open_log()?;
+    let plane = started.open_control(&log)?;
     let verifier = Verifier::new(started.config.identity.clone())?;
     announce(&started)?;
     // before readiness is told: who asks for it connects next
     let listeners = proxy::listen(&started.config.proxy)?;
     let api = ::replay::Server::bind(started.config.api.clone())?;
     started.serve_metrics(super::log_health(&log))?;
-    replay::spawn(&mut started, api, verifier.clone(), log.clone())?;
+    replay::spawn(&mut started, api, verifier.clone(), Some(plane.clone()), log.clone())?;
 
     let front = started.jobs.shutdown().clone();
     let behind = Shutdown::new();
@@ -42,7 +43,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 
     let (registry, gate, gate_log) = (started.registry.clone(), started.config.proxy, log.clone());
     started.jobs.spawn_blocking("gate", move |shutdown| {
-        Ok(proxy::run(gate, listeners, verifier, gate_log, &registry, &shutdown)?)
+        Ok(proxy::run(gate, listeners, verifier, plane, gate_log, &registry, &shutdown)?)
     })?;
     let outcome = started.jobs.join();
     close(log.clone())?;
