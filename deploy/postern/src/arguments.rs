@@ -56,6 +56,18 @@ pub enum Command {
     /// Recorded sessions
     #[command(subcommand)]
     Session(Session),
+    /// Access that is asked for and answered, over the API of a running node
+    #[command(subcommand)]
+    Request(Request),
+    /// Access that was granted
+    #[command(subcommand)]
+    Grant(Grant),
+    /// Identities that may do nothing
+    #[command(subcommand)]
+    Identity(IdentityVerb),
+    /// The control plane of this node
+    #[command(subcommand)]
+    Control(ControlVerb),
     /// Questions about who did what, and proof of the record
     #[command(subcommand)]
     Audit(Audit),
@@ -111,6 +123,10 @@ pub enum Key {
     },
 }
 
+mod access;
+
+pub use access::{At, ControlVerb, Grant, IdentityVerb, Request};
+
 /// Verbs of `session`.
 #[derive(Debug, Subcommand)]
 pub enum Session {
@@ -140,6 +156,15 @@ pub enum Session {
         /// Rows of each result
         #[arg(long, default_value_t = 10)]
         rows: usize,
+    },
+    /// End a running session at once, wherever it runs; for operators
+    Kill {
+        #[command(flatten)]
+        at: At,
+        session: SessionId,
+        /// Why
+        #[arg(long, default_value = "")]
+        reason: String,
     },
     /// Write a session's events for others to read
     Export {

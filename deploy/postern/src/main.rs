@@ -5,13 +5,14 @@
 //! sections into one file. [`process`] starts what runs until it is told to stop.
 
 mod arguments;
+mod client;
 mod command;
 mod config;
 mod failure;
 mod output;
 mod process;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, ControlVerb};
 use clap::Parser as _;
 use failure::Failure;
 use std::process::ExitCode;
@@ -33,6 +34,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Indexer => process::indexer::run(global),
         Command::Replay => process::replay::run(global),
         Command::Session(session) => command::session::run(global, session),
+        Command::Request(request) => command::access::request(global, request),
+        Command::Grant(grant) => command::access::grant(global, grant),
+        Command::Identity(identity) => command::access::identity(global, identity),
+        Command::Control(ControlVerb::Key) => command::control::key(global),
         Command::Audit(audit) => command::audit::run(global, audit),
         Command::Events(events) => command::events::run(global, events),
         Command::Loadtest(loadtest) => command::loadtest::run(global, loadtest),

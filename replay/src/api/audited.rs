@@ -22,12 +22,33 @@ const MAX_PATH_BYTES: usize = 512;
 /// No issuer's token is longer; a token with hundreds of groups has a few KiB.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
 
+/// What a route is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duty {
+    /// Reading the record: auditors alone, and without a body.
+    Read,
+    /// The control plane: each route asks itself who may; its handlers find who it is as [`Actor`].
+    Act,
+}
+
+/// Who uses a route of the control plane.
+#[derive(Debug, Clone)]
+pub(super) struct Actor(pub(super) Identity);
+
 pub(super) async fn audited(State(api): State<Api>, request: Request, next: Next) -> Response {
+    watched(api, Duty::Read, request, next).await
+}
+
+pub(super) async fn acting(State(api): State<Api>, request: Request, next: Next) -> Response {
+    watched(api, Duty::Act, request, next).await
+}
+
+async fn watched(api: Api, duty: Duty, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let telemetry = &api.0.telemetry;
     telemetry.running.inc();
     let running = Running(&telemetry.running);
-    let response = answer(&api, request, next).await.unwrap_or_else(IntoResponse::into_response);
+    let response = answer(&api, duty, request, next).await.unwrap_or_else(IntoResponse::into_response);
     drop(running);
     telemetry.answered(response.status().as_u16());
     telemetry.duration.observe(started.elapsed().as_secs_f64());
@@ -43,10 +64,10 @@ impl Drop for Running<'_> {
     }
 }
 
-async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Problem> {
+async fn answer(api: &Api, duty: Duty, request: Request, next: Next) -> Result<Response, Problem> {
     let _permit = api.0.running.try_acquire().map_err(|_| busy())?;
-    let (parts, body) = request.into_parts();
-    within_limits(api, &parts)?;
+    let (mut parts, body) = request.into_parts();
+    within_limits(api, duty, &parts)?;
     let peer = peer(&parts);
     let identity = authenticate(api, &parts.headers, &peer).await?;
     let mut access = Access {
@@ -58,14 +79,15 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Pro
         query: parts.uri.query().map(str::to_owned),
         status: 0,
     };
-    let response = match permitted(api, &access.identity) {
+    parts.extensions.insert(Actor(access.identity.clone()));
+    let response = match permitted(api, duty, &access.identity) {
         Ok(()) => {
             let answered =
                 tokio::time::timeout(api.0.config.limits.timeout, next.run(Request::from_parts(parts, body)));
             answered.await.unwrap_or_else(|_| too_slow().into_response())
         }
         Err(problem) => {
-            tracing::warn!(subject = access.identity.subject, peer = access.peer, "access refused, group is missing");
+            tracing::warn!(subject = access.identity.subject, peer = access.peer, "access refused");
             problem.into_response()
         }
     };
@@ -74,7 +96,7 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Pro
     Ok(response)
 }
 
-fn within_limits(api: &Api, parts: &Parts) -> Result<(), Problem> {
+fn within_limits(api: &Api, duty: Duty, parts: &Parts) -> Result<(), Problem> {
     let limit = api.0.config.limits.query_bytes;
     let query = parts.uri.query().map_or(0, str::len);
     if query > limit || parts.uri.path().len() > MAX_PATH_BYTES {
@@ -86,11 +108,15 @@ fn within_limits(api: &Api, parts: &Parts) -> Result<(), Problem> {
         ));
     }
     let length = parts.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if duty == Duty::Act {
+        // its handler reads no more than it may
+        return Ok(());
+    }
     if length || parts.headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "The request has a body",
-            "No path of this API takes a body.",
+            "No path that reads the record takes a body.",
             "Put what you ask into the query string.",
         ));
     }
@@ -141,7 +167,16 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Secret<String>>, &'static str> {
     }
 }
 
-fn permitted(api: &Api, identity: &Identity) -> Result<(), Problem> {
+fn permitted(api: &Api, duty: Duty, identity: &Identity) -> Result<(), Problem> {
+    let state = api.0.parts.plane.as_ref().map(|plane| plane.control.state());
+    if let Some(disabled) = state.as_ref().and_then(|state| state.is_disabled(identity)) {
+        let detail = format!("{} was disabled: {}.", disabled.subject, disabled.reason);
+        let action = "An operator can enable it again.";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "You are disabled", detail, action));
+    }
+    if duty == Duty::Act {
+        return Ok(());
+    }
     let group = &api.0.config.auditor_group;
     if identity.groups.contains(group) { Ok(()) } else { Err(Problem::forbidden(&identity.name, group)) }
 }

@@ -7,6 +7,7 @@
 //!
 //! `openapi.json` describes every route; a test holds the two together and every tested answer to its schema.
 
+mod access;
 mod answer;
 mod audited;
 mod frames;
@@ -99,7 +100,7 @@ fn open() -> Vec<Route> {
 
 /// The paths of the API, as `openapi.json` describes them.
 pub fn paths() -> Vec<&'static str> {
-    guarded().into_iter().chain(open()).map(|(path, _)| path).collect()
+    guarded().into_iter().chain(access::routes()).chain(open()).map(|(path, _)| path).collect()
 }
 
 /// The whole API and the console, ready to be served.
@@ -107,12 +108,15 @@ pub fn router(api: Api) -> Router {
     let add = |router: Router<Api>, (path, method): Route| router.route(path, method);
     let audited = middleware::from_fn_with_state(api.clone(), audited::audited);
     let guarded = guarded().into_iter().fold(Router::new(), add).route_layer(audited);
+    let acting = middleware::from_fn_with_state(api.clone(), audited::acting);
+    let control = access::routes().into_iter().fold(Router::new(), add).route_layer(acting);
     let open = open().into_iter().fold(Router::new(), add);
     guarded
+        .merge(control)
         .merge(open)
         .merge(page::router())
         .fallback(|| async { nothing_here() })
-        .method_not_allowed_fallback(|| async { only_get() })
+        .method_not_allowed_fallback(|| async { no_such_method() })
         .layer(middleware::from_fn(headers::secure))
         .with_state(api)
 }
@@ -122,9 +126,9 @@ fn nothing_here() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "Nothing here", "No such path.", action)
 }
 
-fn only_get() -> Problem {
-    let action = "Use GET, and POST for /oauth/token alone: this API reads the record, nothing changes it.";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Only GET", "The path does not know this method.", action)
+fn no_such_method() -> Problem {
+    let action = "Use GET to read; POST asks for access, answers and revokes: /api/v1/openapi.json has both.";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "Not this method", "The path does not know this method.", action)
 }
 
 /// The description that `openapi` serves.

@@ -1,8 +1,10 @@
 //! The commands that answer and end. Each reads the config for the folders that it needs, and nothing else of the node:
 //! they work beside a running process and without one.
 
+pub mod access;
 pub mod audit;
 pub mod config;
+pub mod control;
 pub mod events;
 pub mod key;
 pub mod loadtest;

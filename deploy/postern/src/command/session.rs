@@ -15,7 +15,7 @@ use std::path::Path;
 
 /// Runs the verb.
 pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
-    let reader = Reader::open(&config::load(global)?.archive)?;
+    let reader = || Ok::<_, Failure>(Reader::open(&config::load(global)?.archive)?);
     match verb {
         Session::Ls { identity, resource, open, limit } => {
             let open = open.then_some(true);
@@ -26,11 +26,13 @@ pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
                 limit: *limit,
                 ..Filter::default()
             };
-            list(global, &reader, filter)
+            list(global, &reader()?, filter)
         }
-        Session::Show { session } => show(global, &reader, *session),
-        Session::Play { session, speed, rows } => play(global, &reader, *session, *speed, *rows),
-        Session::Export { session, format, to } => export(&reader, *session, *format, to.as_deref()),
+        Session::Show { session } => show(global, &reader()?, *session),
+        Session::Play { session, speed, rows } => play(global, &reader()?, *session, *speed, *rows),
+        // it asks a running node, and no archive
+        Session::Kill { at, session, reason } => super::access::kill(global, at, *session, reason),
+        Session::Export { session, format, to } => export(&reader()?, *session, *format, to.as_deref()),
     }
 }
 

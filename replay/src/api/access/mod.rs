@@ -1,0 +1,146 @@
+//! The routes of the control plane: access requests and reviews, grants, identities, sessions that are ended.
+//!
+//! They are open to everybody whom an issuer vouches for: what somebody may see and do is decided for each, by the
+//! groups that the config and the requests name. Each use is recorded before its answer is sent, as all of the API's.
+
+mod grants;
+mod requests;
+mod revoke;
+mod view;
+
+use super::audited::Actor;
+use super::{Api, Route};
+use crate::problem::Problem;
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::routing::{get, post};
+use control::{Error, Plane, Record, Refused};
+use schemas::Identity;
+use serde::de::DeserializeOwned;
+use std::str::FromStr;
+
+/// The routes.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        ("/api/v1/requests", get(requests::list).post(requests::create)),
+        ("/api/v1/requests/{id}", get(requests::one)),
+        ("/api/v1/requests/{id}/review", post(requests::review)),
+        ("/api/v1/requests/{id}/withdraw", post(requests::withdraw)),
+        ("/api/v1/grants", get(grants::list)),
+        ("/api/v1/grants/{id}/revoke", post(grants::revoke)),
+        ("/api/v1/grants/{id}/extend", post(grants::extend)),
+        ("/api/v1/identities", get(revoke::identities)),
+        ("/api/v1/identities/{subject}/disable", post(revoke::disable)),
+        ("/api/v1/identities/{subject}/enable", post(revoke::enable)),
+        ("/api/v1/sessions/{id}/kill", post(revoke::kill)),
+    ]
+}
+
+/// No body of these routes is larger.
+const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// The control plane and who uses it.
+pub(super) struct Caller {
+    pub(super) plane: Plane,
+    pub(super) identity: Identity,
+}
+
+impl FromRequestParts<Api> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let actor = parts.extensions.get::<Actor>();
+        let Actor(identity) = actor.cloned().ok_or_else(|| Problem::unauthenticated("No token was shown.", false))?;
+        let plane = api.0.parts.plane.clone().ok_or_else(|| {
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "No control plane here",
+                "Without Kafka the control plane is in the process that runs the gate.",
+                "Ask the API of `postern up`, or name brokers in the config of this node.",
+            )
+        })?;
+        Ok(Self { plane, identity })
+    }
+}
+
+impl Caller {
+    /// Writes a record, and says what is wrong if it does not count.
+    pub(super) async fn write(&self, record: Record) -> Result<(), Problem> {
+        match self.plane.control.append(record).await {
+            Ok(_) => Ok(()),
+            Err(Error::Refused(refused)) => Err(counts_not(&refused)),
+            Err(error) => {
+                tracing::error!(error = %crate::telemetry::chain(&error), "a control record was not written");
+                let action = "See in a moment whether it counts all the same; if not, try again. The log of this node has the cause.";
+                let title = "The control topic does not answer";
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, title, format!("{error}."), action))
+            }
+        }
+    }
+
+    /// Only operators.
+    pub(super) fn operator(&self) -> Result<(), Problem> {
+        if self.plane.access.is_operator(&self.identity) {
+            return Ok(());
+        }
+        let groups = self.plane.access.operators.join(", ");
+        Err(forbidden(format!("Only members of {groups} may do this."), "Ask one of them."))
+    }
+}
+
+/// 409, 403 or 404: a record that changed nothing.
+fn counts_not(refused: &Refused) -> Problem {
+    let status = match refused {
+        Refused::Unknown(_) => StatusCode::NOT_FOUND,
+        Refused::Requester | Refused::NotReviewer(_) | Refused::NotHolder(_) | Refused::Disabled(_) => {
+            StatusCode::FORBIDDEN
+        }
+        _ => StatusCode::CONFLICT,
+    };
+    let mut problem = Problem::new(status, "It does not count", format!("{refused}."), "Nothing was changed.");
+    if let Ok(label) = HeaderValue::try_from(refused.label()) {
+        problem = problem.with_header(header::HeaderName::from_static("postern-refused"), label);
+    }
+    problem
+}
+
+fn forbidden(detail: String, action: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "You may not do this", detail, action)
+}
+
+/// An id of the path.
+pub(super) struct Named<T>(pub(super) T);
+
+impl<T: FromStr> FromRequestParts<Api> for Named<T>
+where
+    T::Err: std::fmt::Display,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let action = "Take it as the list shows it.";
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        let Path(text) = path.map_err(|_| Problem::request("The id is not text.", action))?;
+        text.parse().map(Self).map_err(|error: T::Err| Problem::request(format!("{error}."), action))
+    }
+}
+
+/// A JSON body. One without content is an empty object.
+pub(super) struct Sent<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &Api) -> Result<Self, Problem> {
+        let action = "Send one JSON object; /api/v1/openapi.json has its fields.";
+        let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+        let bytes = bytes.map_err(|_| {
+            let detail = format!("The body has more than {MAX_BODY_BYTES} bytes, or did not come.");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", detail, action)
+        })?;
+        let bytes = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
+        serde_json::from_slice(bytes).map(Self).map_err(|error| Problem::request(format!("The body: {error}."), action))
+    }
+}
