@@ -100,7 +100,8 @@ impl Refusal {
     /// What is known of grants and revocations is too old.
     pub(crate) fn stale(stale: &control::Stale, verified: &Verified) -> Self {
         let text = format!("nobody is let in while grants and revocations are not known: {stale}");
-        Self::new("57P03", text, "running sessions go on; try again when the gate reaches its control topic").of(verified)
+        Self::new("57P03", text, "running sessions go on; try again when the gate reaches its control topic")
+            .of(verified)
     }
 
     /// The identity may do nothing.

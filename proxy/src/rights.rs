@@ -7,11 +7,7 @@
 //!
 //! A session enters the list before it is looked at for the last time, so that no revocation can fall between the two.
 
-use crate::{
-    conversation::End,
-    refuse::Refusal,
-    resource::Resource,
-};
+use crate::{conversation::End, refuse::Refusal, resource::Resource};
 use control::{Plane, State, access::Allowance};
 use futures_util::task::AtomicWaker;
 use identity::Verified;
@@ -102,7 +98,8 @@ impl Rights {
         }
         let allowance = access.allowance(&state, &verified.identity, &resource.name, now);
         if resource.by_request && !allowance.named {
-            let text = format!("{} has no grant for {:?}, and no standing access", verified.identity.name, resource.name);
+            let text =
+                format!("{} has no grant for {:?}, and no standing access", verified.identity.name, resource.name);
             return Err(Refusal::no_grant(text, &self.hint(&verified.identity, resource), verified));
         }
         Ok(Right { rights: self.clone(), identity: verified.identity.clone(), allowance })
@@ -125,7 +122,8 @@ impl Rights {
             [] => "no role of this resource can be asked for by you: ask its owner".to_owned(),
             [first, rest @ ..] => {
                 let command = request_command(&resource.name, first);
-                let others = if rest.is_empty() { String::new() } else { format!("   (or --role {})", rest.join(", ")) };
+                let others =
+                    if rest.is_empty() { String::new() } else { format!("   (or --role {})", rest.join(", ")) };
                 format!("ask for access: {command}{others}")
             }
         }

@@ -154,7 +154,11 @@ pub(crate) struct Sessions(BTreeMap<SessionId, SessionSummary>);
 impl Sessions {
     /// Adds what a manifest says. Manifests of one partition must come in order.
     pub(crate) fn add(&mut self, manifest: &Manifest) {
-        for note in manifest.sessions.iter().filter(|note| note.access.is_none() && note.gap.is_none() && note.control.is_none()) {
+        for note in manifest
+            .sessions
+            .iter()
+            .filter(|note| note.access.is_none() && note.gap.is_none() && note.control.is_none())
+        {
             let empty = || SessionSummary::empty(note.session, note.first_time);
             self.0.entry(note.session).or_insert_with(empty).add(note);
         }

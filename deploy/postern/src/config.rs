@@ -215,11 +215,7 @@ impl File {
 }
 
 /// Lets the sessions of a resource's roles connect to it, and finds roles and modes that do not fit.
-fn with_roles(
-    resources: &mut [proxy::config::ResourceFile],
-    access: &control::Access,
-    problems: &mut Vec<String>,
-) {
+fn with_roles(resources: &mut [proxy::config::ResourceFile], access: &control::Access, problems: &mut Vec<String>) {
     for resource in resources.iter_mut() {
         let roles = access.roles(&resource.name).map(|role| format!("{}{}", control::access::ROLE_PREFIX, role.name));
         resource.connect_groups.extend(roles);

@@ -14,6 +14,9 @@ use support::{Kafka, Postern, Postgres, eventually, folder};
 /// A site is some ten processes, with a broker in Java among them: one at a time, so that two cores carry it.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// The broker is away for a minute in the long mode, and clients connect meanwhile.
+const STALE: &str = "[control]\nmax_staleness_seconds = 300\n";
+
 struct Site {
     postgres: Postgres,
     kafka: Kafka,
@@ -28,7 +31,7 @@ fn site() -> Site {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
     let kafka = Kafka::start(folder.path());
-    let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n", kafka.port);
+    let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n{STALE}", kafka.port);
     let gates = ["gate-1", "gate-2"].map(|name| Postern::configure(folder.path(), name, &postgres, &broker));
     let back = Postern::configure(folder.path(), "back", &postgres, &broker);
     // one development issuer for all: its key is in the data folder of each

@@ -22,7 +22,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "postern",
         &[
-            "schemas", "event-log", "kit", "judge", "identity", "control", "proxy", "recorder", "indexer", "replay",
+            "schemas",
+            "event-log",
+            "kit",
+            "judge",
+            "identity",
+            "control",
+            "proxy",
+            "recorder",
+            "indexer",
+            "replay",
             "loadtest",
         ],
     ),

@@ -63,7 +63,9 @@ impl File {
             for text in list.split(',').map(str::trim) {
                 match schemas::chain::from_hexadecimal(text) {
                     Some(key) => drop(trusted.insert(key, name.clone())),
-                    None => problems.push(format!("control.trusted_keys.{name}: {text:?} is not 64 hexadecimal digits")),
+                    None => {
+                        problems.push(format!("control.trusted_keys.{name}: {text:?} is not 64 hexadecimal digits"))
+                    }
                 }
             }
         }

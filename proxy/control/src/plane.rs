@@ -288,7 +288,9 @@ impl Reader {
             }
             Step::Heard { first, end, at } => {
                 if first > 0 || end < self.next {
-                    inner.lost("the control topic has lost records that it had: restore it, or begin a new one on all nodes");
+                    inner.lost(
+                        "the control topic has lost records that it had: restore it, or begin a new one on all nodes",
+                    );
                 }
                 self.seen = Some((end, at));
             }

@@ -24,7 +24,9 @@ impl Report for Log {
         }
         match self.append(self.assign(), &[&datum], Priority::Closing) {
             Ok(position) => self.want_durable(position),
-            Err(error) => tracing::error!(%error, event = event.body.name(), "cannot record an event of the control plane"),
+            Err(error) => {
+                tracing::error!(%error, event = event.body.name(), "cannot record an event of the control plane")
+            }
         }
     }
 }
@@ -70,14 +72,22 @@ pub(crate) fn events(record: &Record, outcome: &Result<Vec<Effect>, Refused>, st
             }));
             if asked.kind == RequestKind::BreakGlass {
                 let (who, what) = (&asked.requester.subject, &asked.resource);
-                let detail = format!("{who} broke the glass for {} on {what}: {} ({})", asked.role, asked.reason, asked.id);
+                let detail =
+                    format!("{who} broke the glass for {} on {what}: {} ({})", asked.role, asked.reason, asked.id);
                 bodies.push(Body::Alarm(Alarm { kind: AlarmKind::BreakGlass, detail, node: node() }));
             }
         }
         Record::AccessWithdrawn { request, by } => {
             let reason = format!("withdrawn by {}", by.subject);
             let (request, reviewer, approved, refused) = (request.to_string(), None, false, None);
-            bodies.push(Body::AccessReviewed(AccessReviewed { request, reviewer, approved, reason, refused, node: node() }));
+            bodies.push(Body::AccessReviewed(AccessReviewed {
+                request,
+                reviewer,
+                approved,
+                reason,
+                refused,
+                node: node(),
+            }));
         }
         Record::GrantRevoked { grant, by, reason } => {
             bodies.push(revoked(RevocationKind::Grant, grant.to_string(), None, by, reason, node()));

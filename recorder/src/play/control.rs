@@ -26,7 +26,10 @@ pub(super) fn text(body: &Body) -> String {
         Body::AccessGranted(grant) => {
             let what = if grant.extended { "extended" } else { "granted" };
             let by = grant.by.join(", ");
-            format!("{} on {} {what} to {} by {by} ({})", grant.role, grant.resource, grant.identity.subject, grant.grant)
+            format!(
+                "{} on {} {what} to {} by {by} ({})",
+                grant.role, grant.resource, grant.identity.subject, grant.grant
+            )
         }
         Body::AccessEnded(ended) => {
             let by = ended.by.as_ref().map_or(String::new(), |by| format!(" by {}", by.subject));
@@ -52,7 +55,9 @@ pub(super) fn text(body: &Body) -> String {
             format!("{kind} {} {what} by {}: {}", revoked.target, revoked.by.subject, revoked.reason)
         }
         Body::Alarm(alarm) => format!("ALARM: {}", alarm.detail),
-        Body::RoleLeased(leased) => format!("leased the role {} of {} on {}", leased.role, leased.scope, leased.resource),
+        Body::RoleLeased(leased) => {
+            format!("leased the role {} of {} on {}", leased.role, leased.scope, leased.resource)
+        }
         Body::RoleDropped(dropped) => {
             let what = match dropped.outcome {
                 RoleDrop::Dropped => "dropped",

@@ -160,7 +160,8 @@ pub(crate) fn one_of_each() -> Vec<Body> {
 }
 
 fn one_of_each_of_control() -> Vec<Body> {
-    let (request, grant, node, resource) = ("req_1".to_owned(), "grt_1".to_owned(), "gate-1".to_owned(), "shop".to_owned());
+    let (request, grant, node, resource) =
+        ("req_1".to_owned(), "grt_1".to_owned(), "gate-1".to_owned(), "shop".to_owned());
     let (role, reason) = ("billing-read".to_owned(), "ticket 4711".to_owned());
     vec![
         Body::AccessRequested(AccessRequested {

@@ -1,6 +1,6 @@
 //! `postern request`, `grant`, `identity`, `session kill`: who may do what, over the API of a running node.
 
-use crate::arguments::{At, Grant, Global, IdentityVerb, Output, Request};
+use crate::arguments::{At, Global, Grant, IdentityVerb, Output, Request};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output;
@@ -23,8 +23,17 @@ pub fn request(global: &Global, verb: &Request) -> Result<(), Failure> {
                 let headings = ["REQUEST", "STATE", "WHO", "RESOURCE", "ROLE", "FOR", "EXPIRES", "REASON"];
                 table(&headings, list, "requests", |one| {
                     let who = text(one, "/requester/subject");
-                    [text(one, "/id"), text(one, "/state"), who, text(one, "/resource"), text(one, "/role"), minutes(one), text(one, "/expires"), text(one, "/reason")]
-                        .to_vec()
+                    [
+                        text(one, "/id"),
+                        text(one, "/state"),
+                        who,
+                        text(one, "/resource"),
+                        text(one, "/role"),
+                        minutes(one),
+                        text(one, "/expires"),
+                        text(one, "/reason"),
+                    ]
+                    .to_vec()
                 })
             })
         }
@@ -62,14 +71,26 @@ pub fn grant(global: &Global, verb: &Grant) -> Result<(), Failure> {
                     let by = one.get("by").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
                     let by = output::plain(&by.collect::<Vec<_>>().join(","));
                     let who = text(one, "/identity/subject");
-                    [text(one, "/id"), text(one, "/state"), who, text(one, "/resource"), text(one, "/role"), text(one, "/until"), by, text(one, "/reason")]
-                        .to_vec()
+                    [
+                        text(one, "/id"),
+                        text(one, "/state"),
+                        who,
+                        text(one, "/resource"),
+                        text(one, "/role"),
+                        text(one, "/until"),
+                        by,
+                        text(one, "/reason"),
+                    ]
+                    .to_vec()
                 })
             })
         }
         Grant::Revoke { at, id, reason } => {
-            let one = Client::new(global, at)?.post(&format!("/api/v1/grants/{id}/revoke"), &json!({"reason": reason}))?;
-            show(global, &one, |one| format!("{} is {}; sessions that rest on it end", text(one, "/id"), text(one, "/state")))
+            let one =
+                Client::new(global, at)?.post(&format!("/api/v1/grants/{id}/revoke"), &json!({"reason": reason}))?;
+            show(global, &one, |one| {
+                format!("{} is {}; sessions that rest on it end", text(one, "/id"), text(one, "/state"))
+            })
         }
         Grant::Extend { at, id, r#for, reason } => {
             let body = json!({"seconds": r#for.as_secs(), "reason": reason});
@@ -134,24 +155,30 @@ fn told(one: &Value) -> String {
 }
 
 fn detail(one: &Value) -> String {
-    let mut lines: Vec<String> = ["id", "state", "resource", "role", "reason", "kind", "rule", "extends", "time", "expires", "grant", "digest"]
-        .iter()
-        .map(|name| format!("{name:<11} {}", text(one, &format!("/{name}"))))
-        .collect();
+    let mut lines: Vec<String> =
+        ["id", "state", "resource", "role", "reason", "kind", "rule", "extends", "time", "expires", "grant", "digest"]
+            .iter()
+            .map(|name| format!("{name:<11} {}", text(one, &format!("/{name}"))))
+            .collect();
     lines.insert(2, format!("{:<11} {} ({})", "who", text(one, "/requester/subject"), text(one, "/requester/issuer")));
     lines.push(format!("{:<11} {}", "for", minutes(one)));
     lines.push(format!("{:<11} {}", "approvals", one.get("approvals").map(Value::to_string).unwrap_or_default()));
     for review in one.get("reviews").and_then(Value::as_array).into_iter().flatten() {
         let approved = review.get("approved").and_then(Value::as_bool).unwrap_or_default();
         let what = if approved { "approved" } else { "denied" };
-        lines.push(format!("{:<11} {} by {}: {}", "review", what, text(review, "/reviewer/subject"), text(review, "/reason")));
+        lines.push(format!(
+            "{:<11} {} by {}: {}",
+            "review",
+            what,
+            text(review, "/reviewer/subject"),
+            text(review, "/reason")
+        ));
     }
     lines.join("\n")
 }
 
 fn table(headings: &[&str], value: &Value, list: &str, row: impl Fn(&Value) -> Vec<String>) -> String {
-    let rows: Vec<Vec<String>> =
-        value.get(list).and_then(Value::as_array).into_iter().flatten().map(row).collect();
+    let rows: Vec<Vec<String>> = value.get(list).and_then(Value::as_array).into_iter().flatten().map(row).collect();
     output::table(headings, &rows)
 }
 

@@ -93,7 +93,13 @@ fn all_problems_come_at_once() {
     file.request_expires_seconds = 1;
     file.roles[0].approvals = 0;
     file.roles[0].auto[0].window = Some("whenever".into());
-    file.roles.push(RoleFile { name: "a b".into(), reviewers: Vec::new(), auto: Vec::new(), break_glass_minutes: 0, ..file.roles[0].clone() });
+    file.roles.push(RoleFile {
+        name: "a b".into(),
+        reviewers: Vec::new(),
+        auto: Vec::new(),
+        break_glass_minutes: 0,
+        ..file.roles[0].clone()
+    });
     file.standing[0].role = Some("root".into());
     file.standing[0].subjects.clear();
     let problems = file.check().unwrap_err();

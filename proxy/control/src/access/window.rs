@@ -100,7 +100,16 @@ mod tests {
 
     #[test]
     fn what_is_no_window_is_refused() {
-        for text in ["", "Mon", "Mon 08:00", "Mon 8-9", "Foo 08:00-09:00", "Mon 08:00-25:00", "Mon 08:60-09:00", "Mon 08:00-08:00"] {
+        for text in [
+            "",
+            "Mon",
+            "Mon 08:00",
+            "Mon 8-9",
+            "Foo 08:00-09:00",
+            "Mon 08:00-25:00",
+            "Mon 08:60-09:00",
+            "Mon 08:00-08:00",
+        ] {
             assert!(text.parse::<Window>().is_err(), "{text:?}");
         }
     }

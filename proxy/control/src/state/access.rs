@@ -250,7 +250,13 @@ impl State {
         }
     }
 
-    pub(super) fn revoked(&mut self, at: i64, id: GrantId, by: &Identity, reason: &str) -> Result<Vec<Effect>, Refused> {
+    pub(super) fn revoked(
+        &mut self,
+        at: i64,
+        id: GrantId,
+        by: &Identity,
+        reason: &str,
+    ) -> Result<Vec<Effect>, Refused> {
         let grant = self.grants.get(&id).ok_or_else(|| Refused::Unknown(id.to_string()))?;
         if !grant.is_live(at) {
             return Err(Refused::Ended);

@@ -81,8 +81,7 @@ impl State {
             return Err(Refused::Invalid("it needs no approval, or has expired already"));
         }
         make_room(&mut self.holds, MAX_KEPT, |hold| hold.has_ended(at))?;
-        let hold =
-            Hold { asked: ask.clone(), time: at, state: HoldState::Waiting, reviews: Vec::new(), ended: None };
+        let hold = Hold { asked: ask.clone(), time: at, state: HoldState::Waiting, reviews: Vec::new(), ended: None };
         self.holds.insert(ask.id, Arc::new(hold));
         Ok(Vec::new())
     }

@@ -136,7 +136,8 @@ impl State {
         resource: &'a str,
         now: i64,
     ) -> impl Iterator<Item = &'a Arc<Grant>> {
-        let is_one = move |grant: &&Arc<Grant>| grant.resource == resource && grant.is_of(identity) && grant.is_live(now);
+        let is_one =
+            move |grant: &&Arc<Grant>| grant.resource == resource && grant.is_of(identity) && grant.is_live(now);
         self.grants.values().filter(is_one)
     }
 
@@ -152,9 +153,8 @@ impl State {
 
     /// Why this identity may do nothing, where it is disabled: itself, or somebody on whose behalf it acts.
     pub fn is_disabled(&self, identity: &Identity) -> Option<&Arc<Disabled>> {
-        let of = |subject: &str, issuer: Option<&str>| {
-            self.disabled.get(&(subject.to_owned(), issuer.map(str::to_owned)))
-        };
+        let of =
+            |subject: &str, issuer: Option<&str>| self.disabled.get(&(subject.to_owned(), issuer.map(str::to_owned)));
         if self.disabled.is_empty() {
             return None;
         }

@@ -59,7 +59,9 @@ impl State {
 
     pub(super) fn enabled(&mut self, subject: &str, issuer: &Option<String>) -> Result<Vec<Effect>, Refused> {
         let removed = self.disabled.remove(&(subject.to_owned(), issuer.clone()));
-        removed.map(|_| Vec::new()).ok_or_else(|| Refused::Unknown(format!("disabled identity {subject:?} of that issuer")))
+        removed
+            .map(|_| Vec::new())
+            .ok_or_else(|| Refused::Unknown(format!("disabled identity {subject:?} of that issuer")))
     }
 
     pub(super) fn killed(

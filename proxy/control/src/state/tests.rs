@@ -20,7 +20,13 @@ impl Fold {
         self.state.apply(&stamp, &record)
     }
 
-    fn review(&mut self, request: &AccessRequest, who: &str, groups: &[&str], yes: bool) -> Result<Vec<Effect>, Refused> {
+    fn review(
+        &mut self,
+        request: &AccessRequest,
+        who: &str,
+        groups: &[&str],
+        yes: bool,
+    ) -> Result<Vec<Effect>, Refused> {
         let review = review(request.digest(), who, groups, yes);
         self.put(Record::AccessReviewed { request: request.id, review })
     }
@@ -284,7 +290,10 @@ fn the_disabled_are_out_until_they_are_enabled() {
     let mut agent = identity("agent", &[]);
     agent.on_behalf_of = vec!["ada".into()];
     assert!(fold.state.is_disabled(&agent).is_some(), "who acts for somebody disabled is");
-    assert_eq!(fold.put(Record::AccessRequested(AccessRequest { requester: agent, ..request(1) })), Err(Refused::Disabled("agent".into())));
+    assert_eq!(
+        fold.put(Record::AccessRequested(AccessRequest { requester: agent, ..request(1) })),
+        Err(Refused::Disabled("agent".into()))
+    );
     fold.put(enable(None)).unwrap();
     assert!(fold.state.is_disabled(&identity("ada", &[])).is_none());
     assert!(matches!(fold.put(enable(None)), Err(Refused::Unknown(_))));

@@ -105,11 +105,7 @@ pub(super) async fn one(
     answer::json(&api, &caller.shown(id)?)
 }
 
-pub(super) async fn create(
-    State(api): State<Api>,
-    caller: Caller,
-    Sent(new): Sent<New>,
-) -> Result<Response, Problem> {
+pub(super) async fn create(State(api): State<Api>, caller: Caller, Sent(new): Sent<New>) -> Result<Response, Problem> {
     let New { resource, role, seconds, reason, break_glass } = new;
     let extends: Option<GrantId> = None;
     let wish = Wish { resource, role, duration: Duration::from_secs(seconds), reason, break_glass, extends };

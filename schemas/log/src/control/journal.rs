@@ -28,8 +28,8 @@ const HEADER: usize = 16;
 const MAX_FILE_BYTES: u64 = 4 << 30;
 /// Between two signs of life to the reader.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// Appends that share one sync.
-const MAX_GROUP: usize = 64;
+/// How far ahead the offset of a record may be that is looked for behind damage.
+const MAX_LOST: Offset = 1 << 20;
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +111,10 @@ pub(super) fn open(
     let whole = read.end;
     if whole < content.len() || content.is_empty() {
         if !content.is_empty() {
-            tracing::warn!(bytes = content.len() - whole, "the control journal ended in a record that was never acknowledged, it is cut");
+            tracing::warn!(
+                bytes = content.len() - whole,
+                "the control journal ended in a record that was never acknowledged, it is cut"
+            );
         }
         file.set_len(whole as u64).map_err(failed("cut"))?;
     }
@@ -145,31 +148,31 @@ fn read(content: &[u8], path: &Path) -> Result<Found, Error> {
         return if begun { Ok(found) } else { Err(Error::Foreign { path: path.to_owned() }) };
     };
     found.end = MAGIC.len();
-    while let Some((offset, payload)) = record(rest).filter(|(offset, _)| *offset == found.records.len() as Offset) {
-        debug_assert_eq!(offset, found.records.len() as Offset);
+    loop {
+        let next = found.records.len() as Offset;
+        let Some(payload) = record_of(rest, next..next + 1) else { break };
         let size = HEADER + payload.len();
         found.records.push(Bytes::copy_from_slice(payload));
         found.end += size;
         rest = rest.get(size..).unwrap_or_default();
     }
-    let follows = (1..rest.len()).any(|at| {
-        let later = rest.get(at..).and_then(record);
-        later.is_some_and(|(offset, _)| offset >= found.records.len() as Offset)
-    });
+    let next = found.records.len() as Offset;
+    let follows = (1..rest.len()).any(|at| rest.get(at..).and_then(|later| record_of(later, next..next + MAX_LOST)).is_some());
     if follows {
         return Err(Error::Damaged { path: path.to_owned(), at: found.end as u64 });
     }
     Ok(found)
 }
 
-/// The record at the front, if there is a whole one.
-fn record(bytes: &[u8]) -> Option<(Offset, &[u8])> {
+/// The record at the front, if there is a whole one with such an offset.
+fn record_of(bytes: &[u8], offsets: std::ops::Range<Offset>) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (crc, rest) = rest.split_first_chunk::<4>()?;
     let (offset, rest) = rest.split_first_chunk::<8>()?;
-    let size = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|size| (1..=MAX_RECORD_BYTES).contains(size))?;
-    let payload = rest.get(..size)?;
-    (checksum(length, offset, payload) == u32::from_le_bytes(*crc)).then(|| (u64::from_le_bytes(*offset), payload))
+    let size =
+        usize::try_from(u32::from_le_bytes(*length)).ok().filter(|size| (1..=MAX_RECORD_BYTES).contains(size))?;
+    let payload = rest.get(..size).filter(|_| offsets.contains(&u64::from_le_bytes(*offset)))?;
+    (checksum(length, offset, payload) == u32::from_le_bytes(*crc)).then_some(payload)
 }
 
 fn checksum(length: &[u8; 4], offset: &[u8; 8], payload: &[u8]) -> u32 {
@@ -200,50 +203,50 @@ impl Journal {
             }
         }
         loop {
-            if self.failed.is_none() && self.steps.send(Step::Heard { first: 0, end: self.next, at: Instant::now() }).is_err() {
+            if self.failed.is_none()
+                && self.steps.send(Step::Heard { first: 0, end: self.next, at: Instant::now() }).is_err()
+            {
                 return;
             }
-            let mut group = match queue.recv_timeout(HEARTBEAT) {
-                Ok(first) => vec![first],
-                Err(mpsc::RecvTimeoutError::Timeout) => continue,
+            match queue.recv_timeout(HEARTBEAT) {
+                Ok(append) => self.write(append),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            };
-            group.extend(queue.try_iter().take(MAX_GROUP - 1));
-            self.write(group);
+            }
         }
     }
 
-    fn write(&mut self, group: Vec<Append>) {
+    /// Writes and syncs one record. Each has a sync of its own: were two under way when the power fails, the second could be
+    /// whole behind a torn first, which is what damage looks like.
+    fn write(&mut self, append: Append) {
         let mut bytes = Vec::new();
-        for (offset, append) in (self.next..).zip(&group) {
-            put(&mut bytes, offset, &append.bytes);
-        }
+        put(&mut bytes, self.next, &append.bytes);
         if self.failed.is_none()
             && let Err(error) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data())
         {
             // after a failed sync the kernel may have dropped what was written: only a restart knows what is there
             let text = format!("cannot write the control journal: {error}");
             tracing::error!(%error, "cannot write the control journal, nothing is acknowledged until a restart");
-            if self.steps.send(Step::Lost(text.clone())).is_err() {
-                tracing::debug!("nobody reads the control journal");
-            }
+            self.tell(Step::Lost(text.clone()));
             self.failed = Some(text);
         }
-        for append in group {
-            let done = match &self.failed {
-                Some(text) => Err(crate::Error::Unavailable(text.clone())),
-                None => {
-                    let offset = self.next;
-                    self.next += 1;
-                    if self.steps.send(Step::Record { offset, bytes: append.bytes }).is_err() {
-                        tracing::debug!("nobody reads the control journal");
-                    }
-                    Ok(offset)
-                }
-            };
-            if append.acknowledge.send(done).is_err() {
-                tracing::debug!("who appended a control record is gone");
+        let done = match &self.failed {
+            Some(text) => Err(crate::Error::Unavailable(text.clone())),
+            None => {
+                let offset = self.next;
+                self.next += 1;
+                self.tell(Step::Record { offset, bytes: append.bytes });
+                Ok(offset)
             }
+        };
+        if append.acknowledge.send(done).is_err() {
+            tracing::debug!("who appended a control record is gone");
+        }
+    }
+
+    fn tell(&self, step: Step) {
+        if self.steps.send(step).is_err() {
+            tracing::debug!("nobody reads the control journal");
         }
     }
 }

@@ -109,7 +109,8 @@ pub(super) fn open(
         .create_with_context(Context)
         .map_err(|error| unavailable("make a consumer", &error))?;
     let consumer = Arc::new(consumer);
-    let reading = Reading { consumer: consumer.clone(), topic: topic.clone(), steps: steps.clone(), stop: stop.clone() };
+    let reading =
+        Reading { consumer: consumer.clone(), topic: topic.clone(), steps: steps.clone(), stop: stop.clone() };
     let asking = Reading { consumer, topic: topic.clone(), steps, stop: stop.clone() };
     let config = config.clone();
     let threads = [
@@ -184,7 +185,10 @@ impl Reading {
         let metadata = metadata.map_err(|error| unavailable("ask for the control topic", &error))?;
         let partitions: usize = metadata.topics().iter().map(|topic| topic.partitions().len()).sum();
         if partitions != 1 {
-            let text = format!("the topic {} has {partitions} partitions and must have one: its order is what counts", self.topic);
+            let text = format!(
+                "the topic {} has {partitions} partitions and must have one: its order is what counts",
+                self.topic
+            );
             return Err(Error::Unavailable(text));
         }
         let mut list = TopicPartitionList::new();
