@@ -245,10 +245,14 @@ fn the_disabled_and_the_killed_are_out_at_once() {
     site.does(&root, &["identity", "enable", "report"]);
     site.postern.sql(&report, "select 1");
 
+    let open = || {
+        let list = site.postern.run(&["session", "ls", "--open", "-o", "json"]);
+        serde_json::from_str::<Vec<Value>>(&list).unwrap()
+    };
+    eventually("the others are closed", Duration::from_secs(20), || open().is_empty().then_some(()));
     let sleeper = site.sleeper(&report);
     let session = eventually("the session is in the archive", Duration::from_secs(20), || {
-        let list: Value = serde_json::from_str(&site.postern.run(&["session", "ls", "--open", "-o", "json"])).unwrap();
-        Some(list[0]["session"].as_str()?.to_owned())
+        Some(open().first()?["session"].as_str()?.to_owned())
     });
     let kill = ["session", "kill", &session, "--reason", "runs wild"];
     let told = site.ends(sleeper, || drop(site.does(&root, &kill)));

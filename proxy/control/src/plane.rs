@@ -211,9 +211,7 @@ impl Control {
     /// # Errors
     /// [`Stale`]: why not.
     pub fn fresh(&self) -> Result<(), Stale> {
-        let fresh = self.0.fresh();
-        self.0.telemetry.fresh.set(i64::from(fresh.is_ok()));
-        fresh
+        self.0.fresh()
     }
 
     /// Waits until the topic has been read to its end once, or for this time. Blocks.
@@ -267,6 +265,7 @@ fn read(steps: &Steps, control: &Weak<Inner>) {
         if let Some(step) = step {
             reader.step(&inner, step);
         }
+        inner.telemetry.fresh.set(i64::from(inner.fresh().is_ok()));
     }
 }
 
@@ -274,7 +273,9 @@ fn read(steps: &Steps, control: &Weak<Inner>) {
 struct Reader {
     state: State,
     next: Offset,
-    /// How far the topic went when it was looked at, and when that was.
+    /// How far the topic went when it was looked at last.
+    heard: Offset,
+    /// How far it went when it was looked at, and when that was, until that is read.
     seen: Option<(Offset, Instant)>,
     caught_up: bool,
 }
@@ -287,12 +288,15 @@ impl Reader {
                 self.record(inner, offset, &bytes);
             }
             Step::Heard { first, end, at } => {
-                if first > 0 || end < self.next {
-                    inner.lost(
-                        "the control topic has lost records that it had: restore it, or begin a new one on all nodes",
-                    );
+                // not compared with what was read: a record may have come between the question and this answer
+                if first > 0 || end < self.heard {
+                    let text =
+                        "the control topic has lost records that it had: restore it, or begin a new one on all nodes";
+                    inner.lost(text);
                 }
-                self.seen = Some((end, at));
+                self.heard = end;
+                // an end that was not reached yet stays: else a busy topic would never be known
+                self.seen.get_or_insert((end, at));
             }
             Step::Lost(reason) => inner.lost(&reason),
         }
