@@ -426,7 +426,7 @@ impl Conversation {
         for awaited in skipped {
             self.abandoned(awaited);
         }
-        self.discarding |= self.flight.is_empty();
+        self.discarding |= self.flight.window_goes_on();
     }
 
     fn notice(&mut self, frame: &[u8], out: &mut Outbox) -> Result<(), End> {
@@ -474,6 +474,7 @@ impl Conversation {
 
     /// Everything still under way ends with the session.
     pub fn abandon_all(&mut self) -> Vec<Completed> {
+        self.hold_abandoned();
         for awaited in self.flight.drain() {
             self.abandoned(awaited);
         }

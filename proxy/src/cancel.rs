@@ -5,6 +5,7 @@
 //! The key lets its holder cancel that one session's statements, as without the gate.
 
 use crate::{
+    hold::Signal,
     resource::Resource,
     tls::Cancel,
     upstream::{self, Upstream},
@@ -18,12 +19,20 @@ type Key = (i32, Vec<u8>);
 
 /// The keys of this node's sessions.
 #[derive(Clone, Default)]
-pub struct Cancels(Arc<Mutex<HashMap<Key, Arc<Resource>>>>);
+pub struct Cancels(Arc<Mutex<HashMap<Key, (Arc<Resource>, Arc<Signal>)>>>);
 
 /// A key's place among them; dropping it forgets the key.
 pub struct Registered {
     cancels: Cancels,
     key: Key,
+    signal: Arc<Signal>,
+}
+
+impl Registered {
+    /// Where cancel requests go while a statement of the session is held.
+    pub fn signal(&self) -> Arc<Signal> {
+        self.signal.clone()
+    }
 }
 
 impl Drop for Registered {
@@ -35,16 +44,21 @@ impl Drop for Registered {
 impl Cancels {
     /// Remembers a session's key until the result is dropped.
     pub fn register(&self, upstream: &Upstream, resource: &Arc<Resource>) -> Registered {
-        let key = (upstream.backend_pid, upstream.cancel_key.clone());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), resource.clone());
-        Registered { cancels: self.clone(), key }
+        let (key, signal) = ((upstream.backend_pid, upstream.cancel_key.clone()), Arc::<Signal>::default());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), (resource.clone(), signal.clone()));
+        Registered { cancels: self.clone(), key, signal }
     }
 
     /// Passes a cancel request to the database that the key belongs to. The client is told nothing, as by PostgreSQL.
     pub async fn forward(&self, cancel: &Cancel, resources: &BTreeMap<String, Arc<Resource>>) {
         let key = (cancel.backend_pid, cancel.key.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let targets: Vec<&Arc<Resource>> = known.as_ref().map_or_else(|| resources.values().collect(), |one| vec![one]);
+        // nothing of a held statement runs in the database
+        if known.as_ref().is_some_and(|(_, signal)| signal.cancel()) {
+            return;
+        }
+        let targets: Vec<&Arc<Resource>> =
+            known.as_ref().map_or_else(|| resources.values().collect(), |(one, _)| vec![one]);
         for resource in targets {
             if let Err(error) = upstream::cancel(&resource.database, cancel.backend_pid, &cancel.key).await {
                 tracing::info!(resource = %resource.name, error = %crate::chain(&error), "a cancel request did not reach the database");

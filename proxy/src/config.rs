@@ -3,7 +3,7 @@
 //! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
 //! checked, with nothing optional that must be there.
 
-use crate::{budget, dlp, estimate, limits, policies::PolicyFiles, tls, upstream};
+use crate::{budget, dlp, estimate, hold, limits, policies::PolicyFiles, tls, upstream};
 use judge::{
     mask::detect,
     policy::{self, Rules},
@@ -313,6 +313,7 @@ impl File {
                 allow_plaintext: self.allow_plaintext,
                 tripwire: self.tripwire,
                 statement_cache_bytes: self.statement_cache_bytes,
+                holds: None,
                 resources: checked,
             }),
             _ => Err(problems),
@@ -349,6 +350,8 @@ pub struct Config {
     pub tripwire: bool,
     /// Bytes of each worker's statement cache.
     pub statement_cache_bytes: usize,
+    /// How statements are held; none: a hold is a denial.
+    pub holds: Option<hold::Settings>,
     /// The registered databases.
     pub resources: Vec<ResourceConfig>,
 }

@@ -11,6 +11,7 @@ use crate::{
     flight::{Effects, Flight, Refusal, Running},
     frames::{Violation, backend::Transaction},
     full::Full,
+    hold::Holding,
     interrupt::Interrupt,
     limits::{Limits, Seat, cut::Cutting},
     names::{Ticket, Window},
@@ -156,6 +157,7 @@ pub struct Conversation {
     pub(crate) cutting: Cutting,
     pub(crate) estimating: Estimating,
     pub(crate) full: Full,
+    pub(crate) holding: Holding,
     pub(crate) interrupt: Interrupt,
     pub(crate) seat: Option<Seat>,
     /// The session ends for this as soon as the client has what it may still have.
@@ -172,6 +174,7 @@ impl Conversation {
             cutting: Cutting::default(),
             estimating: Estimating::default(),
             full: Full::default(),
+            holding: Holding::default(),
             interrupt: Interrupt::default(),
             seat: None,
             ending: None,
@@ -227,6 +230,7 @@ impl Conversation {
             || self.budget_waits()
             || self.cutting_waits()
             || self.estimating.waits()
+            || self.hold_waits()
     }
 
     /// The session counts against its identity's limits through this.
@@ -242,6 +246,9 @@ impl Conversation {
     }
 
     pub(crate) fn next_number(&mut self) -> u64 {
+        if let Some(number) = self.hold_number() {
+            return number;
+        }
         self.statements += 1;
         self.noted_statement = true;
         self.statements
@@ -402,6 +409,7 @@ impl Conversation {
                         parameters: None,
                         plan: RefCell::new(None),
                         asked: Cell::new(false),
+                        held: Cell::new(None),
                     });
                     proposals.push(self.names.propose_portal(name, Some(portal), self.window).map_err(full)?);
                 }

@@ -25,6 +25,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes that may wait for a side before the other is not read.
 const HIGH_WATER: usize = 256 << 10;
 
+/// Bytes that are read at once of a client whose statement is held.
+const HEARD: usize = 1 << 10;
+
 /// What ends a session from outside.
 pub trait Watch {
     /// Ready when the session must end: expiry, revocation, shutdown.
@@ -160,6 +163,23 @@ impl<S: AsyncRead + Unpin> Side<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Side<S> {
+    /// Reads a little, without taking a buffer for what may be long in coming. True if something came.
+    fn poll_hear(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut heard = [0; HEARD];
+        let mut buffer = ReadBuf::new(&mut heard);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(())) => {
+                self.ended = buffer.filled().is_empty();
+                self.input.append(buffer.filled());
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) => Err(error),
+        }
+    }
+}
+
 /// The exchange of one session.
 pub struct Exchange<W> {
     client: Side<Stream>,
@@ -278,6 +298,7 @@ impl<W: Watch> Exchange<W> {
         {
             return Err(end.clone());
         }
+        moved |= self.step_hold(context)?;
         if self.conversation.poll_interrupt(context).is_ready() {
             moved = true;
             self.conversation.proceed(&mut self.to_server.out);
@@ -332,6 +353,31 @@ impl<W: Watch> Exchange<W> {
             }
         }
         Ok(moved.then_some(true))
+    }
+
+    /// While a statement is held, the client is heard all the same: what it sends waits, and that it leaves ends the hold.
+    fn step_hold(&mut self, context: &mut Context<'_>) -> Result<bool, End> {
+        if !self.conversation.is_held() {
+            return Ok(false);
+        }
+        let before = self.to_client.out.bytes.len();
+        if self.conversation.poll_hold(context, &mut self.to_client.out)?.is_ready() {
+            self.blocked = false;
+            return Ok(true);
+        }
+        let mut moved = self.to_client.out.bytes.len() > before;
+        self.client.input.pack();
+        while self.client.input.unread().len() < HIGH_WATER {
+            let heard = self.client.poll_hear(context).map_err(|error| failed(&error, CloseReason::ClientGone))?;
+            if self.client.ended {
+                return Err(End::silent(CloseReason::ClientGone));
+            }
+            if !heard {
+                break;
+            }
+            moved = true;
+        }
+        Ok(moved)
     }
 
     fn server_ended(&self) -> End {

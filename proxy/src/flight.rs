@@ -4,7 +4,7 @@ use crate::{
     copying::Copying,
     decide::Decision,
     names::Ticket,
-    own::Own,
+    own::{Own, Purpose},
     statement::{Portal, Proposal},
 };
 use judge::mask::{Plan, findings::Findings};
@@ -188,8 +188,14 @@ impl Flight {
 
     /// Takes everything up to the next Sync, which stays: the server skips it after an error.
     pub fn skip_to_sync(&mut self) -> Vec<Awaited> {
-        let end = self.queue.iter().position(|a| matches!(a, Awaited::Sync)).unwrap_or(self.queue.len());
+        let ends = |awaited: &Awaited| matches!(awaited, Awaited::Sync) || is_settling(awaited);
+        let end = self.queue.iter().position(ends).unwrap_or(self.queue.len());
         self.queue.drain(..end).collect()
+    }
+
+    /// The client's window goes on behind what the server answers: its own Sync has not come.
+    pub fn window_goes_on(&self) -> bool {
+        self.queue.front().is_none_or(is_settling)
     }
 
     /// Takes everything: the session ends.
@@ -225,4 +231,9 @@ impl Flight {
     pub fn window_is_open(&self) -> bool {
         !matches!(self.queue.back(), None | Some(Awaited::Sync | Awaited::Simple(_) | Awaited::SimpleRefused(_)))
     }
+}
+
+/// A Sync of the gate's own, before a statement is held.
+fn is_settling(awaited: &Awaited) -> bool {
+    matches!(awaited, Awaited::Own(own) if own.purpose == Purpose::Settle)
 }

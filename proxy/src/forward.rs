@@ -19,6 +19,7 @@ use crate::{
         self, Head, Reader, Violation, frontend,
         frontend::{Message, Target},
     },
+    hold::Held,
     record,
     statement::{Origin, Portal, Prepared},
 };
@@ -92,6 +93,7 @@ impl Conversation {
             match self.one(frame, out) {
                 Ok(flow @ (Flow::RefreshCatalog | Flow::Wait)) => break flow,
                 Ok(flow) => {
+                    self.hold_after()?;
                     begun += 1;
                     consumed += head.total;
                     if flow == Flow::Terminate {
@@ -128,7 +130,7 @@ impl Conversation {
 
     /// A COPY FROM STDIN was sent and the server has not said yet whether it begins: what follows depends on it.
     fn must_wait(&self) -> bool {
-        self.copy_in == CopyIn::Asked || self.budget_waits() || self.cutting_waits() || self.estimating.waits()
+        self.copy_in == CopyIn::Asked || self.budget_waits() || self.cutting_waits() || self.estimating.waits() || self.hold_waits()
     }
 
     fn one(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
@@ -154,6 +156,7 @@ impl Conversation {
             Message::Close(target) => self.close_name(target, frame, out),
             Message::Sync => {
                 self.budget_sync(out);
+                self.hold_sync();
                 self.flight.push(Awaited::Sync);
                 self.discarding = false;
                 self.window += 1;
@@ -210,6 +213,7 @@ impl Conversation {
     fn query(&mut self, text: &[u8], frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
         let arrived = Instant::now();
         self.window += 1;
+        self.hold_resumes();
         let mut decided = match self.decide_simple(text) {
             Ok(decided) => decided,
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
@@ -223,6 +227,11 @@ impl Conversation {
             Asked::Go(()) => {}
             Asked::Wait => return Ok(Flow::Wait),
             Asked::Refuse(refused) => return self.refuse_message(&decided, 0, refused, arrived, out),
+        }
+        match self.hold_message(&decided, text, out)? {
+            Held::Go => {}
+            Held::Wait => return Ok(Flow::Wait),
+            Held::Refuse(refused) => return self.refuse_message(&decided, 0, refused, arrived, out),
         }
         if let Some(denied) = decided.iter().find_map(|d| Refused::of(&d.decision)) {
             let mut numbers = Vec::new();
@@ -272,7 +281,7 @@ impl Conversation {
         let prepared = Rc::new(Prepared::new(text, Origin::Parse, name).with_types(types));
         match self.decide_prepared(&prepared) {
             Ok(decision) => {
-                if let Some(refused) = Refused::of(&decision) {
+                if let Some(refused) = self.decider.outright(&decision) {
                     let number = self.next_number();
                     self.note_run_of(number, &prepared, &decision, "", None)?;
                     return self.refuse_parse(refused, name, (number, arrived), out);
@@ -304,13 +313,14 @@ impl Conversation {
         frame: Frame<'_>,
         out: &mut Outbox,
     ) -> Result<Flow, End> {
+        self.hold_resumes();
         let candidates = self.names.prepared(statement, self.window);
         let decision = match self.decide_candidates(&candidates) {
             Ok(decision) => decision,
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
-        let asked = match Refused::of(&decision) {
+        let asked = match self.decider.outright(&decision) {
             Some(_) => Asked::Go(decision.clone()),
             None => self.estimate_bind(&candidates, decision.clone(), (portal, parameters), out),
         };
@@ -321,6 +331,11 @@ impl Conversation {
         };
         if let (Some(refused), Some(prepared)) = (&unknown, candidates.last()) {
             return self.refuse_bind(refused, prepared, portal, &decision, out);
+        }
+        match (self.hold_bind(&candidates, &decision, (portal, parameters), out)?, candidates.last()) {
+            (Held::Go, _) => {}
+            (Held::Refuse(why), Some(prepared)) => return self.refuse_bind(&why, prepared, portal, &decision, out),
+            (Held::Wait | Held::Refuse(_), _) => return Ok(Flow::Wait),
         }
         if let (Some(refused), Some(prepared)) = (Refused::of(&decision), candidates.last()) {
             // allowed at Parse, and no longer: a Bind alone already evaluates parts of it
@@ -339,6 +354,7 @@ impl Conversation {
             parameters: (parameters.len() <= MAX_EVENT_PARAMETERS).then(|| parameters.to_vec()),
             plan: RefCell::new(None),
             asked: Cell::new(false),
+            held: Cell::new(self.hold_number()),
         });
         opened.reuse_plan(candidates.len());
         match self.names.propose_portal(portal, Some(opened), self.window) {
@@ -385,12 +401,11 @@ impl Conversation {
                 Step::Refuse(refused) => Some(refused),
             },
         };
+        let number = portal.held.take().unwrap_or_else(|| self.next_number());
         if let Some(refused) = refused {
-            let number = self.next_number();
             self.note_refused_run(number, portal, name, &decision, &refused)?;
             return self.refuse_extended(refused, number, arrived, out);
         }
-        let number = self.next_number();
         self.budget_ran(number, &decision);
         let prepared = portal.prepared.clone();
         match &prepared {

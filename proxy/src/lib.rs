@@ -29,6 +29,7 @@ pub mod flight;
 pub mod forward;
 pub mod frames;
 mod full;
+pub mod hold;
 pub mod interrupt;
 pub mod limits;
 pub mod mask;
@@ -67,6 +68,7 @@ pub struct Gate {
     log: Log,
     metrics: telemetry::Metrics,
     shutdown: Shutdown,
+    holds: Option<Arc<hold::Holds>>,
 }
 
 impl Gate {
@@ -125,6 +127,7 @@ pub fn run(
     verifier: Verifier,
     plane: control::Plane,
     log: Log,
+    reviewers: Option<Arc<dyn hold::Reviewers>>,
     registry: &Registry,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
@@ -144,6 +147,8 @@ pub fn run(
         })
         .collect::<Result<_, _>>()?;
     let permits = Arc::new(Semaphore::new(config.max_connections.get()));
+    let held = |(reviewers, settings)| Arc::new(hold::Holds::new(reviewers, settings, &config.node));
+    let holds = reviewers.zip(config.holds.clone()).map(held);
     let gate = Arc::new(Gate {
         acceptor,
         verifier,
@@ -153,6 +158,7 @@ pub fn run(
         log,
         metrics: telemetry::Metrics::new(registry),
         shutdown: shutdown.clone(),
+        holds,
         config,
     });
     tracing::info!(%address, workers, "gate listens");

@@ -38,6 +38,8 @@ pub enum Purpose {
     Fail,
     /// EXPLAIN of what the client is about to run.
     Estimate,
+    /// Sync behind what only parses, before a statement is held.
+    Settle,
 }
 
 /// An own statement that the server owes an answer to.

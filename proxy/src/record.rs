@@ -52,13 +52,15 @@ pub struct Record {
     /// Datums noted and not yet handed to the log, one after the other, and where each ends.
     datums: Vec<u8>,
     ends: Vec<usize>,
+    /// Statements of held messages: their event was noted before they ran.
+    early: Vec<u64>,
 }
 
 impl Record {
     /// Begins the record of a session; nothing is written yet.
     pub fn new(log: Log, session: SessionId) -> Self {
         let shard = log.assign();
-        Self { log, shard, session, sequence: 0, offsets: [0, 0], datums: Vec::new(), ends: Vec::new() }
+        Self { log, shard, session, sequence: 0, offsets: [0, 0], datums: Vec::new(), ends: Vec::new(), early: Vec::new() }
     }
 
     /// The session's id.
@@ -83,6 +85,9 @@ impl Record {
         portal: &str,
         parameters: Option<&[u8]>,
     ) -> Result<(), Error> {
+        if self.was_noted(number) {
+            return Ok(());
+        }
         let run = self.run(number);
         template.put_statement(&run, portal, parameters, &mut self.datums).map_err(Error::Encode)?;
         self.noted();
@@ -109,6 +114,19 @@ impl Record {
         Ok(())
     }
 
+    /// The Statement of this number was noted, and will be noted again when it runs: once is enough.
+    pub(crate) fn noted_early(&mut self, number: u64) {
+        self.early.push(number);
+    }
+
+    fn was_noted(&mut self, number: u64) -> bool {
+        let before = self.early.len();
+        if before > 0 {
+            self.early.retain(|early| *early != number);
+        }
+        self.early.len() < before
+    }
+
     fn run(&self, number: u64) -> Run {
         Run { session: self.session, sequence: self.sequence, time: now(), number }
     }
@@ -118,6 +136,11 @@ impl Record {
     /// # Errors
     /// [`Error::Encode`]; the session ends.
     pub fn note(&mut self, body: Body) -> Result<(), Error> {
+        if let Body::Statement(statement) = &body
+            && self.was_noted(statement.number)
+        {
+            return Ok(());
+        }
         let event = Event { session: self.session, sequence: self.sequence, time: now(), body };
         codec::encode(&event, &mut self.datums).map_err(Error::Encode)?;
         self.noted();

@@ -105,6 +105,8 @@ pub struct Portal {
     pub plan: RefCell<Option<Rc<Plan>>>,
     /// A description of it was asked for.
     pub asked: Cell<bool>,
+    /// The number of its first run, where that was held: it is in the record already.
+    pub held: Cell<Option<u64>>,
 }
 
 /// By what the rows of a prepared statement were searched that hides nothing by itself. The types of its answer cannot
@@ -154,6 +156,7 @@ impl Portal {
             parameters: None,
             plan: RefCell::new(None),
             asked: Cell::new(false),
+            held: Cell::new(None),
         }
     }
 }

@@ -176,7 +176,8 @@ impl Budget {
             | Purpose::Commit
             | Purpose::Rollback
             | Purpose::Fail
-            | Purpose::Estimate => {}
+            | Purpose::Estimate
+            | Purpose::Settle => {}
         }
     }
 

@@ -127,6 +127,7 @@ impl Conversation {
         match own.purpose {
             Purpose::Fail => return self.fail_answer(answered, body, frame, out),
             Purpose::Estimate => return self.estimate_answer(answered, (kind, body), out),
+            Purpose::Settle => return self.hold_settled(answered, body),
             _ => {}
         }
         if simple && kind == b'E' {

@@ -49,6 +49,7 @@ impl Decision {
     pub(crate) fn stands_on(&self, other: &Self) -> bool {
         let alike = |(one, two): (&Arc<Facts>, &Arc<Facts>)| Arc::ptr_eq(one, two);
         Arc::ptr_eq(&self.view, &other.view)
+            && self.approved == other.approved
             && !self.judgement.reads.time
             && self.facts.len() == other.facts.len()
             && self.facts.iter().zip(&other.facts).all(alike)
@@ -84,12 +85,15 @@ impl Decider {
             (None, Need::Before) => Known::Before,
             (None, _) => Known::Nothing,
         };
-        self.decide_with(view, before.facts.clone(), before.effects.clone(), known)
+        // an approval counts for what it was given under alone
+        let approved = before.approved && Arc::ptr_eq(&before.view, view);
+        self.as_approved(approved, || self.decide_with(view, before.facts.clone(), before.effects.clone(), known))
     }
 
     /// Decides what a cursor returns, whose estimate was judged when it was declared.
     pub(super) fn decide_known(&self, view: &Arc<View>, inner: &Facts) -> Rc<Decision> {
-        self.decide_with(view, vec![Arc::new(inner.clone())], Vec::new(), Known::Before)
+        // that it may be declared is not that it may be read from
+        self.as_approved(false, || self.decide_with(view, vec![Arc::new(inner.clone())], Vec::new(), Known::Before))
     }
 
     /// Judges a statement, and says whether the planner must be asked. Where it must, the judgement is the one of a
@@ -103,20 +107,24 @@ impl Decider {
     ) -> (Judgement, Need) {
         let settings = &self.resource.estimates;
         let mut context = resource::now();
+        context.approved = self.approving.is_approved();
         if let Known::Said(estimate) = known {
             (context.estimated_rows, context.estimated_cost) = (Some(estimate.rows), Some(estimate.cost));
         }
-        let judge = |context: &policy::Context| judge(view, facts, subject, context);
+        let judge = |context: &policy::Context| judge_all(view, facts, subject, context);
         let mut judgement = judge(&context);
         if let Known::Said(estimate) = known {
-            if let Some((reason, hint)) = settings.exceeded(estimate).filter(|_| !refuses(&judgement)) {
+            if let Some((reason, hint)) = settings.exceeded(estimate).filter(|_| judgement.verdict != VerdictKind::Deny) {
                 judgement.verdict = VerdictKind::Deny;
                 (judgement.reason, judgement.hint) = (reason, hint);
                 judgement.policies = vec![estimate::POLICY.to_owned()];
             }
             return (judgement, Need::Nothing);
         }
-        let wanted = settings.wants(judgement.reads.estimates);
+        // reviewers are shown the estimate, where there can be one
+        let shown = judgement.verdict == VerdictKind::Hold && self.can_ask() && settings.may_ask();
+        let shown = shown && facts.first().is_some_and(|first| Need::of(first) == Need::Ask);
+        let wanted = shown || settings.wants(judgement.reads.estimates);
         let mut need = facts.first().filter(|_| wanted).map_or(Need::Nothing, |first| Need::of(first));
         if known == Known::Before && need != Need::Nothing {
             need = Need::Before;
@@ -126,11 +134,21 @@ impl Decider {
         }
         (context.estimated_rows, context.estimated_cost) = (Some(0), Some(0));
         let judgement = judge(&context);
-        if refuses(&judgement) {
+        // what waits for reviewers is estimated, since the estimate may ask for more of them
+        if refuses(&judgement) && !(judgement.verdict == VerdictKind::Hold && self.can_ask()) {
             need = Need::Nothing;
         }
         (judgement, need)
     }
+}
+
+/// Judges all that a statement may be; of what is approved, with the approvals that it had to have.
+fn judge_all(view: &View, facts: &[Arc<Facts>], subject: &Subject, context: &policy::Context) -> Judgement {
+    let mut judgement = judge(view, facts, subject, context);
+    if context.approved {
+        judgement.holds = judge(view, facts, subject, &policy::Context { approved: false, ..*context }).holds;
+    }
+    judgement
 }
 
 /// Judges all that a statement may be. With an estimate, the query of a cursor is judged when the cursor is declared.
@@ -140,7 +158,14 @@ fn judge(view: &View, facts: &[Arc<Facts>], subject: &Subject, context: &policy:
         let Effect::Declare { inner, .. } = inner else { continue };
         let inside = view.judge(inner, subject, context);
         judgement.reads = judgement.reads.or(inside.reads);
-        if context.estimated_rows.is_some() && refuses(&inside) && !refuses(&judgement) {
+        if context.estimated_rows.is_none() || !refuses(&inside) {
+            continue;
+        }
+        if judgement.verdict == VerdictKind::Hold && inside.verdict == VerdictKind::Hold {
+            judgement.holds.extend(inside.holds);
+            judgement.holds.sort();
+            judgement.holds.dedup();
+        } else if judgement.verdict != VerdictKind::Deny {
             judgement.verdict = inside.verdict;
             (judgement.reason, judgement.hint) = (inside.reason, inside.hint);
             (judgement.policies, judgement.holds) = (inside.policies, inside.holds);

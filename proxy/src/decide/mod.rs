@@ -5,6 +5,7 @@
 //! made under; a prepared statement is decided again whenever one of them changed. A [`Permit`] comes only from here,
 //! and only with a permit do bytes reach the database (AUD-1).
 
+mod approved;
 mod estimated;
 mod facts;
 mod masked;
@@ -80,8 +81,10 @@ pub struct Decision {
     guard: Option<Guard>,
     /// Whether the planner must be asked before it runs.
     pub(crate) need: Need,
-    estimate: Option<Estimate>,
-    view: Arc<View>,
+    pub(crate) estimate: Option<Estimate>,
+    /// A reviewer's approval counted.
+    approved: bool,
+    pub(crate) view: Arc<View>,
     event: OnceCell<Template>,
 }
 
@@ -179,12 +182,14 @@ pub struct Decider {
     /// The catalog epoch for which a refresh was already waited for.
     refreshed: Option<u64>,
     seen: VecDeque<Seen>,
+    pub(crate) approving: approved::Approving,
 }
 
 impl Decider {
     /// For a session of this subject on this resource.
     pub fn new(resource: Arc<Resource>, subject: Subject) -> Self {
-        Self { resource, subject: RefCell::new(subject), refreshed: None, seen: VecDeque::new() }
+        let (seen, approving) = (VecDeque::new(), approved::Approving::default());
+        Self { resource, subject: RefCell::new(subject), refreshed: None, seen, approving }
     }
 
     /// The resource.
@@ -246,7 +251,7 @@ impl Decider {
         readings: &[Arc<[Arc<Facts>]>],
         scope: Scope<'_>,
     ) -> Result<Rc<Decision>, Refused> {
-        let version = scope.paths.version();
+        let version = self.approving.version(scope.paths);
         let known = |seen: &&Seen| {
             Arc::ptr_eq(&seen.decided.decision.view, view)
                 && version == Some(seen.decided.paths)
@@ -275,7 +280,7 @@ impl Decider {
     /// As [`Decider::simple`].
     pub fn prepared(&mut self, prepared: &Rc<Prepared>, scope: Scope<'_>) -> Result<Rc<Decision>, Refused> {
         let view = self.view()?;
-        let version = scope.paths.version();
+        let version = self.approving.version(scope.paths);
         if let Some(decided) = &*prepared.decided.borrow()
             && Arc::ptr_eq(&decided.decision.view, &view)
             && version == Some(decided.paths)
@@ -484,6 +489,7 @@ impl Decider {
             guard,
             need,
             estimate: known.estimate(),
+            approved: self.approving.is_approved(),
             view: view.clone(),
             event: OnceCell::new(),
         })

@@ -109,7 +109,7 @@ impl Conversation {
     /// Decides the statements of a simple message by their estimates, where they are needed. Each is then decided anew.
     pub(crate) fn estimate_message(&mut self, decided: &mut [Simple], out: &mut Outbox) -> Asked<()> {
         let needs = decided.iter().any(|one| one.decision.need != Need::Nothing);
-        if !needs || decided.iter().any(|one| Refused::of(&one.decision).is_some()) {
+        if !needs || decided.iter().any(|one| self.decider.outright(&one.decision).is_some()) {
             return Asked::Go(());
         }
         if let Some(what) = decided.iter().find_map(|one| one.decision.cannot_be_estimated()) {

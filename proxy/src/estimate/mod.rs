@@ -85,6 +85,11 @@ impl Settings {
         }
     }
 
+    /// The planner may be asked at all.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.ask != Ask::Never
+    }
+
     /// Why a statement of this estimate is denied: the reason and a hint.
     pub(crate) fn exceeded(&self, estimate: Estimate) -> Option<(String, String)> {
         let over = |limit: Option<NonZeroU64>, value: i64| limit.filter(|limit| value.unsigned_abs() > limit.get());

@@ -59,6 +59,24 @@ impl Reader {
         self.filled(bytes.len());
     }
 
+    /// Keeps no more memory than the unread bytes need, for as long as little is read.
+    pub fn pack(&mut self) {
+        let held = self.end - self.start;
+        if self.bytes.len() <= held {
+            return;
+        }
+        let packed = self.unread().to_vec();
+        (self.start, self.end) = (0, held);
+        give_back(std::mem::replace(&mut self.bytes, packed));
+    }
+
+    /// Adds what was read elsewhere behind the unread bytes.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.end);
+        self.bytes.extend_from_slice(bytes);
+        self.end = self.bytes.len();
+    }
+
     /// Says that `count` bytes were dealt with.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
@@ -71,14 +89,17 @@ impl Reader {
         }
         self.start = 0;
         self.end = 0;
-        let bytes = std::mem::take(&mut self.bytes);
-        if bytes.len() == READ {
-            POOL.with_borrow_mut(|pool| {
-                if pool.len() < KEPT {
-                    pool.push(bytes);
-                }
-            });
-        }
+        give_back(std::mem::take(&mut self.bytes));
+    }
+}
+
+fn give_back(bytes: Vec<u8>) {
+    if bytes.len() == READ {
+        POOL.with_borrow_mut(|pool| {
+            if pool.len() < KEPT {
+                pool.push(bytes);
+            }
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one entry: facts, rules and groups give a judgement.
 
 use super::{
-    Cache, Context, Reads, Subject,
+    Approval, Cache, Context, Reads, Subject,
     bound::{Bound, Exempt},
     closed,
     permission::{Asker, word},
@@ -50,7 +50,7 @@ pub struct Judgement {
     /// The columns of its answer, in order; `None` where the text does not say.
     pub outputs: Option<Vec<OutputRule>>,
     /// Whose approval a hold waits for; empty otherwise.
-    pub holds: Vec<String>,
+    pub holds: Vec<Approval>,
     /// What the policies that could concern it read that changes by itself: with the time among it, it holds for one
     /// execution and no longer.
     pub reads: Reads,

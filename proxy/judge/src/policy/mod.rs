@@ -37,7 +37,7 @@ mod permission;
 pub mod rules;
 
 pub use bound::{Bound, Names};
-pub use cedar::{Problem, Reads, Source, Subject};
+pub use cedar::{Approval, Problem, Reads, Source, Subject};
 pub use decide::{Judgement, OutputRule, decide, merge};
 pub use permission::{Asked, Cache, detectors, explain};
 pub use rules::{Masking, Rules};

@@ -15,7 +15,7 @@
 use super::{
     Context,
     bound::{Bound, Exempt, Rule},
-    cedar::{Answer, Object, Reads, Situation, Subject},
+    cedar::{Answer, Approval, Object, Reads, Situation, Subject},
     closed,
 };
 use crate::{
@@ -80,7 +80,7 @@ pub(super) struct Outcome {
     pub(super) reason: String,
     pub(super) hint: String,
     pub(super) policies: Vec<String>,
-    pub(super) holds: Vec<String>,
+    pub(super) holds: Vec<Approval>,
 }
 
 /// A question.
@@ -227,7 +227,7 @@ impl<'a> Asker<'a> {
         let mut permits = BTreeSet::new();
         let mut denied: Option<(usize, Outcome)> = None;
         let mut held: Option<(usize, Outcome)> = None;
-        let mut forbids = BTreeSet::new();
+        let (mut forbids, mut holds) = (BTreeSet::new(), BTreeSet::new());
         for question in questions {
             let answer = self.ask(question.action, question.object);
             let unpermitted = answer.policies.is_empty() && answer.failed.is_none();
@@ -241,6 +241,7 @@ impl<'a> Asker<'a> {
             forbids.extend(answer.policies.iter().copied());
             let rank = answer.policies.first().copied().unwrap_or(usize::MAX);
             let outcome = self.refusal(question, &answer);
+            holds.extend(outcome.holds.iter().cloned());
             let worst = if outcome.verdict == VerdictKind::Hold { &mut held } else { &mut denied };
             if worst.as_ref().is_none_or(|(best, _)| rank < *best) {
                 *worst = Some((rank, outcome));
@@ -258,6 +259,11 @@ impl<'a> Asker<'a> {
         };
         let more: Vec<String> = self.ids(forbids).into_iter().filter(|id| !outcome.policies.contains(id)).collect();
         outcome.policies.extend(more);
+        if outcome.verdict == VerdictKind::Hold {
+            let names: Vec<String> = holds.iter().map(ToString::to_string).collect();
+            outcome.reason = format!("{}; it needs approval by {}", outcome.reason, names.join(" and "));
+            outcome.holds = holds.into_iter().collect();
+        }
         outcome
     }
 
@@ -295,10 +301,9 @@ impl<'a> Asker<'a> {
         };
         let hint = first.hint.as_deref().unwrap_or("do without it, or ask the owner of the data");
         let mut outcome = no(&first.id, reason, hint);
-        let holds: Vec<String> = all.iter().filter_map(|policy| policy.hold.clone()).collect();
+        let holds: Vec<Approval> = all.iter().filter_map(|policy| policy.hold.clone()).collect();
         if !all.is_empty() && holds.len() == all.len() {
             outcome.verdict = VerdictKind::Hold;
-            outcome.reason = format!("{}; it needs approval by {}", outcome.reason, holds.join(" and "));
             outcome.holds = holds;
         }
         outcome

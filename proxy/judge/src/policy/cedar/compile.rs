@@ -1,6 +1,6 @@
 //! From texts to a [`Set`], with every problem and its place.
 
-use super::{Candidates, Policy, Reads, SCHEMA, Set, Types};
+use super::{Approval, Candidates, Policy, Reads, SCHEMA, Set, Types};
 use cedar_policy::{
     ActionConstraint, Authorizer, Effect, Entities, EntityUid, PolicyId, PolicySet, PrincipalConstraint, Schema,
     ValidationMode, Validator,
@@ -14,6 +14,9 @@ use std::{
 
 /// Policies that one resource may have; each is evaluated for every action that it may concern.
 const MAX_POLICIES: usize = 2_000;
+
+/// Most members of a group that one policy may wait for.
+const MAX_APPROVALS: u32 = 9;
 
 /// See [`Reads::instant`].
 const INSTANT: &str = "instant";
@@ -114,6 +117,14 @@ fn parse<'a>(source: &'a Source, own: bool, problems: &mut Vec<Problem>) -> Pars
             if !reads(policy).contains("approved") {
                 let text = "@hold needs `unless { context.approved }`: nobody could release it";
                 problem(Some(id.clone()), text);
+            }
+        }
+        if let Some(count) = policy.annotation("approvals") {
+            if policy.annotation("hold").is_none() {
+                problem(Some(id.clone()), "@approvals belongs to a @hold");
+            }
+            if !count.parse().is_ok_and(|count| (1..=MAX_APPROVALS).contains(&count)) {
+                problem(Some(id.clone()), "@approvals must be a number from 1 to 9");
             }
         }
         numbered.push((number, policy.new_id(PolicyId::new(id))));
@@ -247,7 +258,10 @@ impl Set {
 
 fn described(policy: &cedar_policy::Policy) -> Policy {
     let text = |key: &str| policy.annotation(key).filter(|text| !text.is_empty()).map(str::to_owned);
-    Policy { id: policy.id().to_string(), reason: text("reason"), hint: text("hint"), hold: text("hold") }
+    // what is no number was a problem; should it come here, it waits for most
+    let count = text("approvals").map_or(1, |count| count.parse().unwrap_or(MAX_APPROVALS));
+    let hold = text("hold").map(|group| Approval { group, count });
+    Policy { id: policy.id().to_string(), reason: text("reason"), hint: text("hint"), hold }
 }
 
 fn validate(schema: &Schema, all: &PolicySet, texts: &HashMap<String, &Source>, problems: &mut Vec<Problem>) {

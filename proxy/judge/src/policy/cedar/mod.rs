@@ -53,6 +53,24 @@ impl Reads {
     }
 }
 
+/// What a held statement waits for: so many different members of a group agree to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Approval {
+    /// The group.
+    pub group: String,
+    /// How many of its members.
+    pub count: u32,
+}
+
+impl std::fmt::Display for Approval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.count {
+            0 | 1 => f.write_str(&self.group),
+            more => write!(f, "{more} of {}", self.group),
+        }
+    }
+}
+
 /// A policy, for the texts of its decisions.
 #[derive(Debug)]
 pub(super) struct Policy {
@@ -60,7 +78,7 @@ pub(super) struct Policy {
     pub(super) reason: Option<String>,
     pub(super) hint: Option<String>,
     /// Whose approval it waits for.
-    pub(super) hold: Option<String>,
+    pub(super) hold: Option<Approval>,
 }
 
 /// The policies that can apply to one action.

@@ -1,0 +1,212 @@
+//! What a reviewer is shown of a held statement: who, what, on what, and why it is held.
+
+use crate::{decide::Decision, frames::Fields};
+use judge::{
+    mask::detect::{self, Set},
+    policy::Approval,
+};
+use schemas::event::{Identity, Relation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Characters of one value that are shown.
+const MAX_VALUE: usize = 1_000;
+
+/// Values that are shown.
+const MAX_VALUES: usize = 200;
+
+/// What stands in the place of a value that a reviewer may not see.
+const HIDDEN: &str = "****";
+
+/// A held statement, as reviewers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// `hld_...`.
+    pub id: String,
+    /// The statement, `stm_...`.
+    pub statement: String,
+    /// Its number in its session.
+    pub number: u64,
+    /// Its session, `ses_...`.
+    pub session: String,
+    /// Who sent it, on whose behalf, for which task.
+    pub requester: Identity,
+    /// The resource.
+    pub resource: String,
+    /// The database role that runs it.
+    pub role: String,
+    /// The node that holds it.
+    pub node: String,
+    /// The exact text.
+    pub text: String,
+    /// The texts behind EXECUTE and FETCH.
+    pub runs: Vec<String>,
+    /// Its bound values.
+    pub values: Vec<Bound>,
+    /// Its kinds, such as `DELETE`.
+    pub kinds: Vec<String>,
+    /// The relations that it touches, views followed.
+    pub relations: Vec<Relation>,
+    /// The columns that it touches, those that are hidden from it marked.
+    pub columns: Vec<schemas::event::Column>,
+    /// The functions that it calls, but for pure ones.
+    pub functions: Vec<String>,
+    /// The planner's estimate of the rows that it returns or writes.
+    pub estimated_rows: Option<i64>,
+    /// The planner's estimate of its cost.
+    pub estimated_cost: Option<i64>,
+    /// The policies that hold it.
+    pub policies: Vec<String>,
+    /// Their version.
+    pub policy_version: String,
+    /// Why it is held.
+    pub reason: String,
+    /// It is in an open transaction, which keeps its locks meanwhile.
+    pub in_transaction: bool,
+    /// Who must agree.
+    pub approvals: Vec<Needed>,
+    /// What an approval releases.
+    pub digest: String,
+    /// When it was asked, microseconds since 1970.
+    pub asked: i64,
+    /// When it is denied, microseconds since 1970.
+    pub expires: i64,
+}
+
+/// So many different members of a group must agree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Needed {
+    /// The group.
+    pub group: String,
+    /// How many.
+    pub count: u32,
+}
+
+impl From<&Approval> for Needed {
+    fn from(approval: &Approval) -> Self {
+        Self { group: approval.group.clone(), count: approval.count }
+    }
+}
+
+/// An identity that is not known: it can be nobody's.
+pub(super) fn nobody() -> Identity {
+    Identity {
+        kind: schemas::event::IdentityKind::Machine,
+        subject: String::new(),
+        issuer: String::new(),
+        name: String::new(),
+        groups: Vec::new(),
+        on_behalf_of: Vec::new(),
+        task: None,
+    }
+}
+
+/// One bound value, as far as it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The value in words; none for NULL.
+    pub shown: Option<String>,
+    /// Bytes that it has.
+    pub bytes: usize,
+}
+
+/// Whether values of a statement may reach, or be compared with, what is classified: then none is shown.
+fn is_classified(decision: &Decision) -> bool {
+    let judgement = &decision.judgement;
+    judgement.protected || judgement.columns.iter().any(|column| column.masked || column.label.is_some())
+}
+
+/// The values of a Bind, as reviewers see them. Where any may be a protected one, none is shown; others go through the
+/// detectors. What cannot be read is hidden.
+pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detectors: Set) -> Vec<Bound> {
+    let hidden = is_classified(decision);
+    let mut fields = Fields::of(b'B', parameters);
+    let mut shown = Vec::new();
+    let Ok(codes) = fields.count() else { return shown };
+    let codes: Vec<i16> = (0..codes).map_while(|_| fields.int16().ok()).collect();
+    let Ok(count) = fields.count() else { return shown };
+    for place in 0..count.min(MAX_VALUES) {
+        let Ok(value) = fields.value() else { break };
+        let binary = match codes.as_slice() {
+            [] => false,
+            [one] => *one == 1,
+            all => all.get(place) == Some(&1),
+        };
+        let text = value.map(|value| {
+            if hidden {
+                return HIDDEN.to_owned();
+            }
+            let text = if binary { of_binary(type_of(types, place), value) } else { of_text(value) };
+            let text = detect::clean(detectors, &text).map_or(text, |(clean, _)| clean);
+            cut(text, value)
+        });
+        shown.push(Bound { shown: text, bytes: value.map_or(0, <[u8]>::len) });
+    }
+    shown
+}
+
+fn type_of(types: &[u8], place: usize) -> u32 {
+    let all = types.get(2..).unwrap_or_default().as_chunks::<4>().0;
+    all.get(place).map_or(0, |id| u32::from_be_bytes(*id))
+}
+
+fn of_text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
+/// The usual types by their id; of others the bytes, and what they are as a number.
+fn of_binary(type_id: u32, value: &[u8]) -> String {
+    let number = match *value {
+        [a, b] => Some(i64::from(i16::from_be_bytes([a, b]))),
+        [a, b, c, d] => Some(i64::from(i32::from_be_bytes([a, b, c, d]))),
+        [a, b, c, d, e, f, g, h] => Some(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    };
+    match (type_id, number, value) {
+        (20 | 21 | 23 | 26, Some(number), _) => number.to_string(),
+        (16, _, [flag]) => (*flag != 0).to_string(),
+        (18 | 19 | 25 | 114 | 1042 | 1043, _, _) => of_text(value),
+        (_, Some(number), _) => format!("\\x{} ({number} as a number)", hexadecimal(value)),
+        _ => match std::str::from_utf8(value) {
+            Ok(text) if !text.chars().any(char::is_control) => format!("\\x{} ({text:?} as text)", hexadecimal(value)),
+            _ => format!("\\x{}", hexadecimal(value)),
+        },
+    }
+}
+
+fn hexadecimal(value: &[u8]) -> String {
+    value.iter().take(MAX_VALUE).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What is longer shows its beginning, and by what all of it can be told.
+fn cut(text: String, value: &[u8]) -> String {
+    match text.char_indices().nth(MAX_VALUE) {
+        None => text,
+        Some((end, _)) => {
+            let whole = hexadecimal(&Sha256::digest(value));
+            format!("{}... ({} bytes, SHA-256 {whole})", text.get(..end).unwrap_or_default(), value.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binary_values_are_read_by_their_type() {
+        assert_eq!(of_binary(23, &42i32.to_be_bytes()), "42");
+        assert_eq!(of_binary(0, &42i32.to_be_bytes()), "\\x0000002a (42 as a number)");
+        assert_eq!(of_binary(25, b"text"), "text");
+        assert_eq!(of_binary(16, &[1]), "true");
+        assert_eq!(of_binary(0, b"hello"), "\\x68656c6c6f (\"hello\" as text)");
+        assert_eq!(type_of(&[0, 2, 0, 0, 0, 23, 0, 0, 0, 25], 1), 25);
+    }
+
+    #[test]
+    fn what_is_long_shows_its_length_and_digest() {
+        let long = "x".repeat(5_000);
+        let shown = cut(long.clone(), long.as_bytes());
+        assert!(shown.len() < 1_200 && shown.contains("5000 bytes, SHA-256 "), "{shown}");
+    }
+}

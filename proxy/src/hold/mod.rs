@@ -1,0 +1,124 @@
+//! Held statements: what waits for a person, and what becomes of it.
+//!
+//! A statement that policies hold pauses its session: nothing of it reaches the database, and the client is told at once
+//! which request to have answered. Other sessions are not concerned; a held one costs its socket, a timer and the text.
+//!
+//! ```text
+//! decide: hold --> Statement, Verdict, Held in the record --> asked (durable) --> NOTICE to the client --> waiting
+//! waiting --> approved --> decided again, with the approval --> the same? --> released (durable, once) --> forwarded
+//!         --> denied | expired | withdrawn (CancelRequest, client gone) | no longer the same --> refused
+//! ```
+//!
+//! An approval releases what it was given for, once (CTL-1): text, values, objects, policy version, role, session and
+//! statement, by one digest ([`digest`]). [`Reviewers`] is whom the gate asks; [`asked`] is what they are shown. Where
+//! nobody can be asked, a hold is a denial.
+
+pub mod asked;
+pub mod config;
+pub mod digest;
+mod holding;
+mod message;
+mod told;
+mod withdraw;
+
+pub use asked::{Asked, Bound};
+pub use config::Settings;
+pub(crate) use holding::Holding;
+pub(crate) use message::Held;
+pub use withdraw::Signal;
+
+use schemas::event::Identity;
+use std::{future::Future, pin::Pin, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The id by which refusals of held statements are known.
+pub(crate) const POLICY: &str = "builtin:hold";
+
+/// Something that comes later.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One reviewer's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Review {
+    /// Who.
+    pub reviewer: Identity,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// As many agreed as had to.
+    Approved(Vec<Review>),
+    /// Somebody said no.
+    Denied(Review),
+    /// It ended otherwise, and why.
+    Ended(String),
+}
+
+/// How a held statement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Approved, and forwarded.
+    Released,
+    /// A reviewer said no.
+    Denied,
+    /// Nobody answered in time.
+    Expired,
+    /// The client cancelled it or left.
+    Withdrawn,
+    /// What was approved no longer holds, or nobody could be asked.
+    Refused,
+}
+
+/// Who is asked. What it is told is durable, and known to every node, when its futures are done.
+pub trait Reviewers: Send + Sync {
+    /// Asks; the error is why nobody can be asked.
+    fn ask(&self, asked: Asked) -> Pending<Result<(), String>>;
+
+    /// Waits for the answer.
+    fn answer(&self, id: &str) -> Pending<Answer>;
+
+    /// Takes an approval, which cannot be taken again; the error is why it does not count any more.
+    fn release(&self, id: &str, digest: &str) -> Pending<Result<(), String>>;
+
+    /// Says that a question ended without a release. Nobody waits for it.
+    fn end(&self, id: &str, outcome: Outcome, reason: &str);
+}
+
+/// What the sessions of a node share of it.
+pub struct Holds {
+    pub(crate) reviewers: Arc<dyn Reviewers>,
+    pub(crate) settings: Settings,
+    pub(crate) node: String,
+    room: Arc<Semaphore>,
+}
+
+impl Holds {
+    /// Asks these.
+    pub fn new(reviewers: Arc<dyn Reviewers>, settings: Settings, node: &str) -> Self {
+        let room = Arc::new(Semaphore::new(settings.max_held.get()));
+        Self { reviewers, settings, node: node.to_owned(), room }
+    }
+
+    /// A place among those that the node holds, if there is one.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.room.clone().try_acquire_owned().ok()
+    }
+}
+
+/// What a session knows of itself for whoever reviews its statements.
+pub struct Holder {
+    /// What the node shares.
+    pub holds: Arc<Holds>,
+    /// Who.
+    pub identity: Identity,
+    /// The database role that it works as.
+    pub role: String,
+    /// How its client cancels.
+    pub signal: Arc<Signal>,
+}
+
+#[cfg(test)]
+mod tests;

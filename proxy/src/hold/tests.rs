@@ -1,0 +1,1 @@
+//! What an approval is for, and for what it is not.
