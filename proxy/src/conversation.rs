@@ -492,4 +492,4 @@ impl Conversation {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

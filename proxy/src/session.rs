@@ -13,6 +13,7 @@ use crate::{
     decide::Decider,
     exchange::{Exchange, Warning, Watch},
     frames,
+    hold::Holder,
     interrupt::Interrupt,
     limits::Seat,
     paths::Paths,
@@ -154,9 +155,13 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
     let registered = gate.cancels.register(&upstream, &resource);
     let (backend_pid, cancel_key) = (upstream.backend_pid, upstream.cancel_key.clone());
     let interrupt = Interrupt::of(&upstream, &resource);
-    let conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths)
+    let mut conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths)
         .with_seat(seat)
         .with_interrupt(interrupt);
+    if let Some(holds) = gate.holds.clone() {
+        let (identity, role) = (verified.identity.clone(), resource.database.user.clone());
+        conversation = conversation.with_holder(Holder { holds, identity, role, signal: registered.signal() });
+    }
     let watch = Ending::new(&verified, live, gate);
     let mut exchange =
         Exchange::new(started.stream, upstream.stream, &upstream.early, conversation, watch, gate.log.clone());

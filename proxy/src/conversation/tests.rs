@@ -56,7 +56,7 @@ impl Session {
 }
 
 /// customers (id, card_number), the second masked.
-fn resource() -> Resource {
+pub(crate) fn resource() -> Resource {
     let database = DatabaseFile {
         host: "127.0.0.1".to_owned(),
         port: 5432,
@@ -102,7 +102,7 @@ fn resource() -> Resource {
     Resource::with_catalog(&config, &rows)
 }
 
-fn reader(kind: u8, body: &[u8]) -> Reader {
+pub(crate) fn reader(kind: u8, body: &[u8]) -> Reader {
     let (mut frame, mut reader) = (Vec::new(), Reader::default());
     frames::put(&mut frame, kind, body);
     reader.preload(&frame);
@@ -133,7 +133,7 @@ fn row(values: &[&str]) -> Vec<u8> {
     body
 }
 
-fn contains(bytes: &[u8], text: &str) -> bool {
+pub(crate) fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 

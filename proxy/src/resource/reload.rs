@@ -44,7 +44,7 @@ impl Resource {
     }
 
     /// New rules hold from now on.
-    fn take(&self, rules: Rules) {
+    pub(crate) fn take(&self, rules: Rules) {
         if self.rules().version() == rules.version() {
             return;
         }
