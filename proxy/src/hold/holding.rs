@@ -42,6 +42,8 @@ pub(super) struct Hold {
     pub(super) meaning: Meaning,
     pub(super) approvals: Vec<Approval>,
     pub(super) phase: Phase,
+    /// Who agreed.
+    pub(super) by: String,
     pub(super) time: Duration,
     pub(super) expiry: Pin<Box<Sleep>>,
     pub(super) cancelled: Pin<Box<dyn Future<Output = ()>>>,
@@ -163,6 +165,8 @@ impl Conversation {
                 for review in &reviews {
                     self.note_review(hold, review, true)?;
                 }
+                let names: Vec<&str> = reviews.iter().map(|review| review.reviewer.subject.as_str()).collect();
+                hold.by = format!("approved by {}", names.join(" and "));
                 hold.phase = Phase::Approved;
                 Ok(())
             }

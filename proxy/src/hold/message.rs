@@ -277,6 +277,7 @@ impl Conversation {
             meaning,
             approvals: needed(decisions),
             phase: Phase::Approved,
+            by: String::new(),
             time,
             expiry: Box::pin(tokio::time::sleep(time)),
             cancelled: Box::pin({
@@ -319,7 +320,7 @@ impl Conversation {
             return Ok(Held::Wait);
         }
         holder.signal.set(false);
-        self.note_end(&hold, Outcome::Released, "")?;
+        self.note_end(&hold, Outcome::Released, &hold.by)?;
         Ok(Held::Go)
     }
 

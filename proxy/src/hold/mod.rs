@@ -18,11 +18,13 @@ pub mod config;
 pub mod digest;
 mod holding;
 mod message;
+mod plane;
 mod told;
 mod withdraw;
 
 pub use asked::{Asked, Bound};
 pub use config::Settings;
+pub use plane::Plane;
 pub(crate) use holding::Holding;
 pub(crate) use message::Held;
 pub use withdraw::Signal;
