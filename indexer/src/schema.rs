@@ -258,6 +258,10 @@ fn terms(hit: &Hit) -> BTreeSet<(&'static str, String)> {
         terms.add("found", &found.detector);
         terms.add("found", &found.column);
     }
+    // what was held first is found by that as well as by what became of it
+    if hit.review.is_some() && hit.verdict != Some(VerdictKind::Hold) {
+        terms.add("verdict", verdict_name(VerdictKind::Hold));
+    }
     if let Some(verdict) = hit.verdict {
         terms.add("verdict", verdict_name(verdict));
         terms.add("opaque", if hit.opaque { "true" } else { "false" });

@@ -127,7 +127,6 @@ pub fn run(
     verifier: Verifier,
     plane: control::Plane,
     log: Log,
-    reviewers: Option<Arc<dyn hold::Reviewers>>,
     registry: &Registry,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
@@ -147,8 +146,8 @@ pub fn run(
         })
         .collect::<Result<_, _>>()?;
     let permits = Arc::new(Semaphore::new(config.max_connections.get()));
-    let held = |(reviewers, settings)| Arc::new(hold::Holds::new(reviewers, settings, &config.node));
-    let holds = reviewers.zip(config.holds.clone()).map(held);
+    let reviewers = Arc::new(hold::ByControl::new(plane.control.clone()));
+    let holds = config.holds.clone().map(|settings| Arc::new(hold::Holds::new(reviewers, settings, &config.node)));
     let gate = Arc::new(Gate {
         acceptor,
         verifier,

@@ -31,6 +31,8 @@ pub struct File {
     pub control: control::config::File,
     /// Roles that can be asked for, and who answers.
     pub access: control::access::File,
+    /// Statements that wait for a reviewer.
+    pub holds: proxy::hold::config::File,
     /// Registered databases.
     pub resources: Vec<proxy::config::ResourceFile>,
     /// The durable log.
@@ -170,7 +172,9 @@ impl File {
             with_roles(&mut self.resources, access, &mut problems);
         }
         let control = noted(&mut problems, self.control.check(&node, &keys, &data));
+        let holds = noted(&mut problems, self.holds.check());
         let proxy = noted(&mut problems, self.proxy.check(&node, &keys, self.resources));
+        let proxy = proxy.zip(holds).map(|(proxy, holds)| proxy::config::Config { holds, ..proxy });
         let identity = noted(&mut problems, identity.check(&keys));
         let log = noted(&mut problems, self.log.check());
         let kafka = noted(&mut problems, self.kafka.check());

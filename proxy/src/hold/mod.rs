@@ -24,7 +24,7 @@ mod withdraw;
 
 pub use asked::{Asked, Bound};
 pub use config::Settings;
-pub use plane::Plane;
+pub use plane::ByControl;
 pub(crate) use holding::Holding;
 pub(crate) use message::Held;
 pub use withdraw::Signal;

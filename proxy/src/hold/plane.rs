@@ -6,16 +6,16 @@ use schemas::{HoldId, event::Identity};
 use std::sync::Arc;
 
 /// Asks by the control topic.
-pub struct Plane(Control);
+pub struct ByControl(Control);
 
-impl Plane {
+impl ByControl {
     /// Over this handle.
     pub fn new(control: Control) -> Self {
         Self(control)
     }
 }
 
-impl Reviewers for Plane {
+impl Reviewers for ByControl {
     fn ask(&self, asked: Asked) -> Pending<Result<(), String>> {
         let control = self.0.clone();
         Box::pin(async move {

@@ -238,6 +238,9 @@ listen = "127.0.0.1:{api}"
 [metrics]
 listen = "127.0.0.1:{metrics}"
 
+[holds]
+enabled = false
+
 [development_issuer]
 enabled = true
 
@@ -330,6 +333,11 @@ masking = [
         command.envs(environment.iter().copied());
         let log = self.folder.join(format!("{}-{subcommand}.log", self.name));
         Process::start(subcommand, &mut command, &log)
+    }
+
+    /// What the process of `up` logged so far.
+    pub fn process_log(&self) -> String {
+        fs::read_to_string(self.folder.join(format!("{}-up.log", self.name))).unwrap_or_default()
     }
 
     /// What load balancers ask.

@@ -1,0 +1,353 @@
+//! Held statements with real clients and a real database: who may answer, what an answer releases, and what ends a hold
+//! without one. CTL-1.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
+
+mod support;
+mod wire;
+
+use serde_json::{Value, json};
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use support::{Postern, Postgres, eventually, folder};
+use wire::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+const POLICIES: &str = r#"
+@id("team:all") permit (principal, action, resource);
+@id("team:stock") @hold("data-owners") @reason("stock is counted") @hint("ask a data owner")
+forbid (principal, action == Action::"delete", resource == Table::"public.stock")
+unless { context.approved };
+@id("team:read") @hold("data-owners")
+forbid (principal, action == Action::"select", resource == Table::"public.secret_plan")
+unless { context.approved };
+@id("team:two") @hold("data-owners") @approvals("2") @reason("two must agree")
+forbid (principal, action == Action::"delete", resource == Table::"public.vault")
+unless { context.approved };
+"#;
+
+struct Scene {
+    postern: Postern,
+    token: String,
+    reviewer: String,
+    postgres: Postgres,
+    folder: tempfile::TempDir,
+    _process: support::Process,
+}
+
+fn scene(holds: &str) -> Scene {
+    let folder = folder();
+    let postgres = Postgres::start(folder.path());
+    postgres.sql(
+        "create table stock (id int primary key, note text); insert into stock select g, 'n' from generate_series(1, 100) g;
+         create table secret_plan as select 42 as answer; create table vault as select 1 as id; analyze",
+    );
+    let policies = folder.path().join("team.cedar");
+    std::fs::write(&policies, POLICIES).unwrap();
+    let postern =
+        Postern::configure(folder.path(), "gate", &postgres, &format!("policies = [\"{}\"]\n", policies.display()));
+    postern.without_guardrails();
+    postern.change("[holds]\nenabled = false\n", &format!("[holds]\nmax_held = 1000\n{holds}\n"));
+    let process = postern.start("up");
+    let (token, reviewer) = (postern.token("stock-bot", "agents"), postern.token("olga", "data-owners"));
+    Scene { postern, token, reviewer, postgres, folder, _process: process }
+}
+
+impl Scene {
+    fn api(&self, token: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = format!("http://127.0.0.1:{}{path}", self.postern.api);
+        let bearer = format!("Bearer {token}");
+        let mut answer = match body {
+            Some(body) => agent.post(url).header("authorization", bearer).send_json(body).unwrap(),
+            None => agent.get(url).header("authorization", bearer).call().unwrap(),
+        };
+        (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
+    }
+
+    /// The open holds that the reviewer sees, once there are so many.
+    fn open(&self, count: usize) -> Vec<Value> {
+        eventually("statements are held", SOON, || {
+            let (status, list) = self.api(&self.reviewer, "/api/v1/holds?open=true&limit=500", None);
+            assert_eq!(status, 200, "{list}");
+            let holds = list["holds"].as_array().unwrap().clone();
+            (holds.len() == count).then_some(holds)
+        })
+    }
+
+    fn one(&self) -> Value {
+        self.open(1).remove(0)
+    }
+
+    fn answer(&self, token: &str, hold: &Value, approve: bool) -> (u16, Value) {
+        let body = json!({"approve": approve, "digest": hold["digest"], "reason": "ticket 7"});
+        self.api(token, &format!("/api/v1/holds/{}/review", hold["id"].as_str().unwrap()), Some(&body))
+    }
+
+    fn approve(&self, hold: &Value) {
+        let (status, said) = self.answer(&self.reviewer, hold, true);
+        assert_eq!(status, 200, "{said}");
+    }
+
+    fn state(&self, hold: &Value, wanted: &str) -> Value {
+        eventually(&format!("the hold is {wanted}"), SOON, || {
+            let (_, now) = self.api(&self.reviewer, &format!("/api/v1/holds/{}", hold["id"].as_str().unwrap()), None);
+            (now["state"] == wanted).then_some(now)
+        })
+    }
+
+    fn psql(&self, sql: &str) -> Child {
+        let mut command = Command::new("psql");
+        command.envs(self.postern.environment(&self.token)).args(["-XAtq", "-v", "VERBOSITY=verbose", "-c", sql]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn wire(&self) -> Wire {
+        Wire::connect(self.postern.port, "agent", "shop", &self.token)
+    }
+
+    fn left(&self) -> String {
+        self.postgres.sql("select count(*) from stock")
+    }
+}
+
+fn texts(child: Child) -> (String, String) {
+    let output = child.wait_with_output().unwrap();
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn report(answer: &[(u8, Vec<u8>)], kind: u8) -> String {
+    let body = answer.iter().find(|(came, _)| *came == kind).map(|(_, body)| body.clone()).unwrap_or_default();
+    String::from_utf8_lossy(&body).replace('\0', "|")
+}
+
+/// CTL-1: asked, answered by somebody else, released once.
+#[test]
+fn psql_waits_for_a_reviewer_and_each_run_needs_an_answer_of_its_own() {
+    let scene = scene("");
+    let psql = scene.psql("delete from stock where id <= 10 returning id");
+    let hold = scene.one();
+    assert_eq!(hold["shown"]["text"], "delete from stock where id <= 10 returning id");
+    assert_eq!(hold["requester"]["subject"], "stock-bot");
+    assert_eq!((&hold["reviewers"], &hold["approvals"]), (&json!(["data-owners"]), &json!(1)));
+    assert_eq!(hold["shown"]["relations"][0]["name"], "public.stock");
+    assert!(hold["shown"]["estimated_rows"].as_i64().unwrap() > 0, "{hold}");
+    assert_eq!((scene.left().as_str(), &hold["may_answer"]), ("100", &json!(true)));
+    // whoever is no reviewer does not even see it; the requester may not answer; nor is it about something else
+    let stranger = scene.postern.token("stranger", "others");
+    assert_eq!(scene.answer(&stranger, &hold, true).0, 404);
+    let own = scene.postern.token("stock-bot", "data-owners");
+    let (status, said) = scene.answer(&own, &hold, true);
+    assert_eq!(status, 403, "{said}");
+    let mut other = hold.clone();
+    other["digest"] = json!("0".repeat(64));
+    let (status, said) = scene.answer(&scene.reviewer, &other, true);
+    assert!(status == 409 && said["detail"].as_str().unwrap().contains("digest"), "{said}");
+    scene.approve(&hold);
+    let (out, err) = texts(psql);
+    assert_eq!(out.lines().count(), 10, "{out}{err}");
+    assert!(err.contains("NOTICE") && err.contains(hold["id"].as_str().unwrap()), "{err}");
+    assert!(err.contains("postern review show"), "{err}");
+    assert_eq!(scene.left(), "90");
+    assert_eq!(scene.state(&hold, "released")["reviews"][0]["reviewer"]["subject"], "olga");
+    // the approval is used up
+    let (status, said) = scene.answer(&scene.reviewer, &hold, true);
+    assert_eq!(status, 409, "{said}");
+    let psql = scene.psql("delete from stock where id <= 10 returning id");
+    let second = scene.one();
+    assert_ne!((&second["id"], &second["digest"]), (&hold["id"], &hold["digest"]));
+    assert_eq!(scene.answer(&scene.reviewer, &second, false).0, 200);
+    let (_, err) = texts(psql);
+    assert!(err.contains("42501") && err.contains("olga denied it: ticket 7"), "{err}");
+    assert_eq!(scene.left(), "90");
+    // what became of both stands in the record, and search finds it
+    let found = || (scene.postern.found("verdict:hold"), scene.postern.found("verdict:hold verdict:deny"));
+    eventually("search finds both", SOON, || (found() == (2, 1)).then_some(()));
+    eventually("the record has all of it", SOON, || {
+        let events = scene.postern.events();
+        let of = |name: &str| events.iter().filter(|event| event["body"].get(name).is_some()).count();
+        (of("Held") == 2 && of("Reviewed") == 2 && of("HoldEnded") == 2).then_some(())
+    });
+}
+
+/// CTL-1: what an answer is for, in the extended protocol.
+#[test]
+fn a_driver_waits_with_its_values() {
+    let scene = scene("");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = format!("host=127.0.0.1 port={} user=agent dbname=shop", scene.postern.port);
+        let mut config: tokio_postgres::Config = config.parse().unwrap();
+        let (client, connection) = config.password(&scene.token).connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let client = std::sync::Arc::new(client);
+        let delete = client.prepare("delete from stock where id = $1 and note = $2").await.unwrap();
+        let run = {
+            let (client, delete) = (client.clone(), delete.clone());
+            tokio::spawn(async move { client.execute(&delete, &[&7i32, &"n"]).await })
+        };
+        let hold = tokio::task::block_in_place(|| scene.one());
+        let values: Vec<&str> =
+            hold["shown"]["values"].as_array().unwrap().iter().map(|value| value["shown"].as_str().unwrap()).collect();
+        assert!(values[0].contains('7') && values[1].contains('n'), "{values:?}");
+        tokio::task::block_in_place(|| scene.approve(&hold));
+        assert_eq!(run.await.unwrap().unwrap(), 1);
+        // cancelled while it waits
+        let cancel = client.cancel_token();
+        let run = {
+            let (client, delete) = (client.clone(), delete.clone());
+            tokio::spawn(async move { client.execute(&delete, &[&8i32, &"n"]).await })
+        };
+        let hold = tokio::task::block_in_place(|| scene.one());
+        cancel.cancel_query(tokio_postgres::NoTls).await.unwrap();
+        let error = run.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::QUERY_CANCELED), "{error:?}");
+        tokio::task::block_in_place(|| scene.state(&hold, "withdrawn"));
+        // the session goes on, and rows of a released statement come back
+        let run = tokio::spawn({
+            let client = client.clone();
+            async move { client.query_one("select answer from secret_plan", &[]).await }
+        });
+        let hold = tokio::task::block_in_place(|| scene.one());
+        tokio::task::block_in_place(|| scene.approve(&hold));
+        assert_eq!(run.await.unwrap().unwrap().get::<_, i32>(0), 42);
+        // a client that leaves takes its question with it
+        let run = tokio::spawn({
+            let client = client.clone();
+            async move { client.query_one("select answer from secret_plan", &[]).await }
+        });
+        let hold = tokio::task::block_in_place(|| scene.one());
+        run.abort();
+        drop(client);
+        tokio::task::block_in_place(|| scene.state(&hold, "withdrawn"));
+    });
+    assert_eq!(scene.left(), "99");
+}
+
+#[test]
+fn nobody_answers_and_a_transaction_gives_its_locks_back() {
+    let scene = scene("expires_seconds = 2\nexpires_in_transaction_seconds = 1");
+    let mut wire = scene.wire();
+    assert_eq!(wire.exchange(&[query("begin; insert into stock values (1000, 'x')")]), "CCZ");
+    wire.send(&[query("delete from stock where id = 1")]);
+    let hold = scene.one();
+    assert_eq!(hold["shown"]["in_transaction"], true);
+    let started = Instant::now();
+    let answer = wire.until(b'Z');
+    assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
+    assert_eq!(kinds(&answer), "NEZ");
+    assert!(report(&answer, b'E').contains("C42501") && report(&answer, b'E').contains("nobody approved it within 1 s"));
+    assert_eq!(answer.last().unwrap().1, b"E", "the transaction has failed on both sides");
+    assert_eq!(wire.query("select 1"), "EZ");
+    assert_eq!(wire.query("rollback"), "CZ");
+    assert_eq!((scene.left().as_str(), wire.query("select 1").as_str()), ("100", "TDCZ"));
+    scene.state(&hold, "expired");
+    let (status, said) = scene.answer(&scene.reviewer, &hold, true);
+    assert!(status == 409 && said["detail"].as_str().unwrap().contains("expired"), "{said}");
+}
+
+#[test]
+fn a_pipeline_waits_behind_what_is_held_and_nothing_behind_an_error_is_asked_about() {
+    let scene = scene("");
+    let mut wire = scene.wire();
+    let run = |sql: &str| vec![parse("", sql), bind("", "", false, &[], false), execute("", 0)];
+    let frames = [
+        run("insert into stock values (1001, 'before')"),
+        run("delete from stock where id = 2"),
+        run("select count(*) from stock"),
+        vec![sync()],
+    ];
+    wire.send(&frames.concat());
+    let hold = scene.one();
+    assert_eq!(hold["shown"]["in_transaction"], true, "the insert has not been committed");
+    scene.approve(&hold);
+    let answer = wire.until(b'Z');
+    assert_eq!(kinds(&answer), "12C1N2C12DCZ");
+    assert_eq!(scene.left(), "100");
+    // alone in its window it keeps no lock while it waits
+    wire.send(&[run("delete from stock where id = 3"), vec![sync()]].concat());
+    let hold = scene.one();
+    assert_eq!(hold["shown"]["in_transaction"], false);
+    let locks = "select count(*) from pg_locks where relation = 'stock'::regclass";
+    assert_eq!(scene.postgres.sql(locks), "0");
+    scene.approve(&hold);
+    assert_eq!(kinds(&wire.until(b'Z')), "1N2CZ");
+    // an error before it: it is skipped, nobody is asked
+    let frames = [run("select 1/0"), run("delete from stock where id = 4"), vec![sync()]];
+    assert_eq!(wire.exchange(&frames.concat()), "12EZ");
+    let frames = [vec![parse("", "select no_such_column from stock")], run("delete from stock where id = 4"), vec![sync()]];
+    assert_eq!(wire.exchange(&frames.concat()), "EZ");
+    assert!(scene.open(0).is_empty());
+    // a simple message is held as a whole
+    wire.send(&[query("select 1; delete from stock where id = 5; select 2")]);
+    let hold = scene.one();
+    assert_eq!(scene.left(), "99");
+    scene.approve(&hold);
+    assert_eq!(kinds(&wire.until(b'Z')), "NTDCCTDCZ");
+    assert_eq!(scene.left(), "98");
+}
+
+/// CTL-1: a change of policies, and the rule of two.
+#[test]
+fn what_changed_is_refused_and_two_are_two() {
+    let scene = scene("");
+    let mut wire = scene.wire();
+    wire.send(&[query("delete from vault")]);
+    let hold = scene.one();
+    assert_eq!(hold["approvals"], 2);
+    scene.approve(&hold);
+    let (status, said) = scene.answer(&scene.reviewer, &hold, true);
+    assert_eq!(status, 409, "one reviewer is one: {said}");
+    assert_eq!(scene.postgres.sql("select count(*) from vault"), "1");
+    let second = scene.postern.token("otto", "data-owners");
+    assert_eq!(scene.answer(&second, &hold, true).0, 200);
+    assert_eq!(kinds(&wire.until(b'Z')), "NCZ");
+
+    wire.send(&[query("delete from stock where id = 6")]);
+    let hold = scene.one();
+    let more = format!("{POLICIES}\n@id(\"team:more\") permit (principal in Group::\"more\", action, resource);\n");
+    std::fs::write(scene.folder.path().join("team.cedar"), more).unwrap();
+    let changed = || scene.postern.process_log().contains("policies changed");
+    eventually("the policies are read", SOON, || changed().then_some(()));
+    scene.approve(&hold);
+    let answer = wire.until(b'Z');
+    assert!(report(&answer, b'E').contains("the policies have changed since"), "{}", report(&answer, b'E'));
+    scene.state(&hold, "expired");
+    assert_eq!(scene.left(), "100");
+}
+
+/// Two hundred held statements cost the other sessions nothing that can be felt.
+#[test]
+fn two_hundred_wait_and_the_others_go_on() {
+    let scene = scene("");
+    let mut other = scene.wire();
+    let round = |other: &mut Wire| {
+        let mut times: Vec<Duration> = (0..300)
+            .map(|_| {
+                let start = Instant::now();
+                assert_eq!(other.query("select count(*) from stock"), "TDCZ");
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        (times[150], times[296])
+    };
+    round(&mut other);
+    let before = round(&mut other);
+    let held: Vec<Wire> = (0..150)
+        .map(|number| {
+            let mut wire = scene.wire();
+            wire.send(&[query(&format!("delete from stock where id = {}", number % 100))]);
+            wire
+        })
+        .collect();
+    scene.open(150);
+    let during = round(&mut other);
+    eprintln!("p50 and p99 before {before:?}, with 150 held {during:?}");
+    assert!(during.0 < before.0 * 3 + Duration::from_millis(1), "{before:?} {during:?}");
+    drop(held);
+    scene.open(0);
+}
