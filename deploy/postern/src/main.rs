@@ -43,6 +43,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Loadtest(loadtest) => command::loadtest::run(global, loadtest),
         Command::Config(config) => command::config::run(global, config),
         Command::Policy(policy) => command::policy::run(global, policy),
+        Command::Review(review) => command::review::run(global, review),
         Command::Key(key) => command::key::run(global, key),
         Command::Token(token) => command::token::run(global, token),
         Command::Version => command::version::run(global),

@@ -16,15 +16,23 @@ export class Problem extends Error {
   }
 }
 
+/** Sends a JSON body to a path. */
+export function sendJson(path, body) {
+  return answered(path, { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+}
+
 /** Fetches a path with these fields; those that are empty are left out. */
-export async function fetchJson(path, fields = {}, signal = undefined) {
+export function fetchJson(path, fields = {}, signal = undefined) {
   const query = new URLSearchParams(Object.entries(fields).filter(([, value]) => value !== undefined && value !== ""));
-  const address = query.size ? `${path}?${query}` : path;
+  return answered(query.size ? `${path}?${query}` : path, { signal });
+}
+
+async function answered(address, { headers = {}, ...request }) {
   let response;
   try {
     response = await fetch(address, {
-      headers: { authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}`, accept: "application/json" },
-      cache: "no-store", credentials: "omit", redirect: "error", signal,
+      ...request, headers: { ...headers, authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}`, accept: "application/json" },
+      cache: "no-store", credentials: "omit", redirect: "error",
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;

@@ -2,6 +2,7 @@
 
 import { Problem, fetchJson, token } from "./client.js";
 import { badge, count, duration, element, failure, moment, show } from "./element.js";
+import { holdsView } from "./holds.js";
 import { searchView } from "./search.js";
 import { sessionView } from "./session.js";
 
@@ -29,7 +30,8 @@ async function navigate() {
     else link.removeAttribute("aria-current");
   }
   if (!token.held()) return signIn();
-  const view = here.view === "sessions" ? (here.id ? sessionView : listView) : searchView;
+  const views = { sessions: here.id ? sessionView : listView, holds: holdsView };
+  const view = views[here.view] ?? searchView;
   try {
     status.textContent = "Loading";
     await view({ main, signal, id: here.id, fields: here.fields });

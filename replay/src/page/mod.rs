@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 /// Path, media type, content.
-const ASSETS: [(&str, &str, &str); 9] = [
+const ASSETS: [(&str, &str, &str); 10] = [
     ("/", HTML, include_str!("index.html")),
     ("/console/console.css", CSS, include_str!("console.css")),
     ("/console/console.js", JS, include_str!("console.js")),
@@ -16,6 +16,7 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("/console/search.js", JS, include_str!("search.js")),
     ("/console/player.js", JS, include_str!("player.js")),
     ("/console/session.js", JS, include_str!("session.js")),
+    ("/console/holds.js", JS, include_str!("holds.js")),
     ("/console/icon.svg", "image/svg+xml", include_str!("icon.svg")),
 ];
 const HTML: &str = "text/html; charset=utf-8";

@@ -9,6 +9,7 @@ pub mod events;
 pub mod key;
 pub mod loadtest;
 pub mod policy;
+pub mod review;
 pub mod session;
 pub mod token;
 pub mod version;
