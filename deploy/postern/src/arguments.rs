@@ -96,63 +96,6 @@ pub enum Command {
     Version,
 }
 
-/// Where the API is, and who asks.
-#[derive(Debug, Args)]
-pub struct ApiAccess {
-    /// URL of the API; without it, this node's
-    #[arg(long, value_name = "URL", env = "POSTERN_API")]
-    pub api: Option<String>,
-    /// Token of whoever asks
-    #[arg(long, env = "POSTERN_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-}
-
-/// Verbs of `review`.
-#[derive(Debug, Subcommand)]
-pub enum Review {
-    /// List held statements that wait
-    Ls {
-        /// Those that were answered or ended too
-        #[arg(long)]
-        all: bool,
-        #[command(flatten)]
-        access: ApiAccess,
-    },
-    /// Show one: who sent it, its text and values, what it touches, why it waits
-    Show {
-        /// As postern review ls has it, or the notice that its client got
-        hold: String,
-        #[command(flatten)]
-        access: ApiAccess,
-    },
-    /// Let it run, once
-    Approve {
-        /// As postern review ls has it
-        hold: String,
-        /// Why, for the record
-        #[arg(long, default_value = "")]
-        reason: String,
-        /// What was shown, as postern review show has it; without it, what is shown now
-        #[arg(long)]
-        digest: Option<String>,
-        #[command(flatten)]
-        access: ApiAccess,
-    },
-    /// Deny it
-    Deny {
-        /// As postern review ls has it
-        hold: String,
-        /// Why, for the client and the record
-        #[arg(long, default_value = "")]
-        reason: String,
-        /// What was shown, as postern review show has it; without it, what is shown now
-        #[arg(long)]
-        digest: Option<String>,
-        #[command(flatten)]
-        access: ApiAccess,
-    },
-}
-
 /// Verbs of `key`.
 #[derive(Debug, Subcommand)]
 pub enum Key {
@@ -184,8 +127,10 @@ pub enum Key {
 }
 
 mod access;
+mod review;
 
 pub use access::{At, ControlVerb, Grant, IdentityVerb, Request};
+pub use review::{Answer, Review};
 
 /// Verbs of `session`.
 #[derive(Debug, Subcommand)]

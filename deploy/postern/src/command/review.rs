@@ -1,29 +1,21 @@
 //! `postern review ls | show | approve | deny`: held statements, over the API of any node.
 
-use crate::arguments::{ApiAccess, Global, Review};
+use crate::arguments::{Answer, Global, Review};
+use crate::client::Client;
 use crate::failure::Failure;
-use crate::{config, output};
-use anyhow::{Context as _, anyhow};
+use crate::output;
 use serde_json::{Value, json};
-use std::time::Duration;
-
-/// Longest wait for an answer of the API.
-const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Runs the verb.
 pub fn run(global: &Global, verb: &Review) -> Result<(), Failure> {
     match verb {
-        Review::Ls { all, access } => list(global, &Api::open(global, access)?, *all),
-        Review::Show { hold, access } => {
-            let hold = Api::open(global, access)?.get(&path(hold))?;
+        Review::Ls { all, at } => list(global, &Client::new(global, at)?, *all),
+        Review::Show { hold, at } => {
+            let hold = Client::new(global, at)?.get(&path(hold))?;
             Ok(output::either(global.output, || shown(&hold), || hold.clone())?)
         }
-        Review::Approve { hold, reason, digest, access } => {
-            answer(global, &Api::open(global, access)?, hold, true, reason, digest.as_deref())
-        }
-        Review::Deny { hold, reason, digest, access } => {
-            answer(global, &Api::open(global, access)?, hold, false, reason, digest.as_deref())
-        }
+        Review::Approve(given) => answer(global, given, true),
+        Review::Deny(given) => answer(global, given, false),
     }
 }
 
@@ -33,7 +25,7 @@ fn path(hold: &str) -> String {
     format!("/api/v1/holds/{safe}")
 }
 
-fn list(global: &Global, api: &Api, all: bool) -> Result<(), Failure> {
+fn list(global: &Global, api: &Client, all: bool) -> Result<(), Failure> {
     let list = api.get(if all { "/api/v1/holds" } else { "/api/v1/holds?open=true" })?;
     let headings = ["HOLD", "EXPIRES", "STATE", "IDENTITY", "RESOURCE", "APPROVALS", "STATEMENT"];
     let rows: Vec<Vec<String>> = list["holds"].as_array().into_iter().flatten().map(row).collect();
@@ -107,66 +99,14 @@ fn shown(hold: &Value) -> String {
     lines.join("\n")
 }
 
-fn answer(
-    global: &Global,
-    api: &Api,
-    hold: &str,
-    approve: bool,
-    reason: &str,
-    digest: Option<&str>,
-) -> Result<(), Failure> {
-    let digest = match digest {
-        Some(digest) => digest.to_owned(),
-        // what is open under this id cannot change: the digest is part of it
-        None => word(&api.get(&path(hold))?["digest"]),
+fn answer(global: &Global, given: &Answer, approve: bool) -> Result<(), Failure> {
+    let client = Client::new(global, &given.at)?;
+    let digest = match &given.digest {
+        Some(digest) => digest.clone(),
+        // what waits under this id cannot change
+        None => word(&client.get(&path(&given.hold))?["digest"]),
     };
-    let body = json!({"approve": approve, "digest": digest, "reason": reason});
-    let hold = api.post(&format!("{}/review", path(hold)), &body)?;
+    let body = json!({"approve": approve, "digest": digest, "reason": given.reason});
+    let hold = client.post(&format!("{}/review", path(&given.hold)), &body)?;
     Ok(output::either(global.output, || format!("{} is {}", word(&hold["id"]), word(&hold["state"])), || hold.clone())?)
-}
-
-/// The API of a node, with somebody's token.
-struct Api {
-    agent: ureq::Agent,
-    url: String,
-    bearer: String,
-}
-
-impl Api {
-    fn open(global: &Global, access: &ApiAccess) -> Result<Self, Failure> {
-        let url = match &access.api {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", config::load(global)?.api.listen),
-        };
-        let token = access.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
-        let token = token.ok_or_else(|| anyhow!("no token: give --token or POSTERN_TOKEN"))?;
-        let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
-        Ok(Self { agent, url, bearer: format!("Bearer {token}") })
-    }
-
-    fn get(&self, path: &str) -> Result<Value, Failure> {
-        let answer = self.agent.get(format!("{}{path}", self.url)).header("authorization", &self.bearer).call();
-        self.read(answer)
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        let request = self.agent.post(format!("{}{path}", self.url)).header("authorization", &self.bearer);
-        self.read(request.send_json(body))
-    }
-
-    fn read(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
-        let mut answer = answer.with_context(|| format!("asking {}", self.url))?;
-        let status = answer.status().as_u16();
-        let body: Value = answer.body_mut().read_json().with_context(|| format!("reading the answer of {}", self.url))?;
-        match status {
-            200..=299 => Ok(body),
-            404 => Err(Failure::NotFound(problem(&body))),
-            _ => Err(anyhow!(problem(&body)).into()),
-        }
-    }
-}
-
-fn problem(body: &Value) -> String {
-    let parts = ["title", "detail", "action"].map(|key| body[key].as_str().unwrap_or_default());
-    output::plain(parts.join(" ").trim())
 }

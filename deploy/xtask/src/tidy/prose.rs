@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 /// Invariants that no test can name yet, and why.
 const UNTESTED: &[(&str, &str)] = &[
     ("SCP-1", "leased roles are not built yet: the gate logs in as one configured role"),
-    ("CTL-1", "approvals are not built yet: nothing is held"),
 ];
 
 /// Where the invariants are explained.

@@ -4,6 +4,7 @@
 //! groups that the config and the requests name. Each use is recorded before its answer is sent, as all of the API's.
 
 mod grants;
+mod holds;
 mod requests;
 mod revoke;
 mod view;
@@ -31,6 +32,9 @@ pub(super) fn routes() -> Vec<Route> {
         ("/api/v1/grants", get(grants::list)),
         ("/api/v1/grants/{id}/revoke", post(grants::revoke)),
         ("/api/v1/grants/{id}/extend", post(grants::extend)),
+        ("/api/v1/holds", get(holds::list)),
+        ("/api/v1/holds/{id}", get(holds::one)),
+        ("/api/v1/holds/{id}/review", post(holds::review)),
         ("/api/v1/identities", get(revoke::identities)),
         ("/api/v1/identities/{subject}/disable", post(revoke::disable)),
         ("/api/v1/identities/{subject}/enable", post(revoke::enable)),

@@ -1,0 +1,171 @@
+//! Held statements: who may answer sees them, and answers.
+//!
+//! A reviewer names the digest of what was shown, so that the answer is about nothing else.
+
+use super::{Caller, Named, Sent};
+use crate::api::parameters::{Fields, limit};
+use crate::api::{Api, answer};
+use crate::problem::Problem;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use control::{Digest, Hold, HoldState, Record, Review};
+use schemas::{HoldId, Identity, StatementId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Longest reason of an answer, in bytes.
+const MAX_REASON_BYTES: usize = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListFields {
+    open: Option<bool>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct List {
+    holds: Vec<HoldView>,
+}
+
+/// A held statement, as the API shows it.
+#[derive(Serialize)]
+struct HoldView {
+    id: String,
+    state: HoldState,
+    open: bool,
+    #[serde(serialize_with = "crate::moment::serialize")]
+    asked: i64,
+    #[serde(serialize_with = "crate::moment::serialize")]
+    expires: i64,
+    session: String,
+    statement: String,
+    requester: Identity,
+    resource: String,
+    role: String,
+    reviewers: Vec<String>,
+    approvals: u32,
+    digest: String,
+    policy_version: String,
+    reviews: Vec<ReviewView>,
+    ended: Option<String>,
+    may_answer: bool,
+    shown: Value,
+}
+
+#[derive(Serialize)]
+struct ReviewView {
+    reviewer: Identity,
+    approved: bool,
+    reason: String,
+}
+
+/// A reviewer's answer.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answer {
+    approve: bool,
+    #[serde(default)]
+    reason: String,
+    digest: Digest,
+}
+
+impl HoldView {
+    fn of(hold: &Hold, caller: &Caller) -> Self {
+        let asked = &hold.asked;
+        let open = hold.is_open(caller.plane.control.now());
+        let review = |one: &Review| ReviewView {
+            reviewer: one.reviewer.clone(),
+            approved: one.approved,
+            reason: one.reason.clone(),
+        };
+        Self {
+            id: asked.id.to_string(),
+            state: hold.state,
+            open,
+            asked: hold.time,
+            expires: asked.expires,
+            session: asked.session.to_string(),
+            statement: StatementId { session: asked.session, number: asked.statement }.to_string(),
+            requester: asked.requester.clone(),
+            resource: asked.resource.clone(),
+            role: asked.role.clone(),
+            reviewers: asked.reviewers.clone(),
+            approvals: asked.approvals,
+            digest: asked.digest.to_string(),
+            policy_version: asked.policy_version.clone(),
+            reviews: hold.reviews.iter().map(review).collect(),
+            ended: hold.ended.clone(),
+            may_answer: open && caller.reviews(hold) && !caller.sent(hold),
+            shown: asked.shown.clone(),
+        }
+    }
+}
+
+impl Caller {
+    fn reviews(&self, hold: &Hold) -> bool {
+        self.identity.groups.iter().any(|group| hold.asked.reviewers.contains(group))
+    }
+
+    fn sent(&self, hold: &Hold) -> bool {
+        let requester = &hold.asked.requester;
+        requester.subject == self.identity.subject && requester.issuer == self.identity.issuer
+    }
+
+    /// One's own, those that one may answer, and for operators and auditors all.
+    fn sees_hold(&self, api: &Api, hold: &Hold) -> bool {
+        self.sent(hold)
+            || self.reviews(hold)
+            || self.plane.access.is_operator(&self.identity)
+            || self.identity.groups.contains(&api.0.config.auditor_group)
+    }
+
+    fn held(&self, api: &Api, id: HoldId) -> Result<Arc<Hold>, Problem> {
+        let state = self.plane.control.state();
+        let hold = state.hold(id).filter(|hold| self.sees_hold(api, hold));
+        hold.cloned().ok_or_else(|| {
+            let detail = format!("There is no held statement {id} that you may see.");
+            Problem::new(StatusCode::NOT_FOUND, "No such hold", detail, "See postern review ls.")
+        })
+    }
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    Fields(asked): Fields<ListFields>,
+) -> Result<Response, Problem> {
+    let limit = limit(&api, asked.limit)?;
+    let (state, now) = (caller.plane.control.state(), caller.plane.control.now());
+    let wanted = |hold: &&Arc<Hold>| {
+        caller.sees_hold(&api, hold) && asked.open.is_none_or(|open| hold.is_open(now) == open)
+    };
+    let holds = state.holds().rev().filter(wanted).take(limit).map(|hold| HoldView::of(hold, &caller)).collect();
+    answer::json(&api, &List { holds })
+}
+
+pub(super) async fn one(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(id): Named<HoldId>,
+) -> Result<Response, Problem> {
+    answer::json(&api, &HoldView::of(&*caller.held(&api, id)?, &caller))
+}
+
+pub(super) async fn review(
+    State(api): State<Api>,
+    caller: Caller,
+    Named(hold): Named<HoldId>,
+    Sent(Answer { approve, reason, digest }): Sent<Answer>,
+) -> Result<Response, Problem> {
+    if reason.len() > MAX_REASON_BYTES {
+        let detail = format!("The reason has more than {MAX_REASON_BYTES} bytes.");
+        return Err(Problem::request(detail, "Say it in fewer words."));
+    }
+    caller.held(&api, hold)?;
+    let review = Review { digest, reviewer: caller.identity.clone(), approved: approve, reason };
+    caller.write(Record::HoldReviewed { hold, review }).await?;
+    answer::json(&api, &HoldView::of(&*caller.held(&api, hold)?, &caller))
+}
