@@ -103,3 +103,43 @@ fn clients_go_on_while_the_broker_is_away() {
     ledger::search_agrees(&site.back, &archived);
     [gate, recorder, indexer].into_iter().for_each(support::Process::stop);
 }
+
+/// CTL-1: asked on one gate, answered at an API apart from both, released on the first.
+#[test]
+fn an_approval_given_elsewhere_releases_the_statement() {
+    let site = site();
+    let key = |postern: &Postern| postern.run(&["control", "key"]).trim().to_owned();
+    let nodes = [&site.gates[0], &site.gates[1], &site.back];
+    let trusted: Vec<String> = nodes.iter().map(|node| format!("{:?} = \"{}\"", node.name, key(node))).collect();
+    let section = format!("[control]\ntrusted_keys = {{ {} }}\n\n[proxy]\n", trusted.join(", "));
+    for node in nodes {
+        node.change("[proxy]\n", &section);
+        node.change("[holds]\nenabled = false\n", "[holds]\nenabled = true\n");
+    }
+    let gates = [site.gates[0].start("proxy"), site.gates[1].start("proxy")];
+    let replay = site.back.start("replay");
+    let (token, reviewer) = (site.gates[0].token("ledger-bot", "agents"), site.gates[0].token("olga", "reviewers"));
+    let mut psql = std::process::Command::new("psql");
+    psql.envs(site.gates[0].environment(&token)).args(["-XAtqc", "delete from payments returning id"]);
+    let psql = psql.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let review = |arguments: &[&str]| {
+        let output = site.back.command(arguments).args(["-o", "json"]).env("POSTERN_TOKEN", &reviewer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).map_err(|_| said)
+    };
+    let hold = eventually("the hold reaches the other node", Duration::from_secs(30), || {
+        review(&["review", "ls"]).ok()?.as_array()?.first().cloned()
+    });
+    let id = hold["id"].as_str().unwrap();
+    assert_eq!(hold["shown"]["node"], "gate-1");
+    let asked = Instant::now();
+    let answered = review(&["review", "approve", id, "--reason", "over Kafka"]).unwrap();
+    assert!(matches!(answered["state"].as_str(), Some("approved" | "released")), "{answered}");
+    let output = psql.wait_with_output().unwrap();
+    eprintln!("approved and released in {:?}", asked.elapsed());
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 400, "{output:?}");
+    let again = review(&["review", "approve", id]).unwrap_err();
+    assert!(again.contains("released") || again.contains("used"), "{again}");
+    gates.into_iter().for_each(support::Process::stop);
+    replay.stop();
+}
