@@ -182,7 +182,7 @@ fn a_driver_waits_with_its_values() {
         let config = format!("host=127.0.0.1 port={} user=agent dbname=shop", scene.postern.port);
         let mut config: tokio_postgres::Config = config.parse().unwrap();
         let (client, connection) = config.password(&scene.token).connect(tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
+        let connection = tokio::spawn(connection);
         let client = std::sync::Arc::new(client);
         let delete = client.prepare("delete from stock where id = $1 and note = $2").await.unwrap();
         let run = {
@@ -220,8 +220,8 @@ fn a_driver_waits_with_its_values() {
             async move { client.query_one("select answer from secret_plan", &[]).await }
         });
         let hold = tokio::task::block_in_place(|| scene.one());
-        run.abort();
-        drop(client);
+        connection.abort();
+        assert!(run.await.unwrap().is_err());
         tokio::task::block_in_place(|| scene.state(&hold, "withdrawn"));
     });
     assert_eq!(scene.left(), "99");

@@ -110,7 +110,7 @@ fn an_approval_given_elsewhere_releases_the_statement() {
     let site = site();
     let key = |postern: &Postern| postern.run(&["control", "key"]).trim().to_owned();
     let nodes = [&site.gates[0], &site.gates[1], &site.back];
-    let trusted: Vec<String> = nodes.iter().map(|node| format!("{:?} = \"{}\"", node.name, key(node))).collect();
+    let trusted: Vec<String> = nodes.iter().map(|node| key(node)).collect();
     let section = format!("[control]\ntrusted_keys = {{ {} }}\n\n[proxy]\n", trusted.join(", "));
     for node in nodes {
         node.change("[proxy]\n", &section);

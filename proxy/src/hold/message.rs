@@ -74,7 +74,7 @@ impl Conversation {
         if self.holding.hold.is_some() {
             return self.hold_comes_back(&decisions, &message);
         }
-        if let Some(answer) = self.hold_first(&decisions, out) {
+        if let Some(answer) = self.hold_first(&decisions, false, out) {
             return Ok(answer);
         }
         let mut numbers = Vec::new();
@@ -99,12 +99,12 @@ impl Conversation {
         out: &mut Outbox,
     ) -> Result<Held, End> {
         if self.holding.hold.is_none() && !decision.is_held() {
-            self.holding.used = true;
+            (self.holding.used, self.holding.flushed) = (true, false);
             return Ok(Held::Go);
         }
         let decisions = [decision.clone()];
         if self.holding.hold.is_none()
-            && let Some(answer) = self.hold_first(&decisions, out)
+            && let Some(answer) = self.hold_first(&decisions, true, out)
         {
             return Ok(answer);
         }
@@ -181,31 +181,33 @@ impl Conversation {
     }
 
     /// What comes before a question: whether it makes sense to ask, and the answers to what was sent before.
-    fn hold_first(&mut self, decisions: &[Rc<Decision>], out: &mut Outbox) -> Option<Held> {
+    fn hold_first(&mut self, decisions: &[Rc<Decision>], binds: bool, out: &mut Outbox) -> Option<Held> {
         let nobody = self.holding.holder.is_none();
         let refused = decisions.iter().any(|decision| self.decider.outright(decision).is_some());
         // what is denied, or would fail in any case, is not asked about: the hold is the refusal that it always is
         if nobody || refused || (self.transaction == Transaction::Failed && self.flight.is_empty()) {
             return Some(Held::Go);
         }
-        self.hold_settles(out).then_some(Held::Wait)
+        self.hold_settles(binds, out).then_some(Held::Wait)
     }
 
     /// The server answers first what came before: a message behind an error is skipped, and nobody need look at it. A
-    /// window that only parsed is closed besides, so that it keeps no lock meanwhile.
-    fn hold_settles(&mut self, out: &mut Outbox) -> bool {
-        self.holding.settling = !self.flight.is_empty();
-        if self.holding.settling && self.flight.window_is_open() && !self.holding.flushed {
+    /// window that only parsed and was estimated is closed besides, so that it keeps no lock meanwhile.
+    fn hold_settles(&mut self, binds: bool, out: &mut Outbox) -> bool {
+        let closes = binds && !self.in_transaction() && !self.budget_has_block();
+        let owes = !self.flight.is_empty() && self.flight.window_is_open();
+        if (closes || owes) && !self.holding.flushed {
             self.holding.flushed = true;
             let mut bytes = Vec::new();
-            if self.holding.used || self.budget_has_block() {
-                frames::put(&mut bytes, b'H', &[]);
-            } else {
+            if closes {
                 frames::put(&mut bytes, b'S', &[]);
                 self.flight.push(Awaited::Own(Box::new(Own::sent(Purpose::Settle, true))));
+            } else {
+                frames::put(&mut bytes, b'H', &[]);
             }
             out.pass(Permit::plain(), &bytes);
         }
+        self.holding.settling = !self.flight.is_empty();
         self.holding.settling
     }
 
@@ -257,6 +259,8 @@ impl Conversation {
         out: &mut Outbox,
     ) -> Result<Held, End> {
         self.holding.numbers = numbers.iter().copied().collect();
+        // all was answered: what is held next in the same window asks for its own answers
+        self.holding.flushed = false;
         let Some(holder) = &self.holding.holder else { return Ok(Held::Go) };
         let (holds, signal) = (holder.holds.clone(), holder.signal.clone());
         let Some(place) = holds.place() else {

@@ -348,6 +348,9 @@ async fn a_bind_waits_with_its_values_and_its_run_has_one_number() {
 
     // the approval was for these values
     scene.bind("5");
+    scene.server(b'Z', b"I");
+    scene.sent();
+    scene.bind("5");
     scene.turns();
     scene.panel.approve();
     scene.moves_on().await;
