@@ -6,7 +6,7 @@
 
 use crate::{Gate, session};
 use kit::Shutdown;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -19,6 +19,12 @@ const BACKLOG: i32 = 1024;
 
 /// After accept failed (no file descriptors, mostly) nothing is accepted for this long.
 const BACKOFF: Duration = Duration::from_millis(100);
+
+/// A client that says nothing, as one whose statement waits for a reviewer, is probed after this time.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Between probes of one that does not answer.
+const PROBES: Duration = Duration::from_secs(15);
 
 /// Sessions get this long to end by themselves at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -81,7 +87,9 @@ pub fn serve(
 }
 
 async fn one(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permits: Arc<Semaphore>) {
-    if let Err(error) = socket.set_nodelay(true) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBES);
+    let prepared = socket.set_nodelay(true).and_then(|()| SockRef::from(&socket).set_tcp_keepalive(&keepalive));
+    if let Err(error) = prepared {
         tracing::debug!(%peer, %error, "the connection was gone before it began");
         return;
     }

@@ -337,16 +337,16 @@ fn two_hundred_wait_and_the_others_go_on() {
     };
     round(&mut other);
     let before = round(&mut other);
-    let held: Vec<Wire> = (0..150)
+    let held: Vec<Wire> = (0..200)
         .map(|number| {
             let mut wire = scene.wire();
             wire.send(&[query(&format!("delete from stock where id = {}", number % 100))]);
             wire
         })
         .collect();
-    scene.open(150);
+    scene.open(200);
     let during = round(&mut other);
-    eprintln!("p50 and p99 before {before:?}, with 150 held {during:?}");
+    eprintln!("p50 and p99 before {before:?}, with 200 held {during:?}");
     assert!(during.0 < before.0 * 3 + Duration::from_millis(1), "{before:?} {during:?}");
     drop(held);
     scene.open(0);

@@ -160,7 +160,7 @@ impl Postgres {
         let dir = folder.join("postgres");
         let schema = root().join("deploy/postern/tests/schema.sql");
         let mut command = Command::new(root().join("deploy/services/postgres"));
-        command.args(["start", "--database", "shop", "-c", "fsync=off", "-c", "max_connections=200", "--dir"]);
+        command.args(["start", "--database", "shop", "-c", "fsync=off", "-c", "max_connections=260", "--dir"]);
         command.arg(&dir).arg("--load").arg(schema);
         if let Some(version) = version() {
             command.args(["--version", &version]);
