@@ -52,7 +52,7 @@ pub fn run(mut client: TcpStream, port: u16, tally: &Mutex<Tally>) -> Result<()>
         let seen = look(&text, &mut server, &mut session)?;
         server.send_raw(&frame)?;
         let accepted = server.relay_until_ready(&mut client)?;
-        session.after(seen.as_ref().ok());
+        session.after(seen.as_ref().ok(), accepted);
         judge(&text, seen, accepted, &session, &mut tally::lock(tally));
     }
 }

@@ -24,7 +24,7 @@ impl Default for Session {
 }
 
 /// Kinds of statements that leave names as they are.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 20] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -39,6 +39,12 @@ const HARMLESS: [&str; 14] = [
     "SHOW",
     "DECLARE CURSOR",
     "ANALYZE",
+    "BEGIN",
+    "VACUUM",
+    "EXECUTE",
+    "COMMENT",
+    "LOCK TABLE",
+    "REINDEX",
 ];
 
 impl Session {
@@ -98,9 +104,9 @@ impl Session {
         self.known
     }
 
-    /// A statement was carried out, or not.
-    pub fn after(&mut self, seen: Option<&Seen>) {
+    /// A statement was accepted, or refused: then it left names as they are.
+    pub fn after(&mut self, seen: Option<&Seen>, accepted: bool) {
         let harmless = |facts: &Facts| HARMLESS.contains(&facts.kind.as_str()) && facts.functions.is_empty();
-        self.stale |= !seen.is_some_and(|seen| seen.facts.iter().all(harmless));
+        self.stale |= accepted && !seen.is_some_and(|seen| seen.facts.iter().all(harmless));
     }
 }
