@@ -3,7 +3,7 @@
 //! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
 //! checked, with nothing optional that must be there.
 
-use crate::{budget, dlp, estimate, hold, limits, policies::PolicyFiles, tls, upstream};
+use crate::{budget, dlp, estimate, hold, limits, policies::PolicyFiles, scope, tls, upstream};
 use judge::{
     mask::detect,
     policy::{self, Rules},
@@ -161,6 +161,11 @@ pub struct ResourceFile {
     /// The planner's estimates of statements, for policies and limits. _Default:_ asked where a policy reads them.
     #[serde(default)]
     pub estimates: estimate::Settings,
+    /// Where the gate's password comes from, where it is not `password_file`. _Default:_ none.
+    #[serde(default)]
+    pub credential: upstream::CredentialFile,
+    /// A role of its own for each session. _Default:_ none; sessions run as `user`.
+    pub lease: Option<scope::config::File>,
 }
 
 /// What lets identities connect to a resource.
@@ -209,6 +214,7 @@ impl ResourceFile {
             user: self.user,
             password_file: self.password_file,
             password: None,
+            credential: self.credential,
             tls: self.tls,
             ca_file: self.ca_file,
             connect_timeout_seconds: self.connect_timeout_seconds,
@@ -216,6 +222,10 @@ impl ResourceFile {
         };
         let mut problems = Vec::new();
         let database = database.check().map_err(|more| problems.extend(more)).ok();
+        let lease = match (self.lease, &database) {
+            (Some(lease), Some(database)) => lease.check(database).map_err(|more| problems.extend(more)).ok(),
+            _ => None,
+        };
         let mut rules = Rules::default();
         rules.connect_groups = self.connect_groups;
         rules.masking = self.masking;
@@ -245,6 +255,7 @@ impl ResourceFile {
                 budget: self.budget,
                 limits: self.limits,
                 estimates: self.estimates,
+                lease,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -379,6 +390,8 @@ pub struct ResourceConfig {
     pub limits: limits::Limits,
     /// When the planner is asked for estimates.
     pub estimates: estimate::Settings,
+    /// A role of its own for each session.
+    pub lease: Option<scope::Config>,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

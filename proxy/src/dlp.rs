@@ -12,6 +12,7 @@
 use crate::{
     conversation::{Conversation, End},
     frames,
+    resource::Resource,
 };
 use judge::mask::external::{self, Answer};
 use serde::Deserialize;
@@ -183,6 +184,17 @@ fn work(file: &File, waiting: &Mutex<mpsc::Receiver<Job>>, timeout: Duration) {
                 tracing::warn!(url = %file.url, %reason, "the provider of data loss prevention has no answer")
             }
         }
+    }
+}
+
+impl Resource {
+    /// Starts the threads that ask the resource's provider of data loss prevention, if it has one.
+    ///
+    /// # Errors
+    /// A thread could not be started.
+    pub fn with_provider(mut self, config: &crate::config::ResourceConfig) -> io::Result<Self> {
+        self.provider = config.dlp.as_ref().map(Provider::start).transpose()?.map(Arc::new);
+        Ok(self)
     }
 }
 

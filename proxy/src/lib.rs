@@ -23,6 +23,7 @@ pub mod conversation;
 pub mod copying;
 pub mod decide;
 pub mod dlp;
+pub mod doctor;
 pub mod estimate;
 pub mod exchange;
 pub mod flight;
@@ -41,6 +42,7 @@ pub mod record;
 pub mod refuse;
 pub mod resource;
 pub mod rights;
+pub mod scope;
 pub mod scrub;
 pub mod session;
 pub mod startup;
@@ -140,8 +142,8 @@ pub fn run(
         .iter()
         .map(|one| {
             let resource = resource::Resource::new(one, config.statement_cache_bytes, config.tripwire);
-            let resource = resource.with_provider(one);
-            let failed = |source| Error::Thread { what: "the threads of data loss prevention".to_owned(), source };
+            let resource = resource.with_provider(one).and_then(|resource| resource.with_leases(one));
+            let failed = |source| Error::Thread { what: "what a resource needs".to_owned(), source };
             resource.map(|resource| (one.name.clone(), Arc::new(resource))).map_err(failed)
         })
         .collect::<Result<_, _>>()?;
@@ -172,6 +174,12 @@ pub fn run(
             let (gate, shutdown) = (gate.clone(), shutdown.clone());
             spawn(scope, "rights".to_owned(), move || gate.rights.watch(&shutdown))?
         };
+        // leased roles are dropped after the last session ended
+        let sessions_ended = Shutdown::new();
+        let leases = {
+            let (gate, ended) = (gate.clone(), sessions_ended.clone());
+            spawn(scope, "leases".to_owned(), move || scope::run(&gate.resources, &gate.metrics, &ended))?
+        };
         let mut threads = Vec::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let (gate, permits) = (gate.clone(), permits.clone());
@@ -187,7 +195,9 @@ pub fn run(
                 first = Err(Error::Thread { what, source });
             }
         }
-        first
+        sessions_ended.trigger();
+        let ended = leases.join().unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+        first.and(ended.map_err(|source| Error::Thread { what: "leases".to_owned(), source }))
     })
 }
 

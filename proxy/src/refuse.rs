@@ -3,7 +3,7 @@
 use crate::{
     Gate, claim,
     frames::backend,
-    record,
+    record, scope,
     startup::{self, Started},
     tls, upstream,
 };
@@ -130,6 +130,11 @@ impl Refusal {
     pub fn upstream(error: &upstream::Error, verified: &Verified) -> Self {
         Self::new(error.sqlstate(), error.to_client(), "the gate could not open the database for you; try again later")
             .of(verified)
+    }
+
+    /// The session gets no role.
+    pub fn lease(error: &scope::Error, verified: &Verified) -> Self {
+        Self::new(error.sqlstate(), error.to_client(), error.hint()).of(verified)
     }
 
     /// The catalog has not been read.

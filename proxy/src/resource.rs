@@ -14,6 +14,7 @@ use crate::{
     estimate, limits,
     paths::Path,
     policies::PolicyFiles,
+    scope,
     telemetry::Metrics,
     upstream::{self, Database},
 };
@@ -239,6 +240,8 @@ pub struct Resource {
     pub limits: limits::Limits,
     /// When the planner is asked for estimates.
     pub estimates: estimate::Settings,
+    /// The roles of its sessions, where each has its own.
+    pub leases: Option<scope::Leases>,
     /// What identities take of it on this node.
     pub usage: Arc<limits::Usage>,
     rules: RwLock<Arc<Rules>>,
@@ -275,6 +278,7 @@ impl Resource {
             files: config.files.clone(),
             reload: Notify::new(),
             provider: None,
+            leases: None,
             users: config.users.clone(),
             by_request: config.by_request,
             budget: config.budget,
@@ -293,15 +297,6 @@ impl Resource {
             wake: Notify::new(),
             answered: watch::Sender::new((0, Err("it was not read yet".to_owned()))),
         }
-    }
-
-    /// Starts the threads that ask the resource's provider of data loss prevention, if it has one.
-    ///
-    /// # Errors
-    /// A thread could not be started.
-    pub fn with_provider(mut self, config: &ResourceConfig) -> io::Result<Self> {
-        self.provider = config.dlp.as_ref().map(Provider::start).transpose()?.map(Arc::new);
-        Ok(self)
     }
 
     /// Whether somebody may connect at all.

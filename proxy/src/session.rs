@@ -21,6 +21,7 @@ use crate::{
     refuse::{self, Refusal},
     resource::Resource,
     rights::{Change, Live},
+    scope::Lease,
     startup::Started,
     tls::{self, Negotiated},
     upstream::{self, Upstream},
@@ -76,6 +77,8 @@ struct Opening {
     subject: Subject,
     seat: Seat,
     live: Live,
+    /// The role that the session runs as, where it is its own; it goes with this.
+    lease: Option<Lease>,
 }
 
 /// From startup packet to a database that is ready and a record that says so.
@@ -108,7 +111,16 @@ async fn open(
     if let Some(timeout) = resource.limits.timeout(asked) {
         parameters.insert("statement_timeout".to_owned(), timeout);
     }
-    let upstream = upstream::connect(&resource.database, &parameters)
+    let lease = match &resource.leases {
+        None => None,
+        Some(leases) => {
+            parameters.extend(leases.settings().clone());
+            let lease = leases.lease(resource.view(), &subject, None).await;
+            lease.map_err(|error| Refusal::lease(&error, &verified))?
+        }
+    };
+    let database = lease.as_ref().map(|lease| lease.login(&resource.database));
+    let upstream = upstream::connect(database.as_ref().unwrap_or(&resource.database), &parameters)
         .await
         .map_err(|error| Refusal::upstream(&error, &verified))?;
     let mut record = Record::new(gate.log.clone(), SessionId::generate());
@@ -117,7 +129,7 @@ async fn open(
             identity: verified.identity.clone(),
             resource: resource.name.clone(),
             database: resource.database.database.clone(),
-            role: resource.database.user.clone(),
+            role: upstream.user.clone(),
             node: gate.config.node.clone(),
             peer: peer.to_string(),
             tls: started.tls.clone(),
@@ -138,16 +150,17 @@ async fn open(
         durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
     }
     let live = right.enter(record.session());
-    Ok((Opening { record, resource, verified, subject, seat, live }, upstream))
+    Ok((Opening { record, resource, verified, subject, seat, live, lease }, upstream))
 }
 
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
 async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
-    let Opening { mut record, resource, verified, subject, seat, live } = opening;
+    // the role is dropped after everything else, on every way out (SCP-1)
+    let Opening { mut record, resource, verified, subject, seat, live, lease: _lease } = opening;
     // not around the exchange, which logs nothing: entering it at every turn costs more than a turn
     let span = tracing::info_span!("session", session = %record.session(), resource = %resource.name);
     gate.metrics.opened();
-    let paths = Paths::new(&upstream.search_path, &resource.database.user);
+    let paths = Paths::new(&upstream.search_path, &upstream.user);
     let (secret, shown) = greeting(&upstream);
     if let Err(error) = record.note_run(Direction::Server, &shown, 0) {
         tracing::error!(error = %crate::chain(&error), "cannot record the greeting");

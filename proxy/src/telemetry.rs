@@ -37,6 +37,14 @@ pub struct Metrics {
     rows: Counter,
     policies_read: Family<Reload, Counter>,
     policies_wrong: Family<OfResource, Gauge>,
+    leases: Family<LeaseEvent, Counter>,
+}
+
+/// What became of a leased role.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LeaseEvent {
+    /// `made`, `dropped`, `reaped` or `failed`.
+    pub event: String,
 }
 
 /// How a reload of policy files ended.
@@ -90,7 +98,36 @@ impl Metrics {
                 "1 while the files of a resource are wrong and older rules hold: run postern policy validate.",
                 Family::default(),
             ),
+            leases: registry.register(
+                "postern_proxy_leased_roles",
+                "Roles of sessions, by event: made, dropped with the session, reaped after a node died, or failed to be made; a rise of failed refuses sessions: run postern doctor.",
+                Family::default(),
+            ),
         }
+    }
+
+    fn lease(&self, event: &str) {
+        self.leases.get_or_create(&LeaseEvent { event: event.to_owned() }).inc();
+    }
+
+    /// A role was made for a session.
+    pub fn leased(&self) {
+        self.lease("made");
+    }
+
+    /// No role could be made for a session.
+    pub fn lease_failed(&self) {
+        self.lease("failed");
+    }
+
+    /// A session's role was dropped.
+    pub fn lease_dropped(&self) {
+        self.lease("dropped");
+    }
+
+    /// A role was dropped that a crash left.
+    pub fn lease_reaped(&self) {
+        self.lease("reaped");
     }
 
     /// A connection was refused.

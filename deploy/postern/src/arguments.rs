@@ -92,6 +92,21 @@ pub enum Command {
     /// API keys, for programs that cannot get tokens yet
     #[command(subcommand)]
     Key(Key),
+    /// Ways past the gate, and rights that are too large, looked for in a resource's database
+    Doctor {
+        /// The resource; without it all
+        #[arg(long)]
+        resource: Option<String>,
+        /// Look as this role, which may read more than the gate's
+        #[arg(long = "as", value_name = "ROLE")]
+        examiner: Option<String>,
+        /// File with that role's password
+        #[arg(long, value_name = "FILE", requires = "examiner")]
+        password_file: Option<PathBuf>,
+        /// A role that is meant to log in past the gate; again for more
+        #[arg(long = "expect", value_name = "ROLE")]
+        expected: Vec<String>,
+    },
     /// Version of program and formats
     Version,
 }

@@ -42,4 +42,5 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// What `--help` says of the statuses.
 pub const STATUSES: &str = "\
 Status: 0 it worked; 1 it failed; 2 the command line is wrong; 3 the config is wrong; 4 what was asked for is not there;
-        5 it was checked and does not hold (audit verify, loadtest replay, policy validate and test).";
+        5 it was checked and does not hold (audit verify, loadtest replay, policy validate and test,
+        doctor).";

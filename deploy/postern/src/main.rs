@@ -46,6 +46,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Review(review) => command::review::run(global, review),
         Command::Key(key) => command::key::run(global, key),
         Command::Token(token) => command::token::run(global, token),
+        Command::Doctor { resource, examiner, password_file, expected } => {
+            let examiner = examiner.as_deref().map(|user| (user, password_file.as_deref()));
+            command::doctor::run(global, resource.as_deref(), examiner, expected)
+        }
         Command::Version => command::version::run(global),
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn resource() -> Resource {
         database: "shop".to_owned(),
         user: "gate".to_owned(),
         password_file: None,
+        credential: crate::upstream::CredentialFile::default(),
         password: Some(kit::Secret::new(PASSWORD.to_owned())),
         tls: None,
         ca_file: None,
@@ -89,6 +90,7 @@ pub(crate) fn resource() -> Resource {
         budget: None,
         limits: crate::limits::Limits::default(),
         estimates: crate::estimate::Settings::default(),
+        lease: None,
         catalog_refresh: Duration::from_secs(60),
     };
     let parts: [&[&str]; 3] = [

@@ -1,6 +1,6 @@
 //! Where a database is and how the gate logs in: the connection's part of a `[[resources]]` section.
 
-use super::tls;
+use super::{Credential, CredentialFile, tls};
 use kit::Secret;
 use rustls::ClientConfig;
 use serde::Deserialize;
@@ -39,6 +39,9 @@ pub struct DatabaseFile {
     /// The password itself; meant for `POSTERN_` variables, a file is better. _Default: none._
     #[serde(default)]
     pub password: Option<Secret<String>>,
+    /// Another source of it. _Default: none._
+    #[serde(default)]
+    pub credential: CredentialFile,
     /// `disable`, `require`, `verify-ca` or `verify-full`. _Default: `verify-full`; for this machine `disable`._
     #[serde(default)]
     pub tls: Option<TlsMode>,
@@ -80,11 +83,21 @@ pub struct Database {
     /// The longest time to open a connection.
     pub connect_timeout: Duration,
     pub(super) any_version: bool,
-    pub(super) password: Option<Arc<Secret<String>>>,
+    pub(super) credential: Credential,
     pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 impl Database {
+    /// The same database, for another role.
+    pub fn as_role(&self, user: &str, credential: Credential) -> Self {
+        Self { user: user.to_owned(), credential, ..self.clone() }
+    }
+
+    /// The same database, whatever version its server is of: for looking at it.
+    pub(crate) fn of_any_version(self) -> Self {
+        Self { any_version: true, ..self }
+    }
+
     /// Host and port, for logs.
     pub fn address(&self) -> String {
         if self.is_unix() {
@@ -123,17 +136,23 @@ impl DatabaseFile {
         if !(1..=300).contains(&self.connect_timeout_seconds) {
             problems.push("connect_timeout_seconds: is not within 1 to 300".to_owned());
         }
-        let password = match (self.password, self.password_file) {
-            (Some(_), Some(_)) => {
+        let mut source = self.credential;
+        if self.password_file.is_some() {
+            if !source.is_empty() {
+                problems.push("password_file: give it or credential, not both".to_owned());
+            }
+            source = CredentialFile { password_file: self.password_file, ..CredentialFile::default() };
+        }
+        let credential = match (self.password, source.is_empty()) {
+            (Some(_), false) => {
                 problems.push("password: give it or password_file, not both".to_owned());
-                None
+                Credential::None
             }
-            (Some(password), None) => Some(Arc::new(password)),
-            (None, Some(file)) => {
-                let read = Secret::from_file(&file).map(Arc::new);
-                read.map_err(|error| problems.push(format!("password_file: {}", crate::chain(&error)))).ok()
-            }
-            (None, None) => None,
+            (Some(password), true) => Credential::Fixed(Arc::new(password)),
+            (None, _) => source.check().unwrap_or_else(|more| {
+                problems.extend(more);
+                Credential::None
+            }),
         };
         let mode = self.tls.unwrap_or(if is_local(&self.host) { TlsMode::Disable } else { TlsMode::VerifyFull });
         let tls = if mode != TlsMode::Disable && self.host.starts_with('/') {
@@ -155,7 +174,7 @@ impl DatabaseFile {
             user: self.user,
             connect_timeout: Duration::from_secs(self.connect_timeout_seconds),
             any_version: self.accept_any_version,
-            password,
+            credential,
             tls,
         })
     }

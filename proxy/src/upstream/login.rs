@@ -1,6 +1,6 @@
 //! Logs in: startup packet, authentication, the server's settings, ReadyForQuery.
 
-use super::{Database, Error, Stream, Upstream, connect::Opened};
+use super::{Database, Error, Stream, Upstream, connect::Opened, credential::Login};
 use crate::startup::message;
 use postgres_protocol::authentication::{
     md5_hash,
@@ -17,8 +17,10 @@ pub(super) async fn login(
 ) -> Result<Upstream, Error> {
     let Opened { stream, binding } = opened;
     let mut line = Line { stream, read: Vec::new(), at: 0 };
-    line.send(&startup_packet(database, parameters)).await?;
-    authenticate(&mut line, database, binding).await?;
+    let own = database.credential.login(&database.user, &database.host, database.port).await;
+    let own = own.map_err(Error::Credential)?;
+    line.send(&startup_packet(&own.user, &database.database, parameters)).await?;
+    authenticate(&mut line, &own, database.is_local(), binding).await?;
     let settings = read_settings(&mut line).await?;
     for (name, expected) in PINNED {
         let value = settings.parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
@@ -35,6 +37,7 @@ pub(super) async fn login(
     let early = line.read.get(line.at..).unwrap_or_default().to_vec();
     Ok(Upstream {
         stream: line.stream,
+        user: own.user,
         parameters: settings.parameters,
         backend_pid: settings.backend_pid,
         cancel_key: settings.cancel_key,
@@ -50,16 +53,16 @@ const PINNED: [(&str, &str); 2] = [("client_encoding", "UTF8"), ("standard_confo
 const VERSIONS: std::ops::RangeInclusive<u32> = 13..=18;
 
 /// The major version of such as `15.20 (Debian 15.20-0+deb12u1)`, `18beta1`.
-pub(super) fn major(version: &str) -> Option<u32> {
+pub(crate) fn major(version: &str) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The agent's parameters, with the gate's own where it decides. Protocol 3.0: every server speaks it.
-fn startup_packet(database: &Database, parameters: &BTreeMap<String, String>) -> Vec<u8> {
+fn startup_packet(user: &str, database: &str, parameters: &BTreeMap<String, String>) -> Vec<u8> {
     let mut all: BTreeMap<&str, &str> =
         parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    all.insert("user", &database.user);
-    all.insert("database", &database.database);
+    all.insert("user", user);
+    all.insert("database", database);
     all.insert("client_encoding", "UTF8");
     let mut body = (3u32 << 16).to_be_bytes().to_vec();
     for (name, value) in all {
@@ -73,17 +76,17 @@ fn startup_packet(database: &Database, parameters: &BTreeMap<String, String>) ->
     [length.to_be_bytes().as_slice(), &body].concat()
 }
 
-async fn authenticate(line: &mut Line, database: &Database, binding: Option<Vec<u8>>) -> Result<(), Error> {
+async fn authenticate(line: &mut Line, own: &Login, local: bool, binding: Option<Vec<u8>>) -> Result<(), Error> {
     let password = || {
         let secret =
-            database.password.as_ref().ok_or(Error::Method("the server asks for a password, and none is configured"));
+            own.password.as_ref().ok_or(Error::Method("the server asks for a password, and none is configured"));
         secret.map(|secret| secret.expose().as_bytes())
     };
     loop {
         let (method, data) = line.authentication().await?;
         match method {
             OK => return Ok(()),
-            CLEARTEXT if matches!(line.stream, Stream::Tls(_)) || database.is_local() => {
+            CLEARTEXT if matches!(line.stream, Stream::Tls(_)) || local => {
                 line.send_password(password()?).await?;
             }
             CLEARTEXT => {
@@ -91,7 +94,7 @@ async fn authenticate(line: &mut Line, database: &Database, binding: Option<Vec<
             }
             MD5 => {
                 let salt = data.try_into().map_err(|_| Error::Protocol("an MD5 request without salt"))?;
-                let hash = md5_hash(database.user.as_bytes(), password()?, salt);
+                let hash = md5_hash(own.user.as_bytes(), password()?, salt);
                 line.send_password(hash.as_bytes()).await?;
             }
             SASL => scram(line, password()?, &data, binding.clone()).await?,

@@ -10,11 +10,16 @@
 
 mod config;
 mod connect;
+mod credential;
 mod login;
+mod rds;
 mod stream;
 mod tls;
+mod vault;
 
 pub use config::{Database, DatabaseFile, TlsMode};
+pub(crate) use login::major;
+pub use credential::{Credential, CredentialFile};
 pub use stream::Stream;
 
 use std::{collections::BTreeMap, io};
@@ -25,6 +30,8 @@ pub struct Upstream {
     pub stream: Stream,
     /// What the server reported of its settings, in its order.
     pub parameters: Vec<(String, String)>,
+    /// The role that it is logged in as.
+    pub user: String,
     /// The process id of the backend.
     pub backend_pid: i32,
     /// The key that entitles to cancel its statements.
@@ -80,6 +87,9 @@ pub enum Error {
     /// The connection failed during the login.
     #[error("the connection failed during the login")]
     Connection(#[source] io::Error),
+    /// There is nothing to log in with.
+    #[error("finding the gate's own login")]
+    Credential(#[source] credential::Error),
     /// The server does not speak the protocol as the gate knows it.
     #[error("the server broke the protocol: {0}")]
     Protocol(&'static str),
@@ -122,7 +132,7 @@ impl Error {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Connection(_) => "08001",
             Self::NoTls { .. } | Self::Handshake { .. } | Self::Protocol(_) => "08004",
             Self::Setting { .. } | Self::Version { .. } => "08004",
-            Self::Method(_) | Self::Scram(_) => "28000",
+            Self::Method(_) | Self::Scram(_) | Self::Credential(_) => "28000",
             Self::Refused { sqlstate, .. } => match sqlstate.as_str() {
                 code if code.starts_with("28") => "28000",
                 "22023" => "22023",
@@ -142,6 +152,7 @@ impl Error {
             Self::Protocol(_) => "the database server does not speak the protocol that the gate expects".to_owned(),
             Self::Setting { name, .. } => format!("the database has a value of {name} that the gate cannot work with"),
             Self::Version { .. } => "the database server is of a version that the gate was not tested with".to_owned(),
+            Self::Credential(_) => "the gate has no password for the database server now".to_owned(),
             Self::Method(_) | Self::Scram(_) => "the gate and the database server cannot authenticate".to_owned(),
             Self::Refused { sqlstate, .. } => match sqlstate.as_str() {
                 code if code.starts_with("28") => "the database server refused the gate's own login".to_owned(),
@@ -159,9 +170,17 @@ impl Error {
 /// # Errors
 /// [`Error`]. It takes at most the configured time.
 pub async fn connect(database: &Database, parameters: &BTreeMap<String, String>) -> Result<Upstream, Error> {
-    limited(database, async {
+    let once = || async {
         let opened = connect::open(database).await?;
         login::login(opened, database, parameters).await
+    };
+    limited(database, async {
+        match once().await {
+            Err(Error::Refused { sqlstate, .. }) if sqlstate.starts_with("28") && database.credential.refused() => {
+                once().await
+            }
+            other => other,
+        }
     })
     .await
 }

@@ -82,6 +82,7 @@ fn file(host: &str, port: u16, user: &str, password: Option<&str>, tls: TlsMode)
         database: "app".to_owned(),
         user: user.to_owned(),
         password_file: None,
+        credential: crate::upstream::CredentialFile::default(),
         password: password.map(|text| text.to_owned().into()),
         tls: Some(tls),
         ca_file: None,

@@ -5,6 +5,7 @@ pub mod access;
 pub mod audit;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod events;
 pub mod key;
 pub mod loadtest;

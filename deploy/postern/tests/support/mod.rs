@@ -157,13 +157,18 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start(folder: &Path) -> Self {
+        Self::start_version(folder, version().as_deref())
+    }
+
+    /// A server of that major version; none: the one that is installed.
+    pub fn start_version(folder: &Path, version: Option<&str>) -> Self {
         let dir = folder.join("postgres");
         let schema = root().join("deploy/postern/tests/schema.sql");
         let mut command = Command::new(root().join("deploy/services/postgres"));
         command.args(["start", "--database", "shop", "-c", "fsync=off", "-c", "max_connections=260", "--dir"]);
         command.arg(&dir).arg("--load").arg(schema);
-        if let Some(version) = version() {
-            command.args(["--version", &version]);
+        if let Some(version) = version {
+            command.args(["--version", version]);
         }
         let mut process = Process::start("postgres", &mut command, &folder.join("postgres.log"));
         process.wait_for("takes connections", || dir.join("port").exists());

@@ -218,6 +218,11 @@ impl Bound {
         self.unknown.iter().map(String::as_str)
     }
 
+    /// Every column that a rule hides, as `schema.table.column`; those of views among them.
+    pub fn protected_names(&self) -> impl Iterator<Item = &str> {
+        self.protected.keys().filter_map(|column| self.name(*column))
+    }
+
     /// `schema.table.column`.
     pub(crate) fn name(&self, column: ColumnId) -> Option<&str> {
         self.names.get(&column).map(AsRef::as_ref)

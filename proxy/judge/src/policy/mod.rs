@@ -34,6 +34,7 @@ pub mod cedar;
 mod closed;
 mod decide;
 mod permission;
+pub mod reach;
 pub mod rules;
 
 pub use bound::{Bound, Names};

@@ -312,8 +312,12 @@ impl<'a> Asker<'a> {
 
 /// What is looked for in what a server says to somebody besides rows.
 pub fn detectors(bound: &Bound, subject: &Subject, context: &Context, cache: &mut Cache) -> detect::Set {
-    let exempt = Asker::new(bound, subject, &Facts::default(), context, cache).exempt();
-    bound.detectors(&exempt)
+    bound.detectors(&exempt(bound, subject, context, cache))
+}
+
+/// Which masking rules do not hold for somebody.
+pub(super) fn exempt(bound: &Bound, subject: &Subject, context: &Context, cache: &mut Cache) -> Exempt {
+    Asker::new(bound, subject, &Facts::default(), context, cache).exempt()
 }
 
 /// One question that was put to the policies about a statement, and the answer.

@@ -1,7 +1,10 @@
 //! What a function can do, by an allow list: PostgreSQL's own that depend on their arguments only.
 
 use super::catalog::{Catalog, Function};
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::LazyLock,
+};
 
 /// What a call can do, from harmless to not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -256,6 +259,20 @@ pub(super) fn resolve<'a>(
         None => format!("{schema}.{name}"),
     };
     Resolved { class, name, candidates }
+}
+
+/// Every function outside the system's schemas, as `schema.name`, and whether all of that name depend on their arguments
+/// only.
+pub(super) fn own(catalog: &Catalog) -> BTreeMap<String, bool> {
+    let mut found = BTreeMap::new();
+    for (name, candidates) in &catalog.functions {
+        let own = candidates.iter().filter(|f| !matches!(f.schema.as_str(), "pg_catalog" | "information_schema"));
+        for function in own {
+            let pure = found.entry(format!("{}.{name}", function.schema)).or_insert(true);
+            *pure &= class(name, function) == Class::Pure;
+        }
+    }
+    found
 }
 
 fn class(name: &str, function: &Function) -> Class {

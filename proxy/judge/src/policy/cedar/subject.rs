@@ -66,7 +66,7 @@ impl Subject {
     }
 
     /// What answers are remembered by.
-    pub(in crate::policy) fn key(&self) -> &std::sync::Arc<str> {
+    pub fn key(&self) -> &std::sync::Arc<str> {
         &self.key
     }
 

@@ -13,7 +13,7 @@ pub use queries::{Part, QUERIES};
 pub(super) use keys::Keys;
 
 use super::facts::{ColumnId, RelationId, RelationUse};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The result of one of [`QUERIES`]: rows of text columns.
 pub type Rows = Vec<Vec<Option<String>>>;
@@ -298,6 +298,11 @@ impl Catalog {
     /// The type of a column's values on the wire.
     pub fn column_type(&self, column: ColumnId) -> Option<u32> {
         self.stored_column(column).map(|found| self.wire_type(found.type_id))
+    }
+
+    /// Every function outside the system's schemas, as `schema.name`, and whether it depends on its arguments only.
+    pub fn own_functions(&self) -> BTreeMap<String, bool> {
+        super::functions::own(self)
     }
 
     /// Functions were read at all.
