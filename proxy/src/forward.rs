@@ -130,7 +130,11 @@ impl Conversation {
 
     /// A COPY FROM STDIN was sent and the server has not said yet whether it begins: what follows depends on it.
     fn must_wait(&self) -> bool {
-        self.copy_in == CopyIn::Asked || self.budget_waits() || self.cutting_waits() || self.estimating.waits() || self.hold_waits()
+        self.copy_in == CopyIn::Asked
+            || self.budget_waits()
+            || self.cutting_waits()
+            || self.estimating.waits()
+            || self.hold_waits()
     }
 
     fn one(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {

@@ -60,7 +60,16 @@ impl Record {
     /// Begins the record of a session; nothing is written yet.
     pub fn new(log: Log, session: SessionId) -> Self {
         let shard = log.assign();
-        Self { log, shard, session, sequence: 0, offsets: [0, 0], datums: Vec::new(), ends: Vec::new(), early: Vec::new() }
+        Self {
+            log,
+            shard,
+            session,
+            sequence: 0,
+            offsets: [0, 0],
+            datums: Vec::new(),
+            ends: Vec::new(),
+            early: Vec::new(),
+        }
     }
 
     /// The session's id.

@@ -239,7 +239,9 @@ fn nobody_answers_and_a_transaction_gives_its_locks_back() {
     let answer = wire.until(b'Z');
     assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
     assert_eq!(kinds(&answer), "NEZ");
-    assert!(report(&answer, b'E').contains("C42501") && report(&answer, b'E').contains("nobody approved it within 1 s"));
+    assert!(
+        report(&answer, b'E').contains("C42501") && report(&answer, b'E').contains("nobody approved it within 1 s")
+    );
     assert_eq!(answer.last().unwrap().1, b"E", "the transaction has failed on both sides");
     assert_eq!(wire.query("select 1"), "EZ");
     assert_eq!(wire.query("rollback"), "CZ");
@@ -278,7 +280,8 @@ fn a_pipeline_waits_behind_what_is_held_and_nothing_behind_an_error_is_asked_abo
     // an error before it: it is skipped, nobody is asked
     let frames = [run("select 1/0"), run("delete from stock where id = 4"), vec![sync()]];
     assert_eq!(wire.exchange(&frames.concat()), "12EZ");
-    let frames = [vec![parse("", "select no_such_column from stock")], run("delete from stock where id = 4"), vec![sync()]];
+    let frames =
+        [vec![parse("", "select no_such_column from stock")], run("delete from stock where id = 4"), vec![sync()]];
     assert_eq!(wire.exchange(&frames.concat()), "EZ");
     assert!(scene.open(0).is_empty());
     // a simple message is held as a whole

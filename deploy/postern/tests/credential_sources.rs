@@ -51,7 +51,19 @@ impl Vault {
             for stream in listener.incoming().map_while(Result::ok) {
                 let sql = |text: &str| {
                     let mut psql = std::process::Command::new("psql");
-                    psql.args(["-XAtq", "-h", "127.0.0.1", "-p", &database.to_string(), "-U", "postgres", "-d", "shop", "-c", text]);
+                    psql.args([
+                        "-XAtq",
+                        "-h",
+                        "127.0.0.1",
+                        "-p",
+                        &database.to_string(),
+                        "-U",
+                        "postgres",
+                        "-d",
+                        "shop",
+                        "-c",
+                        text,
+                    ]);
                     assert!(psql.env("PGPASSWORD", &password).status().unwrap().success());
                 };
                 serve(stream, &seen, &mut users, &sql);
@@ -80,7 +92,9 @@ fn serve(mut stream: TcpStream, asked: &Asked, users: &mut u32, sql: &dyn Fn(&st
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
     let header = |name: &str| {
-        head.iter().find_map(|line| line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned()))
+        head.iter().find_map(|line| {
+            line.split_once(": ").filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.to_owned())
+        })
     };
     let length: usize = header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
@@ -106,7 +120,10 @@ fn serve(mut stream: TcpStream, asked: &Asked, users: &mut u32, sql: &dyn Fn(&st
         }
         _ => ("404 Not Found", "{\"errors\":[]}".to_owned()),
     };
-    let text = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len());
+    let text = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+        answer.len()
+    );
     stream.write_all(text.as_bytes()).unwrap();
 }
 
@@ -141,7 +158,10 @@ fn logins_of_vault_are_renewed_replaced_and_had_anew_when_refused() {
     assert_eq!(user(), "v-2");
     eventually("a lease at its end is replaced", Duration::from_secs(40), || (user() == "v-3").then_some(()));
     let asked = vault.asked.lock().unwrap().clone();
-    assert!(asked.iter().any(|(.., token)| token == "hvs.first") && asked.last().unwrap().2 == "hvs.second", "{asked:?}");
+    assert!(
+        asked.iter().any(|(.., token)| token == "hvs.first") && asked.last().unwrap().2 == "hvs.second",
+        "{asked:?}"
+    );
     // the record names the user, and nothing tells a password or the token (SCP-2)
     let events = postern.events();
     let told = plain(&events) + &fs::read_to_string(path.join("gate-up.log")).unwrap();

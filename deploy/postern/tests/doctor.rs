@@ -55,8 +55,8 @@ impl World {
         arguments.extend(more);
         let output = self.postern.command(&arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let value: Value = serde_json::from_str(&text)
-            .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+        let value: Value =
+            serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
         (output.status.code().unwrap(), value["resources"][0].clone())
     }
 
@@ -110,8 +110,16 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "grant execute on function query_to_xml(text, boolean, boolean, text) to public",
         "revoke execute on function query_to_xml(text, boolean, boolean, text) from public",
     ),
-    ("outside", "grant execute on function pg_read_file(text) to gate", "revoke execute on function pg_read_file(text) from gate"),
-    ("outside", "create extension dblink; grant execute on function dblink_connect(text) to gate", "drop extension dblink"),
+    (
+        "outside",
+        "grant execute on function pg_read_file(text) to gate",
+        "revoke execute on function pg_read_file(text) from gate",
+    ),
+    (
+        "outside",
+        "create extension dblink; grant execute on function dblink_connect(text) to gate",
+        "drop extension dblink",
+    ),
     ("language", "grant usage on language plpgsql to public", "revoke usage on language plpgsql from public"),
     ("public-protected", "grant select (ssn) on customers to public", "revoke select (ssn) on customers from public"),
     ("public-protected", "grant select on v_cards to public", "revoke select on v_cards from public"),

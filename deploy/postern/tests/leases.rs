@@ -124,7 +124,9 @@ fn kill_9_of_a_node_leaves_no_role_after_the_grace() {
     eventually("all roles are leased", Duration::from_secs(60), || (postgres.sql(LEASED) == all).then_some(()));
     first.kill();
     let killed = Instant::now();
-    eventually("the dead node's roles are gone", Duration::from_secs(6), || (postgres.sql(LEASED) == "3").then_some(()));
+    eventually("the dead node's roles are gone", Duration::from_secs(6), || {
+        (postgres.sql(LEASED) == "3").then_some(())
+    });
     eprintln!("roles of the dead node were gone after {:.1} s of a grace of 6", killed.elapsed().as_secs_f64());
     assert!(other.sql(&theirs, "select session_user").starts_with("postern_lease_"), "the living node goes on");
     dying.into_iter().chain(living).for_each(end);
@@ -188,7 +190,8 @@ fn alone(version: Option<&str>) {
     let token = postern.token("bot", "agents");
     let open = hold(&postern, &token);
     let role = eventually("a role is leased", Duration::from_secs(20), || {
-        Some(postgres.sql("select rolname from pg_roles where rolname like 'postern\\_lease\\_%'")).filter(|r| !r.is_empty())
+        Some(postgres.sql("select rolname from pg_roles where rolname like 'postern\\_lease\\_%'"))
+            .filter(|r| !r.is_empty())
     });
     let flags = "select rolcanlogin, rolinherit, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolconnlimit, \
                  rolvaliduntil < now() + interval '200 s' from pg_roles where rolname = ";
@@ -200,7 +203,10 @@ fn alone(version: Option<&str>) {
          where m.member = (select oid from pg_roles where rolname = '{role}')"
     );
     let member = postgres.sql(&member);
-    assert!(member.starts_with("postern_scope_sales_") && member.ends_with("false") && !member.contains(' '), "{member}");
+    assert!(
+        member.starts_with("postern_scope_sales_") && member.ends_with("false") && !member.contains(' '),
+        "{member}"
+    );
     postgres.sql(&format!("alter role \"{role}\" password 'known' connection limit -1"));
     let direct = |sql: &str| {
         let mut command = postgres.psql();
@@ -267,8 +273,11 @@ fn what_a_session_made_goes_with_it_or_to_its_owner() {
     let path = folder.path();
     let postgres = Postgres::start(path);
     postgres.sql(GATE);
-    postgres.sql("create role keeper nologin; grant keeper to gate; grant create on schema public to gate with grant option");
-    let make = "create table notes(a int); insert into notes values (1); create temporary table scratch(a int); select 1";
+    postgres.sql(
+        "create role keeper nologin; grant keeper to gate; grant create on schema public to gate with grant option",
+    );
+    let make =
+        "create table notes(a int); insert into notes values (1); create temporary table scratch(a int); select 1";
     let keeping = configure(path, &postgres, "keeping", "owned = \"reassign\"\nowner = \"keeper\"\n");
     let process = keeping.start("up");
     let token = keeping.token("bot", "agents");
@@ -308,8 +317,10 @@ fn where_no_role_can_be_made_a_session_is_refused_or_runs_as_the_configured_one(
     let folder = folder();
     let path = folder.path();
     let postgres = Postgres::start(path);
-    postgres.sql("create role gate login password 'the-gates-own-secret'; create role static login password 'static-secret'; \
-                  grant select on customers to static");
+    postgres.sql(
+        "create role gate login password 'the-gates-own-secret'; create role static login password 'static-secret'; \
+                  grant select on customers to static",
+    );
     let postern = configure(path, &postgres, "gate", "");
     let process = postern.start("up");
     let token = postern.token("bot", "agents");
@@ -320,7 +331,9 @@ fn where_no_role_can_be_made_a_session_is_refused_or_runs_as_the_configured_one(
     let secret = secret_file(path, "gate-own", "the-gates-own-secret");
     secret_file(path, "gate-database-password", "static-secret");
     postern.change("user = \"gate\"", "user = \"static\"");
-    let more = format!("grace_seconds = 6\nfallback = \"static\"\nuser = \"gate\"\ncredential = {{ password_file = {secret:?} }}\n");
+    let more = format!(
+        "grace_seconds = 6\nfallback = \"static\"\nuser = \"gate\"\ncredential = {{ password_file = {secret:?} }}\n"
+    );
     postern.change("grace_seconds = 6\n", &more);
     let process = postern.start("up");
     assert_eq!(postern.sql(&postern.token("bot", "agents"), "select session_user"), "static");

@@ -123,7 +123,8 @@ fn an_approval_given_elsewhere_releases_the_statement() {
     psql.envs(site.gates[0].environment(&token)).args(["-XAtqc", "delete from payments returning id"]);
     let psql = psql.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let review = |arguments: &[&str]| {
-        let output = site.back.command(arguments).args(["-o", "json"]).env("POSTERN_TOKEN", &reviewer).output().unwrap();
+        let output =
+            site.back.command(arguments).args(["-o", "json"]).env("POSTERN_TOKEN", &reviewer).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         serde_json::from_slice::<serde_json::Value>(&output.stdout).map_err(|_| said)
     };

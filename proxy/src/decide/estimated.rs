@@ -114,7 +114,8 @@ impl Decider {
         let judge = |context: &policy::Context| judge_all(view, facts, subject, context);
         let mut judgement = judge(&context);
         if let Known::Said(estimate) = known {
-            if let Some((reason, hint)) = settings.exceeded(estimate).filter(|_| judgement.verdict != VerdictKind::Deny) {
+            if let Some((reason, hint)) = settings.exceeded(estimate).filter(|_| judgement.verdict != VerdictKind::Deny)
+            {
                 judgement.verdict = VerdictKind::Deny;
                 (judgement.reason, judgement.hint) = (reason, hint);
                 judgement.policies = vec![estimate::POLICY.to_owned()];

@@ -203,7 +203,10 @@ pub(super) const ALL: &[Check] = &[
         remedy: HARDEN,
         since: 0,
         question: |ground| {
-            format!("SELECT p.name FROM {} WHERE has_column_privilege('public', p.oid, p.attnum, 'SELECT')", protected(ground))
+            format!(
+                "SELECT p.name FROM {} WHERE has_column_privilege('public', p.oid, p.attnum, 'SELECT')",
+                protected(ground)
+            )
         },
     },
     Check {

@@ -123,7 +123,8 @@ async fn run(database: &Database, ground: &Ground) -> Result<Report, String> {
 }
 
 async fn connect(database: &Database) -> Result<Upstream, String> {
-    let parameters = [("application_name", "postern doctor"), ("search_path", "pg_catalog"), ("statement_timeout", "60s")];
+    let parameters =
+        [("application_name", "postern doctor"), ("search_path", "pg_catalog"), ("statement_timeout", "60s")];
     let parameters: BTreeMap<String, String> =
         parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     upstream::connect(database, &parameters).await.map_err(|error| chain(&error))

@@ -264,7 +264,8 @@ impl Conversation {
         let Some(holder) = &self.holding.holder else { return Ok(Held::Go) };
         let (holds, signal) = (holder.holds.clone(), holder.signal.clone());
         let Some(place) = holds.place() else {
-            let reason = format!("it needs approval, and this node holds its limit of {} statements", holds.settings.max_held);
+            let reason =
+                format!("it needs approval, and this node holds its limit of {} statements", holds.settings.max_held);
             return Ok(Held::Refuse(refused("53400", &reason, "try again later")));
         };
         let first = decisions.iter().position(|decision| decision.is_held()).unwrap_or(0);

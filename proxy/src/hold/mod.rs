@@ -24,9 +24,9 @@ mod withdraw;
 
 pub use asked::{Asked, Bound};
 pub use config::Settings;
-pub use plane::ByControl;
 pub(crate) use holding::Holding;
 pub(crate) use message::Held;
+pub use plane::ByControl;
 pub use withdraw::Signal;
 
 use schemas::event::Identity;

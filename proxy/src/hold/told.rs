@@ -37,7 +37,14 @@ impl Conversation {
             (b'V', "NOTICE".to_owned()),
             (b'C', "00000".to_owned()),
             (b'M', format!("postern holds this statement for approval by {}: {}", groups.join(" and "), hold.id)),
-            (b'D', format!("It runs when they agree, and is denied after {}. Statement {}.", shown(hold.time), hold.statement)),
+            (
+                b'D',
+                format!(
+                    "It runs when they agree, and is denied after {}. Statement {}.",
+                    shown(hold.time),
+                    hold.statement
+                ),
+            ),
             (b'H', format!("Reviewers run: postern review show {}{link}. Cancel it to withdraw it.", hold.id)),
         ];
         let before = out.bytes.len();
@@ -48,7 +55,13 @@ impl Conversation {
     }
 
     /// What reviewers see of a message.
-    pub(super) fn for_reviewers(&self, hold: &Hold, message: &Message<'_>, decisions: &[Rc<Decision>], expires: i64) -> Asked {
+    pub(super) fn for_reviewers(
+        &self,
+        hold: &Hold,
+        message: &Message<'_>,
+        decisions: &[Rc<Decision>],
+        expires: i64,
+    ) -> Asked {
         let held = || decisions.iter().filter(|decision| decision.is_held());
         let union = |list: fn(&Decision) -> &[String]| {
             let all: BTreeSet<&String> = held().flat_map(|decision| list(decision)).collect();

@@ -330,7 +330,9 @@ impl Clerk<'_> {
         };
         let ensured = match grants::ensure(self.admin().await?, &scope.name, &wanted).await {
             // somebody changed rights or tables at the same moment: what is wanted is looked at again
-            Err(error) if matches!(error.sqlstate_of_server(), Some("XX000" | "42P01" | "42704" | "42883" | "3F000")) => {
+            Err(error)
+                if matches!(error.sqlstate_of_server(), Some("XX000" | "42P01" | "42704" | "42883" | "3F000")) =>
+            {
                 grants::ensure(self.admin().await?, &scope.name, &wanted).await
             }
             other => other,
@@ -368,8 +370,7 @@ impl Clerk<'_> {
         match outcome {
             Ok(()) => {
                 self.metrics.leased();
-                let lease =
-                    Lease { role: one.role, password: Arc::new(one.password), desk: self.leases.desk.clone() };
+                let lease = Lease { role: one.role, password: Arc::new(one.password), desk: self.leases.desk.clone() };
                 if one.request.reply.send(Ok(lease)).is_err() {
                     // the lease was dropped with the answer, and so will the role be
                     tracing::debug!("a session was gone before it had its role");

@@ -54,7 +54,11 @@ pub(super) async fn ensure(admin: &mut Admin, name: &str, wanted: &Wanted) -> Re
         }
         // another node was first
         Err(error) if error.sqlstate_of_server() == Some("42710") => {
-            if there(admin, &role, &comment).await? { Ok(Scope { role, short }) } else { Err(Error::Taken { role }) }
+            if there(admin, &role, &comment).await? {
+                Ok(Scope { role, short })
+            } else {
+                Err(Error::Taken { role })
+            }
         }
         Err(error) => Err(error),
     }

@@ -18,8 +18,8 @@ mod tls;
 mod vault;
 
 pub use config::{Database, DatabaseFile, TlsMode};
-pub(crate) use login::major;
 pub use credential::{Credential, CredentialFile};
+pub(crate) use login::major;
 pub use stream::Stream;
 
 use std::{collections::BTreeMap, io};

@@ -55,8 +55,9 @@ impl Source {
         let source = match file.credentials_file {
             Some(path) => Self { region: file.region, file: Some((path, file.profile)), fixed: None },
             None => {
-                let key = from_environment(|name| std::env::var(name).ok())
-                    .ok_or("rds: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and there is no credentials_file")?;
+                let key = from_environment(|name| std::env::var(name).ok()).ok_or(
+                    "rds: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and there is no credentials_file",
+                )?;
                 Self { region: file.region, file: None, fixed: Some(key) }
             }
         };
@@ -139,8 +140,7 @@ fn sign(key: &Key, region: &str, service: &str, request: &Request<'_>, expires: 
     query.sort();
     let query: Vec<String> = query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     let query = query.join("&");
-    let canonical =
-        format!("GET\n{}\n{query}\nhost:{}\n\nhost\n{}", request.path, request.host, request.payload);
+    let canonical = format!("GET\n{}\n{query}\nhost:{}\n\nhost\n{}", request.path, request.host, request.payload);
     let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical.as_bytes())));
     let signature = mac(&signing_key(key.secret.expose(), date, region, service), text.as_bytes());
     format!("{query}&X-Amz-Signature={}", hex(&signature))
@@ -235,7 +235,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("credentials");
         let write = |secret: &str| {
-            let text = format!("[default]\naws_access_key_id = other\naws_secret_access_key = other\n\n[gate]\n# key\naws_access_key_id=AK\naws_secret_access_key = {secret}\naws_session_token = S/T\n");
+            let text = format!(
+                "[default]\naws_access_key_id = other\naws_secret_access_key = other\n\n[gate]\n# key\naws_access_key_id=AK\naws_secret_access_key = {secret}\naws_session_token = S/T\n"
+            );
             std::fs::write(&path, text).unwrap();
         };
         write("one");

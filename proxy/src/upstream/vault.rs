@@ -81,11 +81,14 @@ impl Source {
     /// Checks the section.
     pub(super) fn new(file: File) -> Result<Self, String> {
         let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-        let after = |prefix: &&str| file.address.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']));
+        let after = |prefix: &&str| {
+            file.address.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+        };
         if !file.address.starts_with("https://") && !local.iter().any(|prefix| after(&prefix)) {
             return Err("vault.address: must be https, or http on this machine: the token crosses it".to_owned());
         }
-        let named = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+        let named =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
         if !named(&file.role) || !named(&file.mount) {
             return Err("vault: role and mount are letters, digits, `-`, `_`, `.`, `/`".to_owned());
         }

@@ -92,7 +92,8 @@ fn shown(hold: &Value) -> String {
         ("digest", word(&hold["digest"])),
         ("statement", String::new()),
     ];
-    let mut lines: Vec<String> = lines.iter().map(|(name, text)| format!("{name:<11} {text}").trim_end().to_owned()).collect();
+    let mut lines: Vec<String> =
+        lines.iter().map(|(name, text)| format!("{name:<11} {text}").trim_end().to_owned()).collect();
     // the exact text, line by line
     let text = seen["text"].as_str().unwrap_or_default();
     lines.extend(text.lines().map(|line| format!("  {}", output::plain(line))));

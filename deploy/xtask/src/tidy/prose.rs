@@ -4,9 +4,8 @@ use super::super::source::{File, is_test, tests_begin};
 use std::collections::BTreeSet;
 
 /// Invariants that no test can name yet, and why.
-const UNTESTED: &[(&str, &str)] = &[
-    ("SCP-1", "leased roles are not built yet: the gate logs in as one configured role"),
-];
+const UNTESTED: &[(&str, &str)] =
+    &[("SCP-1", "leased roles are not built yet: the gate logs in as one configured role")];
 
 /// Where the invariants are explained.
 const PAGE: &str = "ARCHITECTURE.md";

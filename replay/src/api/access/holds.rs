@@ -139,18 +139,13 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let limit = limit(&api, asked.limit)?;
     let (state, now) = (caller.plane.control.state(), caller.plane.control.now());
-    let wanted = |hold: &&Arc<Hold>| {
-        caller.sees_hold(&api, hold) && asked.open.is_none_or(|open| hold.is_open(now) == open)
-    };
+    let wanted =
+        |hold: &&Arc<Hold>| caller.sees_hold(&api, hold) && asked.open.is_none_or(|open| hold.is_open(now) == open);
     let holds = state.holds().rev().filter(wanted).take(limit).map(|hold| HoldView::of(hold, &caller)).collect();
     answer::json(&api, &List { holds })
 }
 
-pub(super) async fn one(
-    State(api): State<Api>,
-    caller: Caller,
-    Named(id): Named<HoldId>,
-) -> Result<Response, Problem> {
+pub(super) async fn one(State(api): State<Api>, caller: Caller, Named(id): Named<HoldId>) -> Result<Response, Problem> {
     answer::json(&api, &HoldView::of(&*caller.held(&api, id)?, &caller))
 }
 

@@ -157,7 +157,8 @@ fn read(content: &[u8], path: &Path) -> Result<Found, Error> {
         rest = rest.get(size..).unwrap_or_default();
     }
     let next = found.records.len() as Offset;
-    let follows = (1..rest.len()).any(|at| rest.get(at..).and_then(|later| record_of(later, next..next + MAX_LOST)).is_some());
+    let follows =
+        (1..rest.len()).any(|at| rest.get(at..).and_then(|later| record_of(later, next..next + MAX_LOST)).is_some());
     if follows {
         return Err(Error::Damaged { path: path.to_owned(), at: found.end as u64 });
     }

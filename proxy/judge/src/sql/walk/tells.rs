@@ -244,7 +244,7 @@ impl<'a> Walker<'a> {
     ) {
         let nodes = call.map(|call| call.args.as_slice()).unwrap_or_default();
         let count = nodes.get(1).and_then(whole_number);
-        let copies = matches!(name, "repeat" | "lpad" | "rpad") && !count.is_some_and(|count| count <= FEW_COPIES);
+        let copies = matches!(name, "repeat" | "lpad" | "rpad") && count.is_none_or(|count| count > FEW_COPIES);
         value.shaped = copies
             // copies of copies are not few
             || (matches!(name, "repeat") && count.is_some_and(|count| count > 1))
