@@ -17,9 +17,12 @@ use std::{
 
 type Key = (i32, Vec<u8>);
 
+/// Where a key's session runs, and what tells it.
+type Place = (Arc<Resource>, Arc<Signal>);
+
 /// The keys of this node's sessions.
 #[derive(Clone, Default)]
-pub struct Cancels(Arc<Mutex<HashMap<Key, (Arc<Resource>, Arc<Signal>)>>>);
+pub struct Cancels(Arc<Mutex<HashMap<Key, Place>>>);
 
 /// A key's place among them; dropping it forgets the key.
 pub struct Registered {

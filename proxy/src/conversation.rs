@@ -14,7 +14,7 @@ use crate::{
     hold::Holding,
     interrupt::Interrupt,
     limits::{Limits, Seat, cut::Cutting},
-    names::{Ticket, Window},
+    names::Window,
     paths::Paths,
     record::{self, Receipt, Record},
     statement::{Names, Origin, Portal, Prepared, Proposal},
@@ -383,12 +383,13 @@ impl Conversation {
     }
 
     pub(crate) fn decide_again(&mut self, portal: &Rc<Portal>) -> Result<Rc<Decision>, Refused> {
-        self.decider.portal(portal)
+        let scope = Scope { names: &self.names, paths: &self.paths, window: self.window };
+        self.decider.portal(portal, scope)
     }
 
     /// Says what a statement will mean for names and for the search path, once it works.
     pub(crate) fn propose_effects(&mut self, decision: &Rc<Decision>, text: &str) -> Result<Effects, End> {
-        let mut proposals = Vec::new();
+        let (mut proposals, mut declared) = (Vec::new(), Vec::new());
         let full = |error: crate::statement::TooMany| End::new(CloseReason::LimitReached, "53400", error.to_string());
         for effect in &decision.effects {
             match effect {
@@ -399,8 +400,10 @@ impl Conversation {
                 Effect::Deallocate { name: Some(name) } => {
                     proposals.push(self.names.propose_prepared(name, None, self.window).map_err(full)?);
                 }
-                Effect::Declare { name, inner } => {
-                    let inner = self.decider.cursor(inner);
+                Effect::Declare { name, .. } if declared.contains(&name) => {}
+                Effect::Declare { name, .. } => {
+                    declared.push(name);
+                    let inner = self.decider.cursor(&decision.effects, name);
                     let portal = Rc::new(Portal {
                         facts: inner.facts.clone(),
                         prepared: None,
@@ -430,21 +433,8 @@ impl Conversation {
                 | Effect::Notify => {}
             }
         }
-        Ok(Effects { names: proposals, paths: self.propose_paths(decision) })
-    }
-
-    fn propose_paths(&mut self, decision: &Decision) -> Vec<Ticket> {
-        let mut tickets = Vec::new();
-        for effect in &decision.effects {
-            let value = match effect {
-                Effect::Set { name, value, .. } if name == "search_path" => value.as_deref(),
-                Effect::Set { name, .. } if name == "all" => None,
-                Effect::Discard => None,
-                _ => continue,
-            };
-            tickets.push(self.paths.propose(value, self.window));
-        }
-        tickets
+        let kind = decision.facts.first().map_or("", |facts| facts.kind.as_str());
+        Ok(Effects { names: proposals, paths: self.paths.send(&decision.effects, kind, self.window) })
     }
 
     /// The server did what a statement asked, or not.
@@ -465,7 +455,6 @@ impl Conversation {
         for effect in &running.decision.effects {
             match effect {
                 Effect::Rollback { .. } => self.transaction_failed = true,
-                Effect::Savepoint => self.paths.doubt(),
                 Effect::ChangesCatalog => self.decider.catalog_changed(),
                 _ => {}
             }

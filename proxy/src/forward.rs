@@ -150,7 +150,12 @@ impl Conversation {
             return Ok(Flow::Wait);
         }
         match message {
-            Message::Query(text) => self.query(text, frame, out),
+            Message::Query(text) => {
+                let flow = self.query(text, frame, out);
+                // had the message failed, the server would not skip what follows it
+                self.window += 1;
+                flow
+            }
             Message::Parse { name, text } => self.parse(name, text, frame, out),
             Message::Bind { portal, statement, parameters, formats } => {
                 self.bind(portal, statement, parameters, &formats.codes(), frame, out)

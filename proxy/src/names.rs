@@ -45,6 +45,11 @@ impl<T: Clone> Slot<T> {
         }
     }
 
+    /// Says what the name means to the server now; what was proposed since is still open.
+    pub fn hold(&mut self, value: T) {
+        self.confirmed = Some(value);
+    }
+
     /// Says that the server did not do it.
     pub fn reject(&mut self, ticket: Ticket) {
         self.proposed.retain(|(_, t, _)| *t != ticket);
@@ -72,11 +77,12 @@ impl<T: Clone> Slot<T> {
 }
 
 /// Where tickets come from: one counter a session.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Tickets(u64);
 
 impl Tickets {
-    fn issue(&mut self) -> Ticket {
+    /// A ticket that no other equals.
+    pub fn issue(&mut self) -> Ticket {
         self.0 += 1;
         Ticket(self.0)
     }

@@ -91,9 +91,9 @@ impl Decider {
     }
 
     /// Decides what a cursor returns, whose estimate was judged when it was declared.
-    pub(super) fn decide_known(&self, view: &Arc<View>, inner: &Facts) -> Rc<Decision> {
+    pub(super) fn decide_known(&self, view: &Arc<View>, inner: Vec<Arc<Facts>>) -> Rc<Decision> {
         // that it may be declared is not that it may be read from
-        self.as_approved(false, || self.decide_with(view, vec![Arc::new(inner.clone())], Vec::new(), Known::Before))
+        self.as_approved(false, || self.decide_with(view, inner, Vec::new(), Known::Before))
     }
 
     /// Judges a statement, and says whether the planner must be asked. Where it must, the judgement is the one of a

@@ -3,15 +3,7 @@
 use judge::sql::{Action, Effect, Facts};
 use std::sync::Arc;
 
-/// A cursor or prepared statement that an earlier statement of the same message makes.
-pub(super) fn declared(earlier: &[Effect], wanted: &str, prepared: bool) -> Option<Arc<Facts>> {
-    earlier.iter().rev().find_map(|effect| match effect {
-        Effect::Prepare { name, inner } if prepared && name == wanted => Some(Arc::new((**inner).clone())),
-        Effect::Declare { name, inner } if !prepared && name == wanted => Some(Arc::new((**inner).clone())),
-        _ => None,
-    })
-}
-
+/// What PREPARE statements will run.
 pub(super) fn inner_statements(all: &[Arc<Facts>]) -> impl Iterator<Item = Arc<Facts>> {
     all.iter().flat_map(|facts| &facts.effects).filter_map(|effect| match effect {
         Effect::Prepare { inner, .. } => Some(Arc::new((**inner).clone())),

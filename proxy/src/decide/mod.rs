@@ -9,19 +9,24 @@ mod approved;
 mod estimated;
 mod facts;
 mod masked;
+mod message;
 mod refused;
+mod runs;
 
+pub use message::Simple;
 pub use refused::Refused;
 
 use crate::{
     decide::estimated::Known,
-    decide::facts::{declared, inner_statements, names_unknown, nothing, reads_from_client},
+    decide::facts::{inner_statements, nothing, reads_from_client},
+    decide::message::Seen,
+    decide::runs::Earlier,
     estimate::{Estimate, Need},
     names::Window,
-    paths::{MAX_POSSIBLE, Paths},
+    paths::Paths,
     record::{self, Record},
     resource::{Resource, View},
-    statement::{Names, Origin, Portal, Prepared},
+    statement::{Names, Origin, Prepared},
 };
 use judge::{
     mask::{Column, Plan, detect, guard::Guard},
@@ -138,16 +143,6 @@ impl Decision {
     }
 }
 
-/// One statement of a simple message, decided.
-pub struct Simple {
-    /// Its place in the message.
-    pub index: u32,
-    /// Its text.
-    pub text: String,
-    /// What was decided.
-    pub decision: Rc<Decision>,
-}
-
 /// What the names in a message mean when the server comes to it.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
@@ -164,16 +159,6 @@ pub struct Decided {
     paths: u64,
     decision: Rc<Decision>,
 }
-
-/// A decision about the only statement of a simple message. Facts are known by their place in memory: they are of one text,
-/// or of texts that differ in nothing that matters.
-struct Seen {
-    reading: Arc<[Arc<Facts>]>,
-    decided: Decided,
-}
-
-/// Most decisions about simple messages that a session keeps.
-const MAX_SEEN: usize = 16;
 
 /// Decides the statements of one session.
 pub struct Decider {
@@ -207,73 +192,6 @@ impl Decider {
         self.resource.stale();
     }
 
-    /// Decides a simple message: all of its statements, before any byte of it goes.
-    ///
-    /// # Errors
-    /// [`Refused`] where it is not understood or the catalog must be refreshed first.
-    pub fn simple(&mut self, text: &[u8], scope: Scope<'_>) -> Result<Vec<Simple>, Refused> {
-        let hint = "send UTF-8 text without NUL bytes";
-        let Ok(text) = std::str::from_utf8(text) else {
-            return Err(Refused::because("22021", "builtin:grammar", "the statement is not UTF-8", hint));
-        };
-        let view = self.view()?;
-        let readings = self.read(&view, text, scope)?;
-        let count = readings.first().map_or(0, |reading| reading.len());
-        if count == 0 {
-            let decision = self.decide(&view, vec![Arc::new(nothing())], Vec::new())?;
-            return Ok(vec![Simple { index: 0, text: text.to_owned(), decision }]);
-        }
-        if count == 1 {
-            let decision = self.single(&view, &readings, scope)?;
-            let text = text.trim_end_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-            return Ok(vec![Simple { index: 0, text: text.to_owned(), decision }]);
-        }
-        let mut statements = Vec::with_capacity(count);
-        let mut earlier: Vec<Effect> = Vec::new();
-        for place in 0..count {
-            let facts: Vec<Arc<Facts>> = readings.iter().filter_map(|reading| reading.get(place)).cloned().collect();
-            let range = facts.first().map(|f| f.text.clone()).unwrap_or_default();
-            let decision = self.resolve(&view, facts, scope, &earlier)?;
-            earlier.extend(decision.effects.iter().cloned());
-            statements.push(Simple {
-                index: u32::try_from(place).unwrap_or(u32::MAX),
-                text: text.get(range).unwrap_or(text).to_owned(),
-                decision,
-            });
-        }
-        Ok(statements)
-    }
-
-    /// Decides the only statement of a message: as the last time, if that was of the same facts under the same conditions.
-    fn single(
-        &mut self,
-        view: &Arc<View>,
-        readings: &[Arc<[Arc<Facts>]>],
-        scope: Scope<'_>,
-    ) -> Result<Rc<Decision>, Refused> {
-        let version = self.approving.version(scope.paths);
-        let known = |seen: &&Seen| {
-            Arc::ptr_eq(&seen.decided.decision.view, view)
-                && version == Some(seen.decided.paths)
-                && matches!(readings, [one] if Arc::ptr_eq(one, &seen.reading))
-        };
-        if let Some(seen) = self.seen.iter().find(known) {
-            return Ok(seen.decided.decision.clone());
-        }
-        let facts = readings.iter().filter_map(|reading| reading.first()).cloned().collect();
-        let decision = self.resolve(view, facts, scope, &[])?;
-        if let (Some(paths), [reading]) = (version, readings)
-            && decision.is_fixed()
-        {
-            if self.seen.len() >= MAX_SEEN {
-                self.seen.pop_front();
-            }
-            self.seen
-                .push_back(Seen { reading: reading.clone(), decided: Decided { paths, decision: decision.clone() } });
-        }
-        Ok(decision)
-    }
-
     /// Decides a prepared statement, again if what it was decided under changed.
     ///
     /// # Errors
@@ -300,7 +218,7 @@ impl Decider {
                 }
             }
         }
-        let decision = self.resolve(&view, facts, scope, &[])?;
+        let decision = self.resolve(&view, facts, scope, &Earlier::default())?;
         *prepared.decided.borrow_mut() =
             version.filter(|_| decision.is_fixed()).map(|paths| Decided { paths, decision: decision.clone() });
         Ok(decision)
@@ -324,31 +242,6 @@ impl Decider {
                 self.decide(&view, facts, effects)
             }
         }
-    }
-
-    /// Decides a portal again at Execute: the policy may have changed since Bind.
-    ///
-    /// # Errors
-    /// As [`Decider::simple`].
-    pub fn portal(&mut self, portal: &Rc<Portal>) -> Result<Rc<Decision>, Refused> {
-        let view = self.view()?;
-        let before = &portal.decision;
-        if Arc::ptr_eq(&before.view, &view) && !before.judgement.reads.time {
-            return Ok(before.clone());
-        }
-        let decision = self.decide_estimated(&view, before);
-        if !decision.judgement.hides_as(&before.judgement) {
-            // its rows were described under the rules of then: nothing knows how to mask them now
-            let text = "what is masked of this portal's rows changed since it was opened";
-            return Err(Refused::because("55000", "builtin:portal", text, "bind it again"));
-        }
-        Ok(decision)
-    }
-
-    /// Decides what FETCH from a cursor will return.
-    pub fn cursor(&mut self, inner: &Facts) -> Rc<Decision> {
-        let view = self.resource.view();
-        self.decide_known(&view, inner)
     }
 
     /// What is looked for in what the server says besides rows.
@@ -382,72 +275,6 @@ impl Decider {
     fn view(&self) -> Result<Arc<View>, Refused> {
         let view = self.resource.view();
         if self.resource.is_stale() { Err(Refused::CatalogTooOld) } else { Ok(view) }
-    }
-
-    /// Reads a text under each possible path.
-    fn read(&self, view: &Arc<View>, text: &str, scope: Scope<'_>) -> Result<Vec<Arc<[Arc<Facts>]>>, Refused> {
-        let paths = scope.paths.possible(scope.window);
-        if paths.is_empty() || paths.len() > MAX_POSSIBLE {
-            let text = "the search path cannot be known while so many changes of it are under way";
-            return Err(Refused::because(
-                "53400",
-                "builtin:limit",
-                text,
-                "wait for the answers to SET before going on",
-            ));
-        }
-        let mut readings = Vec::with_capacity(paths.len());
-        for path in &paths {
-            let reading = view.analyze(text, path).map_err(|error| Refused::of_sql(&error))?;
-            if self.refreshed != Some(view.epoch()) && reading.iter().any(|facts| names_unknown(facts)) {
-                return Err(Refused::CatalogTooOld);
-            }
-            readings.push(reading);
-        }
-        Ok(readings)
-    }
-
-    /// Replaces EXECUTE and FETCH by what they run, then decides.
-    fn resolve(
-        &mut self,
-        view: &Arc<View>,
-        facts: Vec<Arc<Facts>>,
-        scope: Scope<'_>,
-        earlier: &[Effect],
-    ) -> Result<Rc<Decision>, Refused> {
-        let effects: Vec<Effect> = facts.first().map(|f| f.effects.clone()).unwrap_or_default();
-        let mut all = facts;
-        for effect in &effects {
-            let found = match effect {
-                Effect::Execute { name } => match declared(earlier, name, true) {
-                    Some(facts) => vec![facts],
-                    None => {
-                        let mut found = Vec::new();
-                        for prepared in scope.names.prepared(name, scope.window) {
-                            found.extend(self.prepared(&prepared, scope)?.facts.iter().cloned());
-                        }
-                        found
-                    }
-                },
-                Effect::Fetch { name } => match declared(earlier, name, false) {
-                    Some(facts) => vec![facts],
-                    None => {
-                        scope.names.portals(name, scope.window).iter().flat_map(|p| p.facts.iter().cloned()).collect()
-                    }
-                },
-                _ => continue,
-            };
-            if found.is_empty() && view.protects() {
-                let (kind, name) = match effect {
-                    Effect::Fetch { name } => ("portal", name),
-                    Effect::Execute { name } => ("prepared statement", name),
-                    _ => continue,
-                };
-                return Err(Refused::unknown_name(kind, name, "was not opened through this gate"));
-            }
-            all.extend(found);
-        }
-        self.decide(view, all, effects)
     }
 
     fn decide(&self, view: &Arc<View>, facts: Vec<Arc<Facts>>, effects: Vec<Effect>) -> Result<Rc<Decision>, Refused> {

@@ -30,7 +30,7 @@ impl Reviewers for ByControl {
         Box::pin(async move {
             let Ok(id) = id else { return Answer::Ended("its id is none".to_owned()) };
             loop {
-                let answer = states.borrow_and_update().hold(id).and_then(|hold| answer(hold));
+                let answer = states.borrow_and_update().hold(id).and_then(answer);
                 if let Some(answer) = answer {
                     return answer;
                 }

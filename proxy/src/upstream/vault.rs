@@ -84,7 +84,7 @@ impl Source {
         let after = |prefix: &&str| {
             file.address.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
         };
-        if !file.address.starts_with("https://") && !local.iter().any(|prefix| after(&prefix)) {
+        if !file.address.starts_with("https://") && !local.iter().any(after) {
             return Err("vault.address: must be https, or http on this machine: the token crosses it".to_owned());
         }
         let named =
@@ -143,7 +143,7 @@ impl Source {
     fn fetch(&self, known: Option<Given>) -> Result<Given, Error> {
         if let Some((given, lease)) = known.and_then(|given| Some((given.clone(), given.lease?))) {
             let renewed = self.ask("sys/leases/renew", Some(&json!({ "lease_id": lease })));
-            let lasts = renewed.ok().and_then(|answer| answer["lease_duration"].as_u64()).map(Duration::from_secs);
+            let lasts = renewed.ok().and_then(|answer| answer.get("lease_duration")?.as_u64()).map(Duration::from_secs);
             if let Some(lasts) = lasts.filter(|lasts| *lasts >= SHORTEST) {
                 return Ok(Given { at: Instant::now(), lasts, ..given });
             }
@@ -151,14 +151,16 @@ impl Source {
         }
         let kind = if self.file.static_role { "static-creds" } else { "creds" };
         let answer = self.ask(&format!("{}/{kind}/{}", self.file.mount, self.file.role), None)?;
-        let text = |name: &str| answer["data"][name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let text =
+            |name: &str| answer.get("data")?.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let (Some(user), Some(password)) = (text("username"), text("password")) else {
             return Err(Error::Vault("its answer has no username and password".to_owned()));
         };
-        let seconds = if self.file.static_role { &answer["data"]["ttl"] } else { &answer["lease_duration"] };
-        let lasts = seconds.as_u64().map_or(LONGEST, Duration::from_secs).min(LONGEST);
-        let renewable = answer["renewable"].as_bool() == Some(true);
-        let lease = answer["lease_id"].as_str().filter(|id| renewable && !id.is_empty()).map(str::to_owned);
+        let seconds = answer.pointer(if self.file.static_role { "/data/ttl" } else { "/lease_duration" });
+        let lasts = seconds.and_then(Value::as_u64).map_or(LONGEST, Duration::from_secs).min(LONGEST);
+        let renewable = answer.get("renewable").and_then(Value::as_bool) == Some(true);
+        let lease =
+            answer.get("lease_id").and_then(Value::as_str).filter(|id| renewable && !id.is_empty()).map(str::to_owned);
         Ok(Given { user, password: Arc::new(Secret::new(password)), lease, at: Instant::now(), lasts })
     }
 

@@ -210,6 +210,11 @@ impl Judge<'_> {
 
     /// What is denied even where nothing is hidden.
     fn always(&self, facts: &Facts) -> Option<No> {
+        if let Some(why) = &facts.hidden_setting {
+            let reason = format!("what it would set cannot be known: {why}");
+            let hint = "send SET, or SELECT set_config(...) with three constants as a statement of its own";
+            return Some(No { policy: "builtin:setting", reason, hint });
+        }
         facts.effects.iter().find_map(|effect| {
             let Effect::Set { name, value, .. } = effect else { return None };
             let why = closed::pinned(name, value.as_deref())?;
@@ -243,6 +248,11 @@ impl Judge<'_> {
                 reason: format!("{} is out of reach", relation.name),
                 hint: "do without it, or ask the owner of the data",
             });
+        }
+        let guarded = |(id, name): &(&u32, &String)| self.bound.is_closed(name) || self.hides_of(**id);
+        if let Some((_, name)) = facts.shadowed.iter().find(guarded) {
+            let reason = format!("a name in it means several relations of the search path, {name} among them");
+            return Some(No { policy: "builtin:name", reason, hint: "write the name with its schema" });
         }
         let unlisted = |name: &&String| !name.starts_with("pg_catalog.") && !self.bound.may_call(name);
         let function = facts.functions.iter().find(unlisted)?;

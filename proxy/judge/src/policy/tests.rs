@@ -78,6 +78,8 @@ fn nothing(kind: &str) -> Facts {
         stored: BTreeSet::new(),
         probed: BTreeSet::new(),
         functions: BTreeSet::new(),
+        hidden_setting: None,
+        shadowed: BTreeMap::new(),
         outputs: None,
         effects: Vec::new(),
         unbounded_write: false,

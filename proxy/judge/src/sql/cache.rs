@@ -129,6 +129,7 @@ fn weight(facts: &Facts) -> usize {
         + facts.relations.iter().map(|relation| relation.name.len() + 120).sum::<usize>()
         + facts.columns.len() * 32
         + (facts.stored.len() + facts.told.len()) * 24
+        + facts.shadowed.values().map(|name| name.len() + 64).sum::<usize>()
         + facts.functions.iter().map(|name| name.len() + 48).sum::<usize>()
         + outputs.map(|output| output.name.len() + 64 + output.sources.len() * 24).sum::<usize>()
         + facts.effects.iter().map(effect_weight).sum::<usize>()

@@ -1,7 +1,10 @@
 //! What a statement touches: the result of understanding it, and all that policy and masking need.
 
 use schemas::event::Usage;
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// A relation's object id in `pg_class`.
 pub type RelationId = u32;
@@ -131,13 +134,14 @@ pub enum Effect {
         /// The cursor's name.
         name: Option<String>,
     },
-    /// DISCARD ALL and its parts.
+    /// DISCARD ALL; its parts change no setting and close no name.
     Discard,
     /// SET, RESET, SET LOCAL, set by a startup option or `set_config` with a constant name.
     Set {
         /// The setting's name, lower case; `all` for RESET ALL.
         name: String,
-        /// Its new value where the text states it; `None` for DEFAULT, RESET or an expression.
+        /// Its new value where the text states it; `None` for DEFAULT, RESET or an expression. Of `search_path` a text that
+        /// [`search_path::split`](super::search_path::split) takes apart.
         value: Option<String>,
         /// SET LOCAL: ends with the transaction.
         local: bool,
@@ -239,6 +243,11 @@ pub struct Facts {
     pub probed: BTreeSet<ColumnId>,
     /// Functions and procedures called outside the list of pure ones, `schema.name`; as in the text where the catalog does not know them.
     pub functions: BTreeSet<String>,
+    /// It may set a setting unseen, or to what cannot be known: why. What comes after it could not be read.
+    pub hidden_setting: Option<String>,
+    /// Relations that an unqualified name of its text would mean if an earlier one of the search path were not there, or
+    /// could not be used: in that order PostgreSQL and the catalog snapshot may differ.
+    pub shadowed: BTreeMap<RelationId, String>,
     /// The columns of its answer; `None` where it returns no rows or they are not known before it runs.
     pub outputs: Option<Vec<Output>>,
     /// What it does to the session.

@@ -140,6 +140,8 @@ pub(super) struct View {
     pub(super) opaque: Option<String>,
     /// Reading it changes nothing.
     pub(super) read_only: bool,
+    /// Reading it may set a setting: why that is not known.
+    pub(super) hidden_setting: Option<String>,
 }
 
 /// A function, procedure, aggregate or window function.
@@ -280,6 +282,11 @@ impl Catalog {
             return self.find(schema, name);
         }
         self.path(search_path).find_map(|schema| self.find(schema, name))
+    }
+
+    /// Every relation that an unqualified name means in some schema of the path, in order.
+    pub(super) fn all<'a>(&'a self, name: &'a str, search_path: &'a [String]) -> impl Iterator<Item = &'a Relation> {
+        self.path(search_path).filter_map(move |schema| self.find(schema, name))
     }
 
     /// The type as its values come on the wire: of a domain what it stands on, of text under another name text.

@@ -5,15 +5,9 @@ use super::{
     nodes::any_node,
     scope::{Field, Found, Rows, Value},
 };
-use crate::sql::{
-    facts::Effect,
-    functions::{self, Class, Resolved},
-};
+use crate::sql::functions::{self, Class, Resolved};
 use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
-
-/// What pg_dump sets `restrict_nonsystem_relation_kind` to, whose name it takes from pg_settings.
-const PG_DUMP_RESTRICTS: &str = "view, foreign-table";
 
 /// PostgreSQL's own that return as many rows as their arguments say, for catalogs without functions.
 const MULTIPLY: &[&str] = &[
@@ -50,7 +44,7 @@ impl<'a> Walker<'a> {
         }
         let named = call.args.iter().any(|node| matches!(node.node, Some(NodeEnum::NamedArgExpr(_))));
         let count = (!named && !call.func_variadic).then(|| call.args.len() + self.ordered_set_arguments(call));
-        if matches!(schema, "" | "pg_catalog") && self.setting(name, call) {
+        if matches!(schema, "" | "pg_catalog") && self.setting(schema, name, call) {
             return (Value::default(), None);
         }
         let resolved = functions::resolve(self.catalog, self.search_path, schema, name, count);
@@ -143,47 +137,6 @@ impl<'a> Walker<'a> {
         self.out.functions.insert(resolved.name);
         value.opaque = true;
         value
-    }
-
-    /// `set_config` and `current_setting` with a constant name.
-    fn setting(&mut self, name: &str, call: &protobuf::FuncCall) -> bool {
-        let texts: Vec<Option<String>> = call.args.iter().map(constant).collect();
-        match (name, texts.as_slice()) {
-            ("current_setting", [Some(setting), ..]) if !setting.contains('.') => true,
-            ("set_config", [Some(setting), Some(value), Some(local)]) => {
-                self.out.writes = true;
-                self.out.functions.insert("pg_catalog.set_config".to_owned());
-                self.out.effects.push(Effect::Set {
-                    name: setting.to_ascii_lowercase(),
-                    value: Some(value.clone()),
-                    local: matches!(local.as_str(), "t" | "true"),
-                });
-                true
-            }
-            // the value comes from elsewhere: no policy takes it to be harmless
-            ("set_config", [Some(setting), None, Some(local)]) if !setting.eq_ignore_ascii_case("search_path") => {
-                self.out.writes = true;
-                self.out.functions.insert("pg_catalog.set_config".to_owned());
-                self.out.effects.push(Effect::Set {
-                    name: setting.to_ascii_lowercase(),
-                    value: None,
-                    local: matches!(local.as_str(), "t" | "true"),
-                });
-                for argument in &call.args {
-                    let value = self.expression(argument);
-                    self.store(&value);
-                }
-                true
-            }
-            // pg_dump, where a server has the setting; no other setting takes this value
-            ("set_config", [None, Some(value), Some(_)]) if value == PG_DUMP_RESTRICTS => {
-                self.out.writes = true;
-                let name = "restrict_nonsystem_relation_kind".to_owned();
-                self.out.effects.push(Effect::Set { name, value: Some(value.clone()), local: false });
-                true
-            }
-            _ => false, // no node: a function's name
-        }
     }
 
     /// The names of the columns that a function returns, if it returns a row and all candidates agree.

@@ -20,6 +20,7 @@ mod nodes;
 mod object;
 mod query;
 mod scope;
+mod settings;
 mod statement;
 mod tells;
 #[cfg(test)]
@@ -29,7 +30,7 @@ mod write;
 use super::{
     Context,
     catalog::{Catalog, Relation, Sources, View},
-    facts::{Action, ColumnUse, CopyFormat, Effect, Facts, Output, Placeholders, RelationUse},
+    facts::{Action, ColumnUse, CopyFormat, Effect, Facts, Output, Placeholders, RelationId, RelationUse},
     parse::Statement,
 };
 use pg_query::{Node, NodeEnum, protobuf};
@@ -50,6 +51,7 @@ const BUDGET: usize = 4_000_000;
 /// What one statement touches.
 pub(super) fn statement(statement: &Statement, catalog: &Catalog, search_path: &[String]) -> Facts {
     let mut walker = Walker::new(catalog, search_path);
+    walker.sets_by = settings::SetsBy::of(&statement.node);
     let done = walker.any_statement(&statement.node);
     walker.finish(done)
 }
@@ -84,6 +86,7 @@ pub(super) fn view(statement: &Statement, catalog: &Catalog) -> Option<(View, Ve
         functions: out.functions,
         opaque: out.opaque,
         read_only: !out.writes && !out.calls,
+        hidden_setting: out.hidden_setting.or_else(|| settings::defined(&out.effects)),
     };
     Some((view, columns))
 }
@@ -134,6 +137,8 @@ struct Out {
     copies_server_side: bool,
     copy: Option<CopyFormat>,
     placeholders: Placeholders,
+    hidden_setting: Option<String>,
+    shadowed: BTreeMap<RelationId, String>,
     /// It reads a view that was not followed yet.
     waits: bool,
 }
@@ -154,6 +159,8 @@ struct Walker<'a> {
     deciding: Vec<Sources>,
     /// Sources of expressions that inner queries compute.
     computed: Vec<Sources>,
+    /// What a call of `set_config` may do where this walker stands.
+    sets_by: settings::SetsBy,
     out: Out,
     /// Operations so far that may fail, wait, or leave a trace.
     hazards: usize,
@@ -172,6 +179,7 @@ impl<'a> Walker<'a> {
             outermost: Cell::new(usize::MAX),
             deciding: Vec::new(),
             computed: Vec::new(),
+            sets_by: settings::SetsBy::Others,
             out: Out::default(),
             hazards: 0,
             budget: BUDGET,
@@ -233,6 +241,9 @@ impl<'a> Walker<'a> {
         }
         self.out.functions.extend(view.functions.iter().cloned());
         self.out.calls |= !view.read_only;
+        if let Some(reason) = &view.hidden_setting {
+            self.hide_setting(format!("{reason} (in view {})", relation.qualified()));
+        }
         if let Some(reason) = &view.opaque {
             self.give_up(format!("{} (in view {})", reason, relation.qualified()));
         }
@@ -249,6 +260,10 @@ impl<'a> Walker<'a> {
     /// Touches the relation that a name means, known or not.
     fn touch_named(&mut self, name: &protobuf::RangeVar, action: Action) -> Option<&'a Relation> {
         let found = relation(self.catalog, self.search_path, &name.schemaname, &name.relname);
+        if name.schemaname.is_empty() {
+            let others = self.catalog.all(&name.relname, self.search_path).skip(1);
+            self.out.shadowed.extend(others.map(|relation| (relation.id, relation.qualified())));
+        }
         match found {
             Some(relation) => self.touch(relation, action),
             None => {
@@ -295,6 +310,8 @@ impl<'a> Walker<'a> {
             told: out.told,
             probed: out.probed,
             functions: out.functions,
+            hidden_setting: out.hidden_setting,
+            shadowed: out.shadowed,
             outputs,
             effects: out.effects,
             unbounded_write: out.unbounded_write,

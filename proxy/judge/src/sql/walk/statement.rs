@@ -6,6 +6,7 @@ use super::{
     names,
     nodes::{analyzed, any_node, expressions, parts},
     scope::{Columns, Field, Item, Rows, Value},
+    settings,
 };
 use crate::sql::facts::{Action, EXPLAIN_RUNS, Effect, Facts};
 use pg_query::{Node, NodeEnum, protobuf};
@@ -150,7 +151,14 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::DiscardStmt(part) => {
                 let what = part.target().as_str_name().trim_start_matches("DISCARD_");
-                self.effect(format!("DISCARD {what}"), Effect::Discard)
+                let kind = format!("DISCARD {what}");
+                match part.target() {
+                    protobuf::DiscardMode::DiscardTemp => self.effect(kind, Effect::ChangesCatalog),
+                    protobuf::DiscardMode::DiscardPlans | protobuf::DiscardMode::DiscardSequences => self.act(kind),
+                    protobuf::DiscardMode::DiscardAll | protobuf::DiscardMode::Undefined => {
+                        self.effect(kind, Effect::Discard)
+                    }
+                }
             }
             NodeEnum::NotifyStmt(_) => self.effect("NOTIFY", Effect::Notify),
             NodeEnum::ListenStmt(_) => self.effect("LISTEN", Effect::Notify),
@@ -189,7 +197,14 @@ impl<'a> Walker<'a> {
             NodeEnum::ReturnStmt(_) | NodeEnum::PlassignStmt(_) => {
                 self.opaque("UNKNOWN", "a part of a function's body stands as a statement")
             }
-            definitions!() => self.define(kind),
+            definitions!() => {
+                let done = self.define(kind);
+                // a default, a check, a view: it runs later, and nobody sees it
+                if let Some(reason) = settings::defined(&self.out.effects) {
+                    self.hide_setting(reason);
+                }
+                done
+            }
             analyzed!() | parts!() | expressions!() => {
                 self.unexpected(kind, "the place of a statement");
                 Done::silent("UNKNOWN")
@@ -220,7 +235,7 @@ impl<'a> Walker<'a> {
         Done::silent(kind)
     }
 
-    fn effect(&mut self, kind: impl Into<String>, effect: Effect) -> Done {
+    pub(super) fn effect(&mut self, kind: impl Into<String>, effect: Effect) -> Done {
         self.out.effects.push(effect);
         self.act(kind)
     }
@@ -276,7 +291,11 @@ impl<'a> Walker<'a> {
         self.out.told.extend(facts.told.iter().copied());
         self.out.probed.extend(facts.probed.iter().copied());
         self.out.flags.extend(facts.flags.iter().cloned());
+        self.out.shadowed.extend(facts.shadowed.iter().map(|(id, name)| (*id, name.clone())));
         self.out.unbounded_write |= facts.unbounded_write;
+        if let Some(reason) = &facts.hidden_setting {
+            self.hide_setting(reason.clone());
+        }
         if let Some(reason) = &facts.opaque {
             self.give_up(reason.clone());
         }
@@ -322,20 +341,6 @@ impl<'a> Walker<'a> {
             Kind::Undefined => return self.opaque("UNKNOWN", "a transaction statement is not understood"),
         };
         self.effect(kind, effect)
-    }
-
-    fn set(&mut self, part: &protobuf::VariableSetStmt) -> Done {
-        use protobuf::VariableSetKind as Kind;
-        let texts: Option<Vec<String>> = part.args.iter().map(text).collect();
-        let (kind, name, value) = match part.kind() {
-            Kind::VarSetValue => ("SET", part.name.to_ascii_lowercase(), texts.map(|texts| texts.join(", "))),
-            Kind::VarSetDefault | Kind::VarSetCurrent => ("SET", part.name.to_ascii_lowercase(), None),
-            Kind::VarSetMulti => ("SET", part.name.to_ascii_lowercase(), None),
-            Kind::VarReset => ("RESET", part.name.to_ascii_lowercase(), None),
-            Kind::VarResetAll => ("RESET", "all".to_owned(), None),
-            Kind::Undefined => return self.opaque("SET", "a SET is not understood"),
-        };
-        self.effect(kind, Effect::Set { name, value, local: part.is_local })
     }
 
     fn copy(&mut self, copy: &protobuf::CopyStmt) -> Done {

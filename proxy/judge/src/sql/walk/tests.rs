@@ -1,6 +1,6 @@
 //! A protected column inside each kind of expression, clause and statement reaches the facts.
 
-use crate::sql::{Action, Catalog, ColumnId, Context, Effect, Facts, Limits, analyze, catalog};
+use crate::sql::{Action, Catalog, ColumnId, Context, Facts, Limits, analyze, catalog};
 use proptest::prelude::*;
 use schemas::event::Usage;
 
@@ -22,7 +22,7 @@ fn build(rows: CatalogRows) -> Catalog {
 }
 
 /// t (id, secret, j, a), u (id, note), a view of t, and a function of unknown code.
-fn catalog() -> Catalog {
+pub(super) fn catalog() -> Catalog {
     build(|part| match part {
         catalog::Part::Schemas => &[&["11", "pg_catalog"], &["2200", "public"]],
         catalog::Part::Relations => &[
@@ -54,7 +54,7 @@ fn catalog() -> Catalog {
     })
 }
 
-fn facts_of(catalog: &Catalog, text: &str) -> Vec<Facts> {
+pub(super) fn facts_of(catalog: &Catalog, text: &str) -> Vec<Facts> {
     let path = ["public".to_owned()];
     let context = Context { catalog, search_path: &path, limits: Limits::default(), tripwire: false };
     analyze(text, &context).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -453,19 +453,6 @@ fn code_that_is_not_followed_is_opaque() {
     ] {
         assert!(facts_of(&catalog, text)[0].opaque.is_some(), "{text}");
     }
-}
-
-#[test]
-fn a_setting_by_function_is_a_setting() {
-    let catalog = catalog();
-    let set = |text: &str| facts_of(&catalog, text)[0].effects.clone();
-    let name = |name: &str, value: Option<&str>| {
-        vec![Effect::Set { name: name.to_owned(), value: value.map(str::to_owned), local: false }]
-    };
-    assert_eq!(set("SELECT set_config('Role', 'x', false)"), name("role", Some("x")));
-    assert_eq!(set("SELECT set_config('jit', $1, false)"), name("jit", None));
-    assert!(facts_of(&catalog, "SELECT set_config('search_path', $1, false)")[0].opaque.is_some());
-    assert!(facts_of(&catalog, "SELECT set_config(note, 'on', false) FROM u")[0].opaque.is_some());
 }
 
 /// Pieces of statements, from which wrong and odd ones are made.
