@@ -39,7 +39,8 @@ fn gate(more: &str) -> Gate {
     let postgres = Postgres::start(folder.path());
     postgres.sql(SCHEMA);
     // whether a unique masked value can be written would tell what is there, which another rule denies before these
-    postgres.sql("ALTER TABLE customers DROP CONSTRAINT customers_email_key, DROP CONSTRAINT customers_card_number_key");
+    postgres
+        .sql("ALTER TABLE customers DROP CONSTRAINT customers_email_key, DROP CONSTRAINT customers_card_number_key");
     let postern = Postern::configure(folder.path(), "gate", &postgres, "");
     let text = std::fs::read_to_string(&postern.config).unwrap();
     let hidden = "{ columns = [\"public.odd.secret\"], method = \"redact\" },\n";
