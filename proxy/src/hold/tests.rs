@@ -207,7 +207,7 @@ async fn an_approval_releases_the_statement_once() {
     scene.moves_on().await;
     assert_eq!(scene.query(HELD), Flow::More);
     assert!(contains(&scene.sent(), HELD));
-    assert_eq!(*scene.panel.released.lock().unwrap(), [asked.id.clone()]);
+    assert_eq!(*scene.panel.released.lock().unwrap(), std::slice::from_ref(&asked.id));
     assert_eq!((scene.conversation.statements, scene.conversation.denied), (1, 0));
     scene.server(b'C', b"DELETE 2\0");
     scene.server(b'Z', b"I");

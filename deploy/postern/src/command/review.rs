@@ -1,5 +1,7 @@
 //! `postern review ls | show | approve | deny`: held statements, over the API of any node.
 
+#![allow(clippy::indexing_slicing, reason = "a JSON value indexed by a name that it lacks is null")]
+
 use crate::arguments::{Answer, Global, Review};
 use crate::client::Client;
 use crate::failure::Failure;

@@ -1,5 +1,7 @@
 //! The one entry: facts, rules and groups give a judgement.
 
+mod probes;
+
 use super::{
     Approval, Cache, Context, Reads, Subject,
     bound::{Bound, Exempt},
@@ -306,23 +308,8 @@ impl Judge<'_> {
                 hint: "choose rows by another column, such as the key",
             });
         }
-        let tells = |column: &&ColumnId| self.hides(**column) && !self.filters.contains(column);
-        if let Some(name) = facts.told.iter().find(tells).map(|column| self.name(*column)) {
-            return Some(No {
-                policy: "builtin:probe",
-                reason: format!(
-                    "{name} is masked, and something is computed of it that some values do not survive: whether it fails would tell the value"
-                ),
-                hint: "select the column as it is, or make texts of it: casts, arithmetic and patterns over masked values are refused",
-            });
-        }
-        if let Some(column) = facts.probed.iter().find(|c| self.hides(**c) && !self.filters.contains(c)) {
-            return Some(No {
-                policy: "builtin:probe",
-                reason: format!("whether it succeeds would tell which values {} has", self.name(*column)),
-                hint: "write the columns that no unique index or foreign key compares with masked values, or ask the owner \
-                       of the data for the right to filter by the column",
-            });
+        if let Some(no) = self.probes(facts) {
+            return Some(no);
         }
         if let Some(column) = facts.stored.iter().find(|column| self.hides(**column)) {
             return Some(No {

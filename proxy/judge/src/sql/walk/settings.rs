@@ -57,7 +57,7 @@ impl SetsBy {
         match (select.from_clause.as_slice(), select.where_clause.as_deref()) {
             ([], None) => Self::Itself,
             ([from], Some(condition)) if is_pg_settings(from) && picks_restricted(condition) => Self::PgDump,
-            _ => Self::Others,
+            _ => Self::Others, // no node: what a SELECT is made of
         }
     }
 }
@@ -166,6 +166,7 @@ impl Walker<'_> {
         let local = match constant_truth(local) {
             Some(local) if self.sets_by == SetsBy::Itself => local,
             Some(_) => {
+                // no node: a truth
                 self.hide_setting("set_config of search_path must be the whole of a SELECT");
                 return false;
             }
@@ -221,7 +222,7 @@ fn constant_truth(node: &Node) -> Option<bool> {
     match literal(node)? {
         "true" | "t" => Some(true),
         "false" | "f" => Some(false),
-        _ => None,
+        _ => None, // no node: a word
     }
 }
 
