@@ -197,7 +197,7 @@ impl Judge<'_> {
             }
             self.out_of_scope(facts)
                 .or_else(|| self.unknowable(facts, touches))
-                .or_else(|| self.reveals(facts))
+                .or_else(|| self.reveals(facts).or_else(|| self.probes(facts)))
                 .or_else(|| self.copied(facts))
                 .or_else(|| self.undermines(facts))
         })
@@ -307,9 +307,6 @@ impl Judge<'_> {
                 reason: format!("{name} is masked and may not filter, join, group or order rows"),
                 hint: "choose rows by another column, such as the key",
             });
-        }
-        if let Some(no) = self.probes(facts) {
-            return Some(no);
         }
         if let Some(column) = facts.stored.iter().find(|column| self.hides(**column)) {
             return Some(No {

@@ -165,8 +165,7 @@ impl Walker<'_> {
         let [_, value, local] = call.args.as_slice() else { return false };
         let local = match constant_truth(local) {
             Some(local) if self.sets_by == SetsBy::Itself => local,
-            Some(_) => {
-                // no node: a truth
+            Some(true | false) => {
                 self.hide_setting("set_config of search_path must be the whole of a SELECT");
                 return false;
             }
