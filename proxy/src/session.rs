@@ -291,13 +291,15 @@ impl Ending {
         let shutdown = gate.shutdown.clone();
         let token = verified.remaining();
         let remaining = live.remaining().map_or(token, |grant| grant.min(token));
+        let now = Instant::now();
         // a session that is shorter than that is warned half way
         let notice = gate.config.expiry_warning.min(remaining / 2);
         let warning = (!notice.is_zero()).then(|| Box::pin(tokio::time::sleep(remaining - notice)));
         Self {
             live,
-            expiry: Box::pin(tokio::time::sleep(remaining)),
-            token: Instant::now() + token,
+            // from one moment: which of the two ends it is told by comparing them
+            expiry: Box::pin(tokio::time::sleep_until(now + remaining)),
+            token: now + token,
             warning,
             notice,
             void: Box::pin({
