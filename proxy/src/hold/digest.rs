@@ -84,8 +84,9 @@ impl Hash {
         self.bytes(facts.kind.as_bytes());
         let objects = (&facts.relations, &facts.columns, &facts.functions, &facts.stored, &facts.outputs);
         self.bytes(format!("{objects:?}").as_bytes());
-        let rest = (&facts.opaque, facts.read_only, facts.unbounded_write, &facts.copy, &facts.fingerprint);
+        let rest = (&facts.opaque, facts.read_only, facts.unbounded_write, &facts.copy, &facts.told, &facts.probed);
         self.bytes(format!("{rest:?}").as_bytes());
+        self.bytes(facts.fingerprint.as_bytes());
         self.number(facts.effects.len());
         for effect in &facts.effects {
             match effect {
