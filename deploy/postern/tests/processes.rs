@@ -111,9 +111,9 @@ fn an_approval_given_elsewhere_releases_the_statement() {
     let key = |postern: &Postern| postern.run(&["control", "key"]).trim().to_owned();
     let nodes = [&site.gates[0], &site.gates[1], &site.back];
     let trusted: Vec<String> = nodes.iter().map(|node| key(node)).collect();
-    let section = format!("[control]\ntrusted_keys = {{ {} }}\n\n[proxy]\n", trusted.join(", "));
+    let section = format!("{STALE}trusted_keys = {{ {} }}\n", trusted.join(", "));
     for node in nodes {
-        node.change("[proxy]\n", &section);
+        node.change(STALE, &section);
         node.change("[holds]\nenabled = false\n", "[holds]\nenabled = true\n");
     }
     let gates = [site.gates[0].start("proxy"), site.gates[1].start("proxy")];

@@ -6,8 +6,8 @@ mod ledger;
 mod support;
 mod wire;
 
-use std::{net::TcpListener, time::Duration};
-use support::{Postern, Postgres, eventually, folder};
+use std::time::Duration;
+use support::{Kafka, Postern, Postgres, eventually, folder};
 use wire::*;
 
 /// Sessions from before the log was full: each statement is refused by an ordinary error, however often they try.
@@ -50,17 +50,18 @@ fn sessions_go_on(idle: &mut Wire, inside: &mut Wire) {
 fn a_full_spool_refuses_and_forwards_nothing_unrecorded() {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
-    // a broker that nobody answers for: whatever is spooled stays
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut kafka = Kafka::start(folder.path());
     let more = format!(
-        "[log]\nsegment_bytes = 8388608\nlimit_bytes = 33554432\nreserve_bytes = 8388608\n\n[kafka]\nbrokers = [\"{}\"]\n",
-        silent.local_addr().unwrap()
+        "[log]\nsegment_bytes = 8388608\nlimit_bytes = 33554432\nreserve_bytes = 8388608\n\n[kafka]\nbrokers = [\"127.0.0.1:{}\"]\n\n[control]\nmax_staleness_seconds = 3600\n",
+        kafka.port
     );
     let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
     let process = postern.start("proxy");
     let token = postern.token("filler", "agents");
     let mut idle = Wire::connect(postern.port, "agent", "shop", &token);
     let mut inside = Wire::connect(postern.port, "agent", "shop", &token);
+    // from now on whatever is spooled stays
+    kafka.stop();
     assert_eq!(inside.query("begin"), "CZ");
     assert_eq!(inside.query("select 1"), "TDCZ");
     let mut tried = 0u64;
