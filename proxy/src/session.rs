@@ -172,7 +172,7 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
         .with_seat(seat)
         .with_interrupt(interrupt);
     if let Some(holds) = gate.holds.clone() {
-        let (identity, role) = (verified.identity.clone(), resource.database.user.clone());
+        let (identity, role) = (verified.identity.clone(), upstream.user.clone());
         conversation = conversation.with_holder(Holder { holds, identity, role, signal: registered.signal() });
     }
     let watch = Ending::new(&verified, live, gate);
