@@ -107,9 +107,6 @@ impl Decider {
         let mut readings = Vec::with_capacity(paths.len());
         for path in &paths {
             let reading = view.analyze(text, path).map_err(|error| Refused::of_sql(&error))?;
-            if self.refreshed != Some(view.epoch()) && reading.iter().any(|facts| names_unknown(facts)) {
-                return Err(Refused::CatalogTooOld);
-            }
             readings.push(reading);
         }
         Ok(readings)
@@ -123,6 +120,9 @@ impl Decider {
         scope: Scope<'_>,
         earlier: &Earlier,
     ) -> Result<Rc<Decision>, Refused> {
+        if self.refreshed != Some(view.epoch()) && facts.iter().any(|facts| names_unknown(facts)) {
+            return Err(Refused::CatalogTooOld);
+        }
         let mut effects = Vec::new();
         facts.iter().for_each(|facts| join(&mut effects, &facts.effects));
         let mut all = facts;

@@ -1,6 +1,7 @@
 //! The one entry: facts, rules and groups give a judgement.
 
 mod probes;
+mod session;
 
 use super::{
     Approval, Cache, Context, Reads, Subject,
@@ -210,24 +211,6 @@ impl Judge<'_> {
         columns.flat_map(|column| self.bound.cleared(column, &self.exempt)).map(str::to_owned).collect()
     }
 
-    /// What is denied even where nothing is hidden.
-    fn always(&self, facts: &Facts) -> Option<No> {
-        if let Some(why) = &facts.hidden_setting {
-            let reason = format!("what it would set cannot be known: {why}");
-            let hint = "send SET, or SELECT set_config(...) with three constants as a statement of its own";
-            return Some(No { policy: "builtin:setting", reason, hint });
-        }
-        facts.effects.iter().find_map(|effect| {
-            let Effect::Set { name, value, .. } = effect else { return None };
-            let why = closed::pinned(name, value.as_deref())?;
-            Some(No {
-                policy: "builtin:setting",
-                reason: format!("the setting {name} may not be changed: {why}"),
-                hint: "leave it as it is",
-            })
-        })
-    }
-
     /// Relations that are closed, functions that may read anything, and statements that change who may do what.
     fn out_of_scope(&self, facts: &Facts) -> Option<No> {
         if facts.copies_server_side {
@@ -251,10 +234,8 @@ impl Judge<'_> {
                 hint: "do without it, or ask the owner of the data",
             });
         }
-        let guarded = |(id, name): &(&u32, &String)| self.bound.is_closed(name) || self.hides_of(**id);
-        if let Some((_, name)) = facts.shadowed.iter().find(guarded) {
-            let reason = format!("a name in it means several relations of the search path, {name} among them");
-            return Some(No { policy: "builtin:name", reason, hint: "write the name with its schema" });
+        if let Some(no) = self.ambiguous(facts) {
+            return Some(no);
         }
         let unlisted = |name: &&String| !name.starts_with("pg_catalog.") && !self.bound.may_call(name);
         let function = facts.functions.iter().find(unlisted)?;
