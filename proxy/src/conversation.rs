@@ -256,7 +256,13 @@ impl Conversation {
 
     /// Hands what was noted of the client's messages to the log.
     pub(crate) fn commit(&mut self, out: &mut Outbox) -> Result<(), End> {
-        let Some(receipt) = self.record.commit(Priority::Normal)? else { return Ok(()) };
+        let Some(receipt) = self.record.commit(Priority::Normal)? else {
+            // nothing is new, but what goes now may have been noted in an earlier turn
+            if std::mem::take(&mut out.must_be_durable) {
+                out.gate = out.gate.max(self.answers_after);
+            }
+            return Ok(());
+        };
         if std::mem::take(&mut self.noted_statement) {
             self.answers_after = Some(receipt);
             self.record.log().want_durable(receipt.position());

@@ -48,6 +48,8 @@ pub mod session;
 pub mod startup;
 pub mod statement;
 pub mod telemetry;
+#[doc(hidden)]
+pub mod testing;
 pub mod tls;
 pub mod upstream;
 pub mod warning;

@@ -419,17 +419,19 @@ pub fn now() -> policy::Context {
     policy::Context { now: crate::record::now() / 1_000, ..policy::Context::default() }
 }
 
-#[cfg(test)]
 impl Resource {
-    /// With a catalog of these rows, just read.
-    pub(crate) fn with_catalog(config: &ResourceConfig, rows: &[sql::catalog::Rows]) -> Self {
+    /// With a catalog of these rows, just read: for tests and [`crate::testing`].
+    pub(crate) fn with_catalog(
+        config: &ResourceConfig,
+        rows: &[sql::catalog::Rows],
+    ) -> Result<Self, sql::catalog::Error> {
         let resource = Self::new(config, 1 << 20, false);
-        let catalog = Arc::new(Catalog::build(1, rows).unwrap());
+        let catalog = Arc::new(Catalog::build(1, rows)?);
         let bound = resource.rules().bind(&*catalog);
         let view = View { catalog, bound, epoch: 1, resource: resource.number, cache_bytes: 1 << 20, tripwire: false };
-        *resource.view.write().unwrap() = Arc::new(view);
+        *resource.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         resource.read.store(resource.changes.load(Ordering::Acquire), Ordering::Release);
-        resource
+        Ok(resource)
     }
 }
 

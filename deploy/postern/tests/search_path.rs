@@ -43,3 +43,19 @@ fn no_detour_of_the_search_path_shows_a_protected_value() {
         assert!(text.contains("****") || text.contains("denied"), "{name}: the probe did not reach the table: {text}");
     }
 }
+
+/// What the database's owner adds meanwhile can be used at once, masked by the rules that name it; what does not exist is
+/// named, as PostgreSQL would.
+#[test]
+fn a_column_that_came_later_is_known_and_one_that_does_not_exist_is_named() {
+    let folder = folder();
+    let postgres = Postgres::start(folder.path());
+    let postern = Postern::configure(folder.path(), "gate", &postgres, "");
+    let _process = postern.start("up");
+    let token = postern.token("agent", "agents");
+    let refused = postern.refused(&token, "select nickname from customers where id = 1");
+    assert!(refused.contains("42703") && refused.contains("column nickname is not in the catalog"), "{refused}");
+    postgres.sql("alter table customers add column nickname text default 'Al'");
+    assert_eq!(postern.sql(&token, "select nickname, card_number from customers where id = 1"), "Al|****7919");
+    assert_eq!(postern.sql(&token, "select c.nickname from (select * from customers) c where id = 1"), "Al");
+}

@@ -101,7 +101,7 @@ pub(crate) fn resource() -> Resource {
     let row = |text: &&str| text.split(' ').map(|field| Some(field.to_owned())).collect();
     let mut rows: Vec<judge::sql::catalog::Rows> = parts.iter().map(|part| part.iter().map(row).collect()).collect();
     rows.resize(QUERIES.len(), Vec::new());
-    Resource::with_catalog(&config, &rows)
+    Resource::with_catalog(&config, &rows).unwrap()
 }
 
 pub(crate) fn reader(kind: u8, body: &[u8]) -> Reader {
@@ -199,6 +199,31 @@ fn an_answer_that_nobody_asked_for_is_not_shown() {
     let mut session = Session::begin();
     session.query("select card_number from customers");
     assert!(session.server(b'D', &row(&[CARD])).is_err() && session.to_client.bytes.is_empty());
+}
+
+/// What stands for itself, or for ever more, is refused: a name in a message leads to statements, and not round in circles.
+#[test]
+fn names_that_lead_to_themselves_are_refused() {
+    let mut session = Session::begin();
+    let parse = |name: &str, text: &str| [name, "\0", text, "\0\0\0"].concat().into_bytes();
+    session.client(b'P', &parse("p", "execute p")).unwrap();
+    session.client(b'B', b"\0p\0\0\0\0\0\0\0").unwrap();
+    assert!(contains(&session.to_server.bytes, "postern refused"));
+    let mut session = Session::begin();
+    session.client(b'P', &parse("q", "execute p")).unwrap();
+    session.client(b'P', &parse("p", "execute q")).unwrap();
+    session.client(b'S', b"").unwrap();
+    session.query("execute p");
+    assert!(!contains(&session.to_server.bytes, "Q\0\0\0\u{e}execute p"));
+    // a cursor that is bound to FETCH of itself, again and again before an answer: twice as much each time
+    let mut session = Session::begin();
+    session.query("declare c cursor with hold for select id from customers");
+    for _ in 0..40 {
+        session.client(b'P', &parse("", "fetch all from c")).unwrap();
+        session.client(b'B', b"c\0\0\0\0\0\0\0\0").unwrap();
+        session.client(b'S', b"").unwrap();
+    }
+    assert!(contains(&session.to_server.bytes, "postern refused"));
 }
 
 /// SCP-2: neither side, nor the settings when they are printed, show the password that the gate logs in with.

@@ -14,6 +14,7 @@ pub(super) fn inner_statements(all: &[Arc<Facts>]) -> impl Iterator<Item = Arc<F
 pub(super) fn names_unknown(facts: &Facts) -> bool {
     let unknown = facts.relations.iter().any(|r| r.id.is_none() && !r.actions.contains(&Action::Create));
     unknown
+        || facts.missing.is_some()
         || facts.effects.iter().any(|effect| match effect {
             Effect::Prepare { inner, .. } | Effect::Declare { inner, .. } => names_unknown(inner),
             _ => false,

@@ -7,6 +7,7 @@
 
 mod approved;
 mod estimated;
+mod executed;
 mod facts;
 mod masked;
 mod message;
@@ -168,13 +169,15 @@ pub struct Decider {
     refreshed: Option<u64>,
     seen: VecDeque<Seen>,
     pub(crate) approving: approved::Approving,
+    /// What an EXECUTE runs is being decided.
+    executes: bool,
 }
 
 impl Decider {
     /// For a session of this subject on this resource.
     pub fn new(resource: Arc<Resource>, subject: Subject) -> Self {
         let (seen, approving) = (VecDeque::new(), approved::Approving::default());
-        Self { resource, subject: RefCell::new(subject), refreshed: None, seen, approving }
+        Self { resource, subject: RefCell::new(subject), refreshed: None, seen, approving, executes: false }
     }
 
     /// The resource.
@@ -237,6 +240,7 @@ impl Decider {
                 let mut facts = Vec::new();
                 for prepared in more {
                     facts.extend(self.prepared(prepared, scope)?.facts.iter().cloned());
+                    executed::few(&facts)?;
                 }
                 let effects = facts.iter().flat_map(|f| f.effects.clone()).collect();
                 self.decide(&view, facts, effects)

@@ -1,7 +1,7 @@
 //! Refusals: why a statement does not go on, in words that an agent can act on.
 
 use super::Decision;
-use judge::sql;
+use judge::{policy::UNKNOWN_COLUMN, sql};
 use schemas::{StatementId, event::VerdictKind};
 
 /// Why a statement or message is refused.
@@ -22,6 +22,9 @@ pub enum Refused {
     },
 }
 
+/// undefined_column
+const UNDEFINED_COLUMN: &str = "42703";
+
 /// invalid_cursor_name
 const UNKNOWN_PORTAL: &str = "34000";
 
@@ -36,9 +39,10 @@ impl Refused {
     /// The refusal that a decision is, if it is one.
     pub fn of(decision: &Decision) -> Option<Self> {
         let judgement = &decision.judgement;
+        let misnamed = judgement.policies.first().is_some_and(|policy| policy == UNKNOWN_COLUMN);
         // a hold without anybody who could answer is a denial
         matches!(judgement.verdict, VerdictKind::Deny | VerdictKind::Hold).then(|| Self::Because {
-            sqlstate: "42501",
+            sqlstate: if misnamed { UNDEFINED_COLUMN } else { "42501" },
             reason: judgement.reason.clone(),
             hint: judgement.hint.clone(),
             policy: judgement.policies.first().cloned().unwrap_or_default(),

@@ -3,6 +3,7 @@
 
 use super::{
     Decider, Decision, Refused, Scope,
+    executed::few,
     facts::{inner_statements, names_unknown},
     message::Reading,
 };
@@ -130,13 +131,7 @@ impl Decider {
             let found = match effect {
                 Effect::Execute { name } => match earlier.declared(name, true) {
                     Some(facts) => facts,
-                    None => {
-                        let mut found = Vec::new();
-                        for prepared in scope.names.prepared(name, scope.window) {
-                            found.extend(self.prepared(&prepared, scope)?.facts.iter().cloned());
-                        }
-                        found
-                    }
+                    None => self.executed(name, scope)?,
                 },
                 Effect::Fetch { name } => match earlier.declared(name, false) {
                     Some(facts) => facts,
@@ -157,6 +152,7 @@ impl Decider {
             // a setting that the inner statement sets is set by running it
             found.iter().for_each(|facts| join(&mut effects, &facts.effects));
             all.extend(found);
+            few(&all)?;
         }
         self.decide(view, all, effects)
     }

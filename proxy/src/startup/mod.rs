@@ -7,6 +7,7 @@
 //!
 //! Source: <https://www.postgresql.org/docs/18/protocol-message-formats.html>, PostgreSQL's `ProcessStartupPacket`.
 
+mod options;
 mod parameters;
 pub mod sasl;
 mod stream;

@@ -1,6 +1,9 @@
 //! The parameters of a startup packet, by allow list.
 
-use super::{Error, Packet, Version, Wish};
+use super::{
+    Error, Packet, Version,
+    options::{self, Options},
+};
 use std::collections::BTreeMap;
 
 /// The packet, and the protocol options that it asks for and the gate does not have.
@@ -44,7 +47,7 @@ const ACCEPTED: [&str; 18] = [
 pub(super) fn read(bytes: &[u8], version: Version) -> Result<Read, Error> {
     let mut parameters = BTreeMap::new();
     let mut unknown_options = Vec::new();
-    let mut wish = Wish::None;
+    let mut options: Option<Options> = None;
     let mut rest = bytes;
     loop {
         let name = text(&mut rest)?;
@@ -56,65 +59,66 @@ pub(super) fn read(bytes: &[u8], version: Version) -> Result<Read, Error> {
             unknown_options.push(printable(name)?.to_owned());
             continue;
         }
-        if name == "options"
-            && let Some(wished) = wish_of(value)
-        {
-            wish = wished;
+        if name == "options" {
+            if value.len() > MAX_VALUE_BYTES || options.replace(options::read(value)?).is_some() {
+                return Err(refused(name, "it is too long, or given twice"));
+            }
             continue;
         }
-        if let Some(name) = accept(printable(name)?, value)?
-            && parameters.insert(name.to_owned(), value.to_owned()).is_some()
-        {
+        let name = accept(printable(name)?, value)?;
+        if parameters.insert(name.to_owned(), value.to_owned()).is_some() {
             return Err(refused(name, "it is given twice"));
         }
     }
     if !rest.is_empty() {
         return Err(Error::Malformed("expected terminator as last byte"));
     }
+    let options = options.unwrap_or_default();
+    let mut more = BTreeMap::new();
+    for (name, value) in options.settings {
+        // as in PostgreSQL the last one counts, and a parameter of the packet's own more than any
+        more.insert(setting(printable(&name)?, &value)?.to_owned(), value);
+    }
+    for (name, value) in more {
+        parameters.entry(name).or_insert(value);
+    }
+    let wish = options.wish.unwrap_or_default();
     let user = parameters.get("user").filter(|user| !user.is_empty()).cloned().ok_or(Error::NoUser)?;
     let database = parameters.get("database").filter(|name| !name.is_empty()).unwrap_or(&user).clone();
     parameters.insert("database".to_owned(), database.clone());
     Ok(Read { packet: Packet { user, database, parameters, version, wish }, unknown_options })
 }
 
-/// The parameter's name as PostgreSQL spells it; none for one that says nothing.
-fn accept(name: &str, value: &str) -> Result<Option<&'static str>, Error> {
-    if value.len() > MAX_VALUE_BYTES || value.chars().any(char::is_control) {
-        return Err(refused(name, "its value is too long or has control characters"));
-    }
-    // These four are not settings: PostgreSQL compares their names exactly.
+/// The parameter's name as PostgreSQL spells it.
+fn accept(name: &str, value: &str) -> Result<&'static str, Error> {
+    plain(name, value)?;
+    // These three are not settings: PostgreSQL compares their names exactly.
     match name {
-        "user" => return Ok(Some("user")),
-        "database" => return Ok(Some("database")),
-        "replication" => return Err(refused(name, "this gate does not carry the replication protocol")),
-        "options" if value.trim().is_empty() => return Ok(None),
-        "options" => {
-            return Err(refused(
-                name,
-                "command-line options cannot be checked, but for -c postern.auth=oauth or password; give each parameter by itself",
-            ));
-        }
-        _ => {}
+        "user" => Ok("user"),
+        "database" => Ok("database"),
+        "replication" => Err(refused(name, "this gate does not carry the replication protocol")),
+        _ => setting(name, value),
     }
+}
+
+/// The name as PostgreSQL spells it of a setting that the gate takes.
+fn setting(name: &str, value: &str) -> Result<&'static str, Error> {
+    plain(name, value)?;
     let Some(known) = ACCEPTED.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
         return Err(refused(name, "it is not on this gate's list"));
     };
     match *known {
         "client_encoding" if !is_utf8(value) => Err(refused(known, "only UTF8 is")),
         "standard_conforming_strings" if !is_on(value) => Err(refused(known, "it must be on")),
-        known => Ok(Some(known)),
+        known => Ok(known),
     }
 }
 
-/// The one command-line option that the gate takes: it is for the gate, and goes no further.
-fn wish_of(options: &str) -> Option<Wish> {
-    let setting = options.trim();
-    let setting = setting.strip_prefix("--").or_else(|| setting.strip_prefix("-c").map(str::trim_start))?;
-    match setting.split_once('=')? {
-        ("postern.auth", "oauth") => Some(Wish::Oauth),
-        ("postern.auth", "password") => Some(Wish::Password),
-        _ => None,
+fn plain(name: &str, value: &str) -> Result<(), Error> {
+    if value.len() > MAX_VALUE_BYTES || value.chars().any(char::is_control) {
+        return Err(refused(name, "its value is too long or has control characters"));
     }
+    Ok(())
 }
 
 /// As drivers spell it: `UTF8`, `utf-8`, `'utf-8'` (asyncpg), `unicode`.
@@ -143,7 +147,7 @@ fn printable(name: &str) -> Result<&str, Error> {
     }
 }
 
-fn refused(name: &str, reason: &'static str) -> Error {
+pub(super) fn refused(name: &str, reason: &'static str) -> Error {
     Error::Parameter { name: name.to_owned(), reason }
 }
 

@@ -45,7 +45,7 @@ fn run<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn what_drivers_send_is_accepted() {
-    let cases: [(&str, &[(&str, &str)]); 5] = [
+    let cases: [(&str, &[(&str, &str)]); 6] = [
         ("psql", &[("user", "a"), ("database", "d"), ("application_name", "psql"), ("client_encoding", "UTF8")]),
         (
             "pgjdbc",
@@ -60,6 +60,14 @@ fn what_drivers_send_is_accepted() {
         ),
         ("asyncpg", &[("client_encoding", "'utf-8'"), ("user", "a"), ("database", "d"), ("jit", "off")]),
         ("node-postgres", &[("user", "a"), ("database", "d"), ("statement_timeout", "5000"), ("options", "")]),
+        (
+            "psycopg with options",
+            &[
+                ("user", "a"),
+                ("options", "-c search_path=nowhere -c search-path=hr,\\ public --Statement_Timeout=5s -c jit=off"),
+                ("jit", "on"),
+            ],
+        ),
         ("by hand", &[("user", "a"), ("SEARCH_PATH", "hr, public"), ("timezone", "UTC")]),
     ];
     for (driver, parameters) in cases {
@@ -68,7 +76,12 @@ fn what_drivers_send_is_accepted() {
         assert_eq!((packet.user.as_str(), packet.version), ("a", Version::V3_0), "{driver}");
         assert_eq!((answer.len(), unread), (0, 0), "{driver}");
     }
+    let by_hand = packet(V3_0, cases[5].1);
     let (outcome, ..) = start(&packet(V3_0, cases[4].1));
+    let packet = outcome.unwrap();
+    assert_eq!(packet.parameters["search_path"], "hr, public");
+    assert_eq!((&*packet.parameters["statement_timeout"], &*packet.parameters["jit"]), ("5s", "on"));
+    let (outcome, ..) = start(&by_hand);
     let packet = outcome.unwrap();
     assert_eq!(packet.database, "a");
     assert_eq!(packet.parameters["search_path"], "hr, public");
@@ -80,7 +93,13 @@ fn attack_parameters_are_refused_by_name() {
     for (name, value, text) in [
         ("replication", "database", "replication"),
         ("replication", "false", "replication"),
-        ("options", "-c session_replication_role=replica", "options"),
+        ("options", "-c session_replication_role=replica", "session_replication_role"),
+        ("options", "-c role=postgres", "not on this gate's list"),
+        ("options", "-c jit=off -c session-authorization=postgres", "session_authorization"),
+        ("options", "-c user=b", "not on this gate's list"),
+        ("options", "-c jit=off -O", "options"),
+        ("options", "-c client-encoding=SJIS", "UTF8"),
+        ("options", "-c search_path=a\\\nb", "control"),
         ("client_encoding", "SJIS", "UTF8"),
         ("client_encoding", "", "UTF8"),
         ("standard_conforming_strings", "off", "must be on"),

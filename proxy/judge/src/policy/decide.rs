@@ -73,6 +73,9 @@ struct No {
     hint: &'static str,
 }
 
+/// The rule by which a statement is denied that names a column which does not exist: as PostgreSQL would.
+pub const UNKNOWN_COLUMN: &str = "builtin:unknown-column";
+
 const ASK: &str = "ask the owner of the data for a role that sees it unmasked";
 
 /// Decides what becomes of a statement. Pure, but for `cache`, which changes no answer; fails closed: what is not known to
@@ -248,6 +251,13 @@ impl Judge<'_> {
 
     /// What the facts cannot tell.
     fn unknowable(&self, facts: &Facts, touches: bool) -> Option<No> {
+        if let Some(name) = &facts.missing {
+            return Some(No {
+                policy: UNKNOWN_COLUMN,
+                reason: format!("{name} is not in the catalog"),
+                hint: "correct the name",
+            });
+        }
         if let Some(why) = &facts.opaque {
             return Some(No {
                 policy: "builtin:opaque",

@@ -71,6 +71,7 @@ fn nothing(kind: &str) -> Facts {
         text: 0..0,
         kind: kind.to_owned(),
         read_only: false,
+        missing: None,
         opaque: None,
         relations: Vec::new(),
         columns: BTreeSet::new(),

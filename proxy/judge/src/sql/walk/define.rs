@@ -2,6 +2,7 @@
 
 use super::{
     Done, Walker,
+    names::range_var,
     nodes::any_node,
     object::{named, plain},
     scope::{Found, Item},
@@ -95,6 +96,7 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::CreateFunctionStmt(part) => return self.create_function(part),
             NodeEnum::CreateDomainStmt(part) => {
+                self.created(Some(&range_var(&part.domainname)));
                 self.constraints(&part.constraints);
                 "CREATE DOMAIN".to_owned()
             }
@@ -104,9 +106,9 @@ impl<'a> Walker<'a> {
                 self.constraints(part.def.as_deref().map(std::slice::from_ref).unwrap_or_default());
                 "ALTER DOMAIN".to_owned()
             }
-            NodeEnum::CompositeTypeStmt(_) | NodeEnum::CreateEnumStmt(_) | NodeEnum::CreateRangeStmt(_) => {
-                "CREATE TYPE".to_owned()
-            }
+            NodeEnum::CompositeTypeStmt(part) => return self.create_type(part.typevar.as_ref()),
+            NodeEnum::CreateEnumStmt(part) => return self.create_type(Some(&range_var(&part.type_name))),
+            NodeEnum::CreateRangeStmt(part) => return self.create_type(Some(&range_var(&part.type_name))),
             NodeEnum::CreatePublicationStmt(part) => {
                 self.published(&part.pubobjects);
                 "CREATE PUBLICATION".to_owned()
@@ -125,6 +127,12 @@ impl<'a> Walker<'a> {
             },
         };
         self.act(name)
+    }
+
+    /// A type stands in a schema beside the relations, which may be closed.
+    fn create_type(&mut self, name: Option<&RangeVar>) -> Done {
+        self.created(name);
+        self.act("CREATE TYPE")
     }
 
     /// OWNED BY: the table of the column that a sequence goes with.

@@ -161,7 +161,7 @@ impl<'a> Walker<'a> {
                 value
             }
             Found::Missing => {
-                self.give_up(format!("column {} is not in the catalog", parts.join(".")));
+                self.lacks(format!("column {}", parts.join(".")));
                 Value::opaque()
             }
         }
@@ -171,7 +171,7 @@ impl<'a> Walker<'a> {
         match self.item(schema, name) {
             Some(item) => item.whole(),
             None => {
-                self.give_up(format!("{name}.* names nothing that is known"));
+                self.lacks(format!("what {name}.* stands for"));
                 Value::opaque()
             }
         }

@@ -126,6 +126,7 @@ struct Out {
     told: Sources,
     probed: Sources,
     opaque: Option<String>,
+    missing: Option<String>,
     effects: Vec<Effect>,
     flags: BTreeSet<String>,
     /// It changes something, by what it is.
@@ -189,6 +190,12 @@ impl<'a> Walker<'a> {
     /// Something is not known: the first reason stands.
     fn give_up(&mut self, reason: impl Into<String>) {
         self.out.opaque.get_or_insert_with(|| reason.into());
+    }
+
+    /// A name stands for nothing where all names are known.
+    fn lacks(&mut self, name: String) {
+        self.give_up(format!("{name} is not in the catalog"));
+        self.out.missing.get_or_insert(name);
     }
 
     /// Pays for work. When nothing is left, the statement is opaque and loops end early.
@@ -304,6 +311,7 @@ impl<'a> Walker<'a> {
             kind: done.kind,
             read_only: !out.writes && !out.calls && out.opaque.is_none(),
             opaque: out.opaque,
+            missing: out.missing,
             relations: out.relations.into_values().collect(),
             columns: out.columns,
             stored: out.stored,

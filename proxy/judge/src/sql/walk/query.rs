@@ -335,7 +335,7 @@ impl<'a> Walker<'a> {
                         match self.item(schema, name) {
                             Some(item) => append(&mut rows, item.all()),
                             None => {
-                                self.give_up(format!("{}.* names nothing that is known", parts.join(".")));
+                                self.lacks(format!("what {}.* stands for", parts.join(".")));
                                 append(&mut rows, Rows::unknown());
                             }
                         }

@@ -352,9 +352,19 @@ fn code_that_is_not_followed_is_opaque() {
         "CREATE TABLE n AS EXECUTE p",
         "SELECT query_to_xml('SELECT 1', true, true, '')",
         "SELECT lo_import('x')",
-        "SELECT missing FROM t",
     ] {
-        assert!(facts_of(&catalog, text)[0].opaque.is_some(), "{text}");
+        let facts = facts_of(&catalog, text).remove(0);
+        assert!(facts.opaque.is_some() && facts.missing.is_none(), "{text}");
+    }
+    for (text, name) in [
+        ("SELECT missing FROM t", "column missing"),
+        ("UPDATE t SET missing = 1", "column missing of public.t"),
+        ("SELECT x.* FROM t", "what x.* stands for"),
+        ("INSERT INTO u (id) VALUES (1) ON CONFLICT (missing) DO NOTHING", "column missing"),
+    ] {
+        let facts = facts_of(&catalog, text).remove(0);
+        assert_eq!(facts.missing.as_deref(), Some(name), "{text}");
+        assert!(facts.opaque.is_some(), "{text}");
     }
 }
 

@@ -33,7 +33,7 @@ impl<'a> Walker<'a> {
         let Columns::Relation(relation) = target.columns else { return };
         match relation.column(name) {
             Some(column) => self.writes(relation, column, updates),
-            None => self.give_up(format!("column {name} of {} is not in the catalog", relation.qualified())),
+            None => self.lacks(format!("column {name} of {}", relation.qualified())),
         }
     }
 
@@ -127,9 +127,7 @@ impl<'a> Walker<'a> {
         if !element.name.is_empty() {
             match self.unqualified(&element.name) {
                 super::scope::Found::Value(column) => value.absorb(column),
-                super::scope::Found::Missing => {
-                    self.give_up(format!("column {} is not in the catalog", element.name));
-                }
+                super::scope::Found::Missing => self.lacks(format!("column {}", element.name)),
             }
         }
         value

@@ -1,9 +1,11 @@
 //! Deterministic fuzzing: statements made by mutation of the corpus and of PostgreSQL's regression scripts go through
-//! facts, policy and masking; frames with changed bytes and lengths go through the readers of both directions. No case may
+//! facts, policy and masking; frames with changed bytes and lengths go through the readers of both directions; whole
+//! sessions of messages, in pieces, go through the gate between a client and a server that are made up. No case may
 //! panic, end the process, or take longer or more memory than a limit.
 //!
 //! Case N of a seed is always the same: what is found is found again with `--seed` and `--first`.
 
+mod conversation;
 mod frames;
 mod random;
 mod rows;
@@ -17,7 +19,10 @@ use attacks::{
     world,
 };
 use clap::Parser;
-use judge::sql::{Catalog, catalog::QUERIES};
+use judge::sql::{
+    Catalog,
+    catalog::{QUERIES, Rows},
+};
 use random::Random;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -30,7 +35,7 @@ use std::{
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask fuzz")]
 struct Arguments {
-    /// How many cases; half are statements, half are frames and rows.
+    /// How many cases; half are statements, one in 16 is a whole session, the others are frames and rows.
     #[arg(long, default_value_t = 20_000)]
     cases: u64,
     #[arg(long, default_value_t = 1)]
@@ -53,6 +58,9 @@ const SLOW: Duration = Duration::from_secs(5);
 /// Most memory of the process, pages of 4 KiB: 1.5 GiB.
 const PAGES: u64 = 1536 << 8;
 
+/// One case of so many is a session, which takes a hundred times as long as the others.
+const SESSION: u64 = 16;
+
 /// How many cases between looks at the memory.
 const LOOK: u64 = 1000;
 
@@ -68,11 +76,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<u64> {
-    let catalog = catalog()?;
+    let rows = catalog()?;
+    let catalog = Catalog::build(1, &rows).context("building a snapshot")?;
     let subject = statements::Subject::new(catalog, texts(arguments.scripts.as_deref())?);
+    let mut sessions = conversation::Subject::new(rows);
     // a panic is reported with its case; the usual message would come thousands of times
     std::panic::set_hook(Box::new(|_| {}));
-    let (mut failures, mut understood, mut slowest) = (0, 0, Duration::ZERO);
+    let (mut failures, mut understood, mut lived, mut slowest) = (0, 0, 0, Duration::ZERO);
     for number in arguments.first..arguments.first.saturating_add(arguments.cases) {
         let mut random = Random::new(arguments.seed, number);
         let statement = number % 2 == 0;
@@ -81,8 +91,11 @@ fn run(arguments: &Arguments) -> Result<u64> {
             eprintln!("{number}: {text}");
         }
         let start = Instant::now();
-        let ended = catch_unwind(AssertUnwindSafe(|| {
-            if statement { subject.check(&text, &mut random) } else { frames::check(&mut random) }
+        let session = number % SESSION == 1;
+        let ended = catch_unwind(AssertUnwindSafe(|| match (statement, session) {
+            (true, _) => subject.check(&text, &mut random),
+            (false, true) => sessions.check(&mut random),
+            (false, false) => frames::check(&mut random),
         }));
         let time = start.elapsed();
         slowest = slowest.max(time);
@@ -92,6 +105,7 @@ fn run(arguments: &Arguments) -> Result<u64> {
             Ok(Ok(_)) if time > SLOW => Some(format!("took {time:?}")),
             Ok(Ok(good)) => {
                 understood += u64::from(good && statement);
+                lived += u64::from(good && session);
                 None
             }
         };
@@ -105,10 +119,13 @@ fn run(arguments: &Arguments) -> Result<u64> {
             break;
         }
     }
+    sessions.close();
     println!(
-        "{} cases of seed {}, {failures} of them failed; {understood} statements understood; slowest {slowest:?}; {} MiB at the end",
+        "{} cases of seed {}, {failures} of them failed; {understood} statements understood; {lived} of {} sessions \
+         without an end of the gate's; slowest {slowest:?}; {} MiB at the end",
         arguments.cases,
         arguments.seed,
+        arguments.cases / SESSION,
         pages()? >> 8
     );
     Ok(failures)
@@ -126,7 +143,7 @@ fn pages() -> Result<u64> {
 }
 
 /// The corpus' schema as PostgreSQL has it.
-fn catalog() -> Result<Catalog> {
+fn catalog() -> Result<Vec<Rows>> {
     let folder = tempfile::Builder::new().prefix("postern-fuzz").tempdir().context("making a folder")?;
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).context("opening a folder")?;
@@ -146,7 +163,7 @@ fn catalog() -> Result<Catalog> {
         let rows = admin.query(sql)?.into_iter();
         results.push(rows.map(|row| row.into_iter().map(|value| value.map(text)).collect()).collect());
     }
-    Catalog::build(1, &results).context("building a snapshot")
+    Ok(results)
 }
 
 /// What mutation begins with.
