@@ -71,6 +71,22 @@ impl World {
         found
     }
 
+    /// One of each kind, planted together: none hides another.
+    fn all_at_once(&self) {
+        // a superuser may make roles whatever else it may, so that one weakness would be two others' cure
+        let mut names: Vec<&str> = PLANTED.iter().map(|(name, ..)| *name).filter(|name| *name != "gate-superuser").collect();
+        names.dedup();
+        assert!(names.len() >= 10, "{names:?}");
+        let chosen: Vec<_> =
+            names.iter().map(|name| PLANTED.iter().find(|(planted, ..)| planted == name).unwrap()).collect();
+        chosen.iter().for_each(|(_, plant, _)| drop(self.postgres.sql(plant)));
+        let mut found = self.found(&[]);
+        (found.sort(), names.sort());
+        assert_eq!(found, names);
+        chosen.iter().rev().for_each(|(_, _, undo)| drop(self.postgres.sql(undo)));
+        assert_eq!(self.found(&[]), Vec::<String>::new());
+    }
+
     /// Every right that somebody has.
     fn rights(&self) -> String {
         self.postgres.sql(
@@ -175,6 +191,7 @@ fn doctor_finds_each_planted_weakness_and_nothing_on_a_hardened_database() {
         world.postgres.sql(undo);
         assert_eq!(world.found(&[]), Vec::<String>::new(), "{undo}");
     }
+    world.all_at_once();
     world.hba("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n");
     assert_eq!(world.found(&[]), ["hba-trust"]);
     world.hba("host all all 127.0.0.1/32 scram-sha-256\n");

@@ -3,17 +3,26 @@
 //! Each holds the owner's advisory lock, shared: as long as one of them stands, other nodes see that the owner lives.
 
 use super::{
-    Error,
+    Error, grants,
     names::{LEASE, Owner, ident, literal, texts},
 };
 use crate::{
     ask::{self, Rows},
     upstream::{self, Database, Upstream},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Longest answer that is waited for; the server gives up a little earlier.
 const LIMIT: Duration = Duration::from_secs(12);
+
+/// The server's time in seconds since 1970.
+const CLOCK: &str = "extract(epoch FROM pg_catalog.clock_timestamp())::bigint::text";
+
+/// Seconds by which the two clocks may move apart before it counts: of the at least 15 for which a password is good.
+const SLACK: i64 = 5;
 
 /// A connection that makes and drops roles.
 pub(super) struct Admin {
@@ -51,7 +60,7 @@ impl Admin {
         let mut admin = Self { upstream, database: 0, version: 0, skew: 0 };
         let facts = format!(
             "SELECT d.oid::text, pg_catalog.current_setting('server_version_num'), \
-             extract(epoch FROM pg_catalog.clock_timestamp())::bigint::text, pg_catalog.pg_is_in_recovery()::text \
+             {CLOCK}, pg_catalog.pg_is_in_recovery()::text \
              FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database(); \
              SELECT pg_catalog.pg_advisory_lock_shared({})",
             owner.key()
@@ -64,7 +73,7 @@ impl Admin {
         }
         admin.database = oid.parse().map_err(|_| Error::Answer)?;
         admin.version = version.parse::<u32>().map_err(|_| Error::Answer)? / 10_000;
-        admin.skew = now.parse::<i64>().map_err(|_| Error::Answer)? - super::seconds();
+        admin.set_clock(Some(now))?;
         Ok(admin)
     }
 
@@ -76,8 +85,55 @@ impl Admin {
         }
     }
 
+    /// Makes leased roles (name, scope role, verifier) that can be logged in as for so long.
+    pub(super) async fn make_roles(&mut self, roles: &[(&str, &str, &str)], login: Duration) -> Result<(), Error> {
+        let until = self.after(login);
+        // shared with others that join a scope role; who drops one waits
+        let lock = format!("pg_catalog.pg_advisory_xact_lock_shared({})::text", grants::LOCK);
+        let mut sql = format!("SELECT {lock}, {CLOCK};");
+        for (role, scope, verifier) in roles {
+            sql.push_str(&format!(
+                "CREATE ROLE {} LOGIN INHERIT CONNECTION LIMIT 1 VALID UNTIL {until} IN ROLE {} PASSWORD {};",
+                ident(role),
+                ident(scope),
+                literal(verifier)
+            ));
+        }
+        let answers = self.ask("making a leased role", &sql).await?;
+        let now = answers.first().and_then(|rows| rows.first()?.get(1)?.as_deref());
+        if !self.set_clock(now)? {
+            return Ok(());
+        }
+        // one of the two clocks was set since it was read: the passwords end at another time than they should
+        let until = self.after(login);
+        let all = roles.iter().map(|(role, _, _)| format!("ALTER ROLE {} VALID UNTIL {until};", ident(role)));
+        let all: String = all.collect();
+        tracing::warn!("the clock of the database and that of the gate moved apart; leased roles are given another end");
+        match self.ask("giving leased roles another end", &all).await {
+            // the roles are there, whatever the server says of this
+            Err(error @ Error::Ask { source: ask::Error::Refused { .. }, .. }) => {
+                tracing::warn!(error = %crate::chain(&error), "leased roles could not be given another end");
+                Err(Error::Answer)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// Asks what the time is there.
+    pub(super) async fn read_clock(&mut self) -> Result<(), Error> {
+        let answers = self.ask("reading the server's clock", &format!("SELECT {CLOCK}")).await?;
+        self.set_clock(answers.first().and_then(|rows| rows.first()?.first()?.as_deref())).map(drop)
+    }
+
+    /// Takes what the server says of its time; whether that was not what was thought.
+    fn set_clock(&mut self, now: Option<&str>) -> Result<bool, Error> {
+        let now = now.and_then(|now| now.parse::<i64>().ok()).ok_or(Error::Answer)?;
+        let was = std::mem::replace(&mut self.skew, now - super::seconds());
+        Ok((was - self.skew).abs() > SLACK)
+    }
+
     /// A time on the server's clock, this long from now, as a constant.
-    pub(super) fn after(&self, time: Duration) -> String {
+    fn after(&self, time: Duration) -> String {
         let seconds = super::seconds() + self.skew + i64::try_from(time.as_secs()).unwrap_or_default();
         literal(&timestamp(seconds))
     }
@@ -201,6 +257,14 @@ impl Admin {
             Some((row.next()??, row.next()?.is_some_and(|past| past == "true")))
         };
         Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// The databases of the server.
+    pub(super) async fn databases(&mut self) -> Result<BTreeSet<u32>, Error> {
+        let answers = self.ask("listing databases", "SELECT oid::bigint::text FROM pg_catalog.pg_database").await?;
+        let oid = |row: &Vec<Option<String>>| row.first()?.as_ref()?.parse::<u32>().ok();
+        let oids = answers.first().into_iter().flatten().map(|row| oid(row).ok_or(Error::Answer));
+        oids.collect()
     }
 
     /// Owners that hold their lock on this database now.

@@ -5,8 +5,9 @@ use super::{
     admin::Admin,
     config::{Owned, ScopeFile},
     grants::{self, Scope},
-    names::{self, ident, literal},
-    reaper, secret, wanted,
+    names,
+    reaper, secret,
+    wanted::{self, Wanted},
 };
 use crate::telemetry::Metrics;
 use kit::{Secret, Shutdown};
@@ -29,6 +30,9 @@ const BATCH: usize = 32;
 /// A backend gets this long to notice that its client is gone.
 const EXIT: Duration = Duration::from_millis(60);
 
+/// Roles whose backends should be gone wait this long for others, to be dropped together.
+const GATHER: Duration = Duration::from_millis(150);
+
 /// A role whose backend is still there is looked at again after this time, and its backend ended.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -44,8 +48,15 @@ const LAST: Duration = Duration::from_secs(8);
 /// A scope role that was seen is trusted to be there for this long; policies that read the time are asked again then.
 const TRUST: Duration = Duration::from_secs(30);
 
-/// Scopes that are remembered; then all are looked up again.
+/// Scopes that are remembered, by identity; then all are looked up again.
 const MAX_SCOPES: usize = 2_000;
+
+/// Different sets of rights that are remembered.
+const MAX_RIGHTS: usize = 64;
+
+/// A connection that did nothing for this long is used, so that one that broke, or that a firewall forgot, is replaced
+/// before a session waits for it.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// What waits, for all connections of one resource.
 #[derive(Default)]
@@ -60,6 +71,8 @@ struct State {
     ended: VecDeque<Ended>,
     /// Roles that exist, or are about to, and are this node's.
     alive: BTreeSet<String>,
+    /// Roles were made last: a full batch that is to be dropped comes first now.
+    made: bool,
     closed: bool,
 }
 
@@ -101,8 +114,14 @@ impl Desk {
 
     /// A session is over. Never more than there were sessions, which are limited.
     pub(super) fn ended(&self, role: String) {
-        self.state().ended.push_back(Ended { role, due: Instant::now() + EXIT, looks: 0 });
-        self.wake.notify_one();
+        let mut state = self.state();
+        // somebody waits for the first of them already
+        let first = state.ended.is_empty();
+        state.ended.push_back(Ended { role, due: Instant::now() + EXIT, looks: 0 });
+        drop(state);
+        if first {
+            self.wake.notify_one();
+        }
     }
 
     /// Whether a role is this node's and is used, or will be dropped by it.
@@ -121,17 +140,21 @@ impl Desk {
             // their sessions are gone
             state.waiting.clear();
         }
-        if !state.waiting.is_empty() {
+        let now = Instant::now();
+        let full = state.ended.iter().filter(|ended| ended.due <= now).count() >= BATCH;
+        if !state.waiting.is_empty() && !(full && state.made) {
+            state.made = true;
             let count = state.waiting.len().min(BATCH);
             return Work::Make(state.waiting.drain(..count).collect());
         }
         let Some(first) = state.ended.iter().map(|ended| ended.due).min() else {
             return if last && state.alive.is_empty() { Work::Nothing } else { Work::Wait(None) };
         };
-        let now = Instant::now();
-        if first > now {
-            return Work::Wait(Some(first));
+        let gathered = if full || last { first } else { first + GATHER };
+        if gathered > now {
+            return Work::Wait(Some(gathered));
         }
+        state.made = false;
         let mut due = Vec::new();
         let mut later = VecDeque::new();
         for ended in std::mem::take(&mut state.ended) {
@@ -169,26 +192,60 @@ pub(super) async fn serve(leases: &Leases, metrics: &Metrics, closing: &Shutdown
     }
 }
 
-/// Scope roles that were seen.
+/// Scope roles that were seen, and when.
 #[derive(Default)]
-struct Known(Mutex<HashMap<String, (Scope, Instant)>>);
+struct Known(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    /// By what an identity is told apart by.
+    asked: HashMap<String, (Scope, Instant)>,
+    /// By scope, catalog and rights: many identities have the same.
+    rights: HashMap<Rights, (Scope, Instant)>,
+}
+
+/// A scope's name, the epoch of the catalog, and what is wanted.
+type Rights = (String, u64, Wanted);
 
 impl Known {
-    fn at(&self, key: &str) -> Option<Scope> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).filter(|(_, seen)| seen.elapsed() < TRUST).map(|(scope, _)| scope.clone())
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, key: String, scope: Scope) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_SCOPES {
-            known.clear();
+    fn at(&self, key: &str) -> Option<Scope> {
+        let seen = self.seen();
+        seen.asked.get(key).filter(|(_, at)| at.elapsed() < TRUST).map(|(scope, _)| scope.clone())
+    }
+
+    /// Somebody else's, with the same rights; `key` has it from now on too.
+    fn alike(&self, key: &str, rights: &Rights) -> Option<Scope> {
+        let mut seen = self.seen();
+        let found = seen.rights.get(rights).filter(|(_, at)| at.elapsed() < TRUST).cloned()?;
+        let scope = found.0.clone();
+        seen.put(key.to_owned(), found);
+        Some(scope)
+    }
+
+    fn put(&self, key: String, rights: Rights, scope: Scope) {
+        let (mut seen, found) = (self.seen(), (scope, Instant::now()));
+        if seen.rights.len() >= MAX_RIGHTS {
+            seen.rights.clear();
         }
-        known.insert(key, (scope, Instant::now()));
+        seen.rights.insert(rights, found.clone());
+        seen.put(key, found);
     }
 
     fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.seen() = Seen::default();
+    }
+}
+
+impl Seen {
+    fn put(&mut self, key: String, found: (Scope, Instant)) {
+        if self.asked.len() >= MAX_SCOPES {
+            self.asked.clear();
+        }
+        self.asked.insert(key, found);
     }
 }
 
@@ -213,6 +270,8 @@ impl Clerk<'_> {
     async fn work(mut self, closing: &Shutdown) {
         let desk = self.leases.desk.clone();
         let mut end = None;
+        // before the first session needs it
+        self.keep(closing).await;
         loop {
             let last = closing.is_triggered();
             if last && *end.get_or_insert_with(|| Instant::now() + LAST) < Instant::now() {
@@ -224,11 +283,12 @@ impl Clerk<'_> {
                 Work::Drop(ended) => self.drop_all(ended).await,
                 Work::Nothing => return,
                 Work::Wait(due) => {
-                    let limit = if last { RETRY / 10 } else { Duration::from_secs(3600) };
+                    let idle = due.is_none() && !last;
+                    let limit = if last { RETRY / 10 } else { IDLE };
                     let due = due.unwrap_or_else(|| Instant::now() + limit);
                     tokio::select! {
                         () = desk.wake.notified() => {}
-                        () = tokio::time::sleep_until(due) => {}
+                        () = tokio::time::sleep_until(due) => if idle { self.keep(closing).await },
                         () = closing.wait(), if !last => {}
                     }
                 }
@@ -242,6 +302,26 @@ impl Clerk<'_> {
             None => Admin::open(&self.leases.config.admin, self.leases.owner).await?,
         };
         Ok(self.admin.insert(admin))
+    }
+
+    /// Sees to it that there is a connection that works.
+    async fn keep(&mut self, closing: &Shutdown) {
+        let clock = async {
+            match self.admin().await {
+                Ok(admin) => admin.read_clock().await,
+                Err(error) => Err(error),
+            }
+        };
+        let kept = tokio::select! {
+            kept = clock => kept,
+            // it may be in the middle of an answer
+            () = closing.wait() => Err(Error::Closing),
+        };
+        if let Err(error) = kept {
+            // whoever needs it says so
+            tracing::debug!(resource = %self.leases.resource, error = %crate::chain(&error), "the connection that makes roles is not there");
+            self.judge(&error);
+        }
     }
 
     /// A connection that broke is not used again, nor one whose role may not do it: another may be had by now.
@@ -328,12 +408,17 @@ impl Clerk<'_> {
         } else {
             wanted::by_list(scope, view.catalog())
         };
-        let ensured = match grants::ensure(self.admin().await?, &scope.name, &wanted).await {
+        let rights = (scope.name.clone(), view.epoch(), wanted);
+        if let Some(known) = self.known.alike(&key, &rights) {
+            return Ok(known.role);
+        }
+        let wanted = &rights.2;
+        let ensured = match grants::ensure(self.admin().await?, &scope.name, wanted).await {
             // somebody changed rights or tables at the same moment: what is wanted is looked at again
             Err(error)
                 if matches!(error.sqlstate_of_server(), Some("XX000" | "42P01" | "42704" | "42883" | "3F000")) =>
             {
-                grants::ensure(self.admin().await?, &scope.name, &wanted).await
+                grants::ensure(self.admin().await?, &scope.name, wanted).await
             }
             other => other,
         };
@@ -343,26 +428,15 @@ impl Clerk<'_> {
                 "the gate's role cannot grant all that the scope should hold: see postern doctor");
         }
         let role = ensured.role.clone();
-        self.known.put(key, ensured);
+        self.known.put(key, rights, ensured);
         Ok(role)
     }
 
     async fn create(&mut self, ready: &[Ready]) -> Result<(), Error> {
         let login = self.leases.config.login;
         self.leases.desk.state().alive.extend(ready.iter().map(|one| one.role.clone()));
-        let admin = self.admin().await?;
-        let until = admin.after(login);
-        // shared with others that join a scope role; who drops one waits
-        let mut sql = format!("SELECT pg_catalog.pg_advisory_xact_lock_shared({})::text;", grants::LOCK);
-        for one in ready {
-            sql.push_str(&format!(
-                "CREATE ROLE {} LOGIN INHERIT CONNECTION LIMIT 1 VALID UNTIL {until} IN ROLE {} PASSWORD {};",
-                ident(&one.role),
-                ident(&one.scope),
-                literal(&one.verifier)
-            ));
-        }
-        let outcome = admin.ask("making a leased role", &sql).await.map(drop);
+        let roles: Vec<_> = ready.iter().map(|one| (one.role.as_str(), one.scope.as_str(), one.verifier.as_str())).collect();
+        let outcome = self.admin().await?.make_roles(&roles, login).await;
         outcome.inspect_err(|error| self.judge(error))
     }
 

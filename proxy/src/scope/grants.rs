@@ -69,6 +69,11 @@ fn comment(database: u32, digest: &str) -> String {
     format!("postern scope of database {database}, grants {digest},")
 }
 
+/// The database in a comment; none where the gate did not write it.
+fn of_database(comment: &str) -> Option<u32> {
+    comment.strip_prefix("postern scope of database ")?.split(',').next()?.parse().ok()
+}
+
 async fn there(admin: &mut Admin, role: &str, comment: &str) -> Result<bool, Error> {
     let sql = format!(
         "SELECT pg_catalog.shobj_description(oid, 'pg_authid') FROM pg_catalog.pg_roles WHERE rolname = {}",
@@ -226,8 +231,9 @@ pub(super) async fn drifted(admin: &mut Admin) -> Result<Vec<String>, Error> {
     Ok(drifted)
 }
 
-/// Drops scope roles of this database that no leased role is a member of, made longer ago than `age` seconds.
-pub(super) async fn drop_unused(admin: &mut Admin, age: i64) -> Result<usize, Error> {
+/// Drops scope roles that no leased role is a member of, made longer ago than `age` seconds: those of this database, and of
+/// such as are none of `databases` any more.
+pub(super) async fn drop_unused(admin: &mut Admin, age: i64, databases: &BTreeSet<u32>) -> Result<usize, Error> {
     let sql = format!(
         "SELECT r.rolname::text, coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '') FROM pg_catalog.pg_roles r \
          WHERE pg_catalog.starts_with(r.rolname::text, {}) AND NOT EXISTS ({})",
@@ -235,12 +241,12 @@ pub(super) async fn drop_unused(admin: &mut Admin, age: i64) -> Result<usize, Er
         MEMBERS
     );
     let answers = admin.ask("looking for unused scope roles", &sql).await?;
-    let own = format!("postern scope of database {},", admin.database);
     let mut count = 0;
     for row in answers.first().into_iter().flatten() {
         let [Some(role), Some(comment)] = row.as_slice() else { continue };
         let made = comment.rsplit(' ').next().and_then(|made| made.parse::<i64>().ok());
-        if comment.starts_with(&own) && made.is_some_and(|made| super::seconds() - made > age) {
+        let near = of_database(comment).is_some_and(|of| of == admin.database || !databases.contains(&of));
+        if near && made.is_some_and(|made| super::seconds() - made > age) {
             count += usize::from(drop_one(admin, role).await?);
         }
     }

@@ -8,7 +8,7 @@ use names::Owner;
 pub struct Inspection {
     /// Leased roles of nodes that live.
     pub used: usize,
-    /// Leased roles of this database whose node is gone.
+    /// Leased roles of this database whose node is gone, and of databases that are gone themselves.
     pub left: Vec<String>,
     /// Scope roles that do not hold what they were made with.
     pub drifted: Vec<String>,
@@ -32,11 +32,15 @@ pub async fn inspect(config: &Config) -> Result<Inspection, Error> {
     };
     let roles = admin.leases().await?;
     let owners = admin.owners().await?;
+    let databases = admin.databases().await?;
     let mut inspection = Inspection::default();
     for (role, _) in roles {
         match names::parse(&role) {
             Some((database, owner)) if database == admin.database && owners.contains(&owner) => inspection.used += 1,
-            Some((database, _)) if database == admin.database => inspection.left.push(role),
+            // also of a database that was dropped
+            Some((database, _)) if database == admin.database || !databases.contains(&database) => {
+                inspection.left.push(role);
+            }
             _ => {}
         }
     }

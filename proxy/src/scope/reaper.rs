@@ -65,14 +65,19 @@ impl Reaper<'_> {
             Some(admin) => admin,
             none => none.insert(Admin::open(&leases.config.admin, leases.owner).await?),
         };
-        // roles first: an owner takes its lock before it makes any
+        // roles first: an owner takes its lock before it makes any, and a database is there before its roles
         let roles = admin.leases().await?;
         let owners = admin.owners().await?;
+        let databases = admin.databases().await?;
         let mut seen = HashMap::new();
         let mut due: BTreeMap<Owner, Vec<String>> = BTreeMap::new();
         for (role, past) in roles {
             let Some((database, owner)) = names::parse(&role) else { continue };
-            let orphan = if database != admin.database {
+            let nowhere = !databases.contains(&database);
+            let orphan = if nowhere {
+                // nobody can be in a database that was dropped
+                true
+            } else if database != admin.database {
                 // another database's locks are not seen from here: a role that opens nothing and serves nobody may go
                 past
             } else if owner == leases.owner {
@@ -83,7 +88,8 @@ impl Reaper<'_> {
             if orphan {
                 let since = self.ownerless.get(&role).copied().unwrap_or_else(Instant::now);
                 seen.insert(role.clone(), since);
-                let wait = if database == admin.database { leases.config.grace / 2 } else { FOREIGN };
+                let near = nowhere || database == admin.database;
+                let wait = if near { leases.config.grace / 2 } else { FOREIGN };
                 if since.elapsed() >= wait {
                     due.entry(owner).or_default().push(role);
                 }
@@ -102,7 +108,7 @@ impl Reaper<'_> {
         }
         if scopes {
             let age = i64::try_from(leases.config.scope_keep.as_secs()).unwrap_or(i64::MAX);
-            grants::drop_unused(admin, age).await?;
+            grants::drop_unused(admin, age, &databases).await?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) type Privilege = &'static str;
 
 /// What a scope should hold, before it is known what can be granted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Wanted {
     /// By relation and privilege: the columns' numbers; none for the whole.
     pub(super) relations: BTreeMap<(RelationId, Privilege), BTreeSet<i16>>,
