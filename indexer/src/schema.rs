@@ -41,7 +41,7 @@ pub const TERMS: &[(&str, Form, &str)] = &[
     ("issuer", Form::Exact, "issuer of the identity"),
     ("identity_kind", Form::Lower, "human or machine"),
     ("group", Form::Exact, "group of the identity"),
-    ("on_behalf_of", Form::Exact, "whom the identity acts for"),
+    ("on_behalf_of", Form::Exact, "who acts for the identity: the token's act chain"),
     ("task", Form::Exact, "task that the identity works on"),
     ("resource", Form::Exact, "registered database"),
     ("role", Form::Exact, "PostgreSQL role of the session"),

@@ -111,18 +111,25 @@ async fn open(
     if let Some(timeout) = resource.limits.timeout(asked) {
         parameters.insert("statement_timeout".to_owned(), timeout);
     }
-    let lease = match &resource.leases {
-        None => None,
+    let refused = |error| Refusal::upstream(&error, &verified);
+    let (lease, upstream) = match &resource.leases {
+        None => (None, upstream::connect(&resource.database, &parameters).await.map_err(refused)?),
         Some(leases) => {
             parameters.extend(leases.settings().clone());
-            let lease = leases.lease(resource.view(), &subject, None).await;
-            lease.map_err(|error| Refusal::lease(&error, &verified))?
+            // the server's process starts while the role is made
+            let leasing = leases.lease(resource.view(), &subject, None);
+            let (lease, reached) = tokio::join!(leasing, upstream::reach(&resource.database));
+            let lease = lease.map_err(|error| Refusal::lease(&error, &verified))?;
+            let upstream = match &lease {
+                Some(lease) => {
+                    let (reached, own) = (reached.map_err(refused)?, lease.login(&resource.database));
+                    upstream::log_in(reached, &own, &parameters).await
+                }
+                None => upstream::connect(&resource.database, &parameters).await,
+            };
+            (lease, upstream.map_err(refused)?)
         }
     };
-    let database = lease.as_ref().map(|lease| lease.login(&resource.database));
-    let upstream = upstream::connect(database.as_ref().unwrap_or(&resource.database), &parameters)
-        .await
-        .map_err(|error| Refusal::upstream(&error, &verified))?;
     let mut record = Record::new(gate.log.clone(), SessionId::generate());
     record
         .note(Body::SessionOpened(SessionOpened {

@@ -185,6 +185,30 @@ pub async fn connect(database: &Database, parameters: &BTreeMap<String, String>)
     .await
 }
 
+/// A connection, encrypted as configured, on which nobody logged in yet. The server waits for that as long as its
+/// `authentication_timeout` says; dropping this ends it.
+pub struct Reached(connect::Opened);
+
+/// Opens a connection while it is not known yet who logs in on it: the server's process starts meanwhile.
+///
+/// # Errors
+/// [`Error`]. It takes at most the configured time.
+pub async fn reach(database: &Database) -> Result<Reached, Error> {
+    limited(database, async { connect::open(database).await.map(Reached) }).await
+}
+
+/// Logs in on such a connection, to the same server; `database` says as whom. Parameters are those of [`connect`].
+///
+/// # Errors
+/// [`Error`]. It takes at most the configured time.
+pub async fn log_in(
+    reached: Reached,
+    database: &Database,
+    parameters: &BTreeMap<String, String>,
+) -> Result<Upstream, Error> {
+    limited(database, login::login(reached.0, database, parameters)).await
+}
+
 /// Asks the server to cancel what the backend does, over a connection of its own, and waits until the server closed it.
 ///
 /// # Errors

@@ -225,8 +225,8 @@ fn who(identity: &Identity) -> String {
     if identity.name != identity.subject && !identity.name.is_empty() {
         text = format!("{text} ({})", line(&identity.name));
     }
-    for principal in &identity.on_behalf_of {
-        text = format!("{text} on behalf of {}", line(principal));
+    for actor in &identity.on_behalf_of {
+        text = format!("{text} through {}", line(actor));
     }
     if let Some(task) = &identity.task {
         text = format!("{text}, task {}", line(task));

@@ -24,7 +24,7 @@ function one(results, hold) {
   const facts = [
     ["State", hold.open ? "waiting" : hold.state],
     ["From", `${hold.requester.subject} (${hold.requester.issuer})`],
-    ["Acts for", list(hold.requester.on_behalf_of, (subject) => subject)],
+    ["Through", list(hold.requester.on_behalf_of, (subject) => subject)],
     ["Task", hold.requester.task ?? "none"],
     ["Resource", `${hold.resource}, as the role ${hold.role}`],
     ["Why it waits", seen.reason],

@@ -26,7 +26,7 @@ function header(session) {
   const fact = (name, ...value) => element("div", {}, element("dt", {}, name), element("dd", {}, ...value));
   const { identity } = session;
   const length = session.closed ? duration((new Date(session.closed) - new Date(session.opened)) * 1000) : null;
-  const chain = identity?.on_behalf_of.length ? ` for ${identity.on_behalf_of.join(", ")}` : "";
+  const chain = identity?.on_behalf_of.length ? ` through ${identity.on_behalf_of.join(", ")}` : "";
   const end = session.status === "open" ? element("span", { class: "badge live" }, "open")
     : [session.closed ? moment(session.closed) : "–", session.reason ? ` ${session.reason.replaceAll("_", " ")}` : "",
       length ? `, after ${length}` : ""];

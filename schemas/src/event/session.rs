@@ -26,7 +26,8 @@ pub struct Identity {
     pub name: String,
     /// Groups as the issuer states them.
     pub groups: Vec<String>,
-    /// The delegation chain of the token's `act` claim (RFC 8693), outermost first.
+    /// The delegation chain of the token's `act` claim (RFC 8693), outermost first: who acts for the subject. The name
+    /// says it the wrong way round, and stays, since events are written with it.
     pub on_behalf_of: Vec<String>,
     /// The task that it works on, as the issuer states it. Since version 2.
     #[serde(default)]

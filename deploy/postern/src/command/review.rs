@@ -77,7 +77,7 @@ fn shown(hold: &Value) -> String {
         ("hold", word(&hold["id"])),
         ("state", format!("{}, expires {}", word(&hold["state"]), word(&hold["expires"]))),
         ("from", format!("{} ({}), {}", word(&who["subject"]), word(&who["kind"]), word(&who["issuer"]))),
-        ("acts for", word(&who["on_behalf_of"])),
+        ("through", word(&who["on_behalf_of"])),
         ("task", word(&who["task"])),
         ("resource", format!("{}, as the role {}", word(&hold["resource"]), word(&hold["role"]))),
         ("why", word(&seen["reason"])),
