@@ -4,7 +4,7 @@ union all select 'member ' || member::regrole || ' of ' || roleid::regrole || ' 
   from pg_auth_members
 union all select 'setting ' || setdatabase || ' ' || setrole || ' ' || setconfig::text from pg_db_role_setting
 union all select 'depends ' || dbid || ' ' || classid::regclass || ' ' || objid || ' ' || objsubid || ' on '
-  || refobjid::regrole || ' ' || deptype from pg_shdepend where refclassid = 'pg_authid'::regclass
+  || refobjid::regrole || ' ' || deptype::text from pg_shdepend where refclassid = 'pg_authid'::regclass
 union all select 'comment ' || objoid::regrole || ' ' || description from pg_shdescription
   where classoid = 'pg_authid'::regclass
 union all select 'label ' || objoid::regrole from pg_shseclabel where classoid = 'pg_authid'::regclass
@@ -25,6 +25,6 @@ union all select acl.what || ' to ' || a.grantee::regrole || ' ' || a.privilege_
     union all select 'large object ' || oid, lomacl from pg_largeobject_metadata
     union all select 'server ' || srvname, srvacl from pg_foreign_server
     union all select 'wrapper ' || fdwname, fdwacl from pg_foreign_data_wrapper
-    union all select 'later ' || defaclobjtype || ' of ' || defaclrole::regrole, defaclacl from pg_default_acl
+    union all select 'later ' || defaclobjtype::text || ' of ' || defaclrole::regrole, defaclacl from pg_default_acl
   ) acl, aclexplode(acl.list) a
 order by 1
