@@ -4,15 +4,15 @@ use super::{
     Error, Lease, Leases, Request,
     admin::Admin,
     config::{Owned, ScopeFile},
-    grants::{self, Scope},
-    names,
-    reaper, secret,
+    grants,
+    known::{Known, Rights},
+    names, reaper, secret,
     wanted::{self, Wanted},
 };
 use crate::telemetry::Metrics;
 use kit::{Secret, Shutdown};
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -44,15 +44,6 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// At the end, roles that are left get this long to be dropped.
 const LAST: Duration = Duration::from_secs(8);
-
-/// A scope role that was seen is trusted to be there for this long; policies that read the time are asked again then.
-const TRUST: Duration = Duration::from_secs(30);
-
-/// Scopes that are remembered, by identity; then all are looked up again.
-const MAX_SCOPES: usize = 2_000;
-
-/// Different sets of rights that are remembered.
-const MAX_RIGHTS: usize = 64;
 
 /// A connection that did nothing for this long is used, so that one that broke, or that a firewall forgot, is replaced
 /// before a session waits for it.
@@ -189,63 +180,6 @@ pub(super) async fn serve(leases: &Leases, metrics: &Metrics, closing: &Shutdown
     tokio::select! {
         () = working => {}
         () = reaper::watch(leases, metrics) => {}
-    }
-}
-
-/// Scope roles that were seen, and when.
-#[derive(Default)]
-struct Known(Mutex<Seen>);
-
-#[derive(Default)]
-struct Seen {
-    /// By what an identity is told apart by.
-    asked: HashMap<String, (Scope, Instant)>,
-    /// By scope, catalog and rights: many identities have the same.
-    rights: HashMap<Rights, (Scope, Instant)>,
-}
-
-/// A scope's name, the epoch of the catalog, and what is wanted.
-type Rights = (String, u64, Wanted);
-
-impl Known {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn at(&self, key: &str) -> Option<Scope> {
-        let seen = self.seen();
-        seen.asked.get(key).filter(|(_, at)| at.elapsed() < TRUST).map(|(scope, _)| scope.clone())
-    }
-
-    /// Somebody else's, with the same rights; `key` has it from now on too.
-    fn alike(&self, key: &str, rights: &Rights) -> Option<Scope> {
-        let mut seen = self.seen();
-        let found = seen.rights.get(rights).filter(|(_, at)| at.elapsed() < TRUST).cloned()?;
-        let scope = found.0.clone();
-        seen.put(key.to_owned(), found);
-        Some(scope)
-    }
-
-    fn put(&self, key: String, rights: Rights, scope: Scope) {
-        let (mut seen, found) = (self.seen(), (scope, Instant::now()));
-        if seen.rights.len() >= MAX_RIGHTS {
-            seen.rights.clear();
-        }
-        seen.rights.insert(rights, found.clone());
-        seen.put(key, found);
-    }
-
-    fn clear(&self) {
-        *self.seen() = Seen::default();
-    }
-}
-
-impl Seen {
-    fn put(&mut self, key: String, found: (Scope, Instant)) {
-        if self.asked.len() >= MAX_SCOPES {
-            self.asked.clear();
-        }
-        self.asked.insert(key, found);
     }
 }
 
@@ -400,19 +334,18 @@ impl Clerk<'_> {
         } else {
             format!("{} {}", scope.name, view.epoch())
         };
-        if let Some(known) = self.known.at(&key) {
-            return Ok(known.role);
-        }
-        let wanted = if wanted::is_by_policy(scope) {
-            wanted::by_policy(view, &request.subject, config.owned)
-        } else {
-            wanted::by_list(scope, view.catalog())
+        let rights = match self.known.rights(&key, Instant::now()) {
+            Some(rights) => rights,
+            None => {
+                let (wanted, timed) = self.wanted(scope, request).await?;
+                let rights = Rights { scope: scope.name.clone(), epoch: view.epoch(), wanted };
+                self.known.put_rights(key, rights, timed, Instant::now())
+            }
         };
-        let rights = (scope.name.clone(), view.epoch(), wanted);
-        if let Some(known) = self.known.alike(&key, &rights) {
-            return Ok(known.role);
+        if let Some(role) = self.known.role(&rights, Instant::now()) {
+            return Ok(role);
         }
-        let wanted = &rights.2;
+        let wanted = &rights.wanted;
         let ensured = match grants::ensure(self.admin().await?, &scope.name, wanted).await {
             // somebody changed rights or tables at the same moment: what is wanted is looked at again
             Err(error)
@@ -427,9 +360,19 @@ impl Clerk<'_> {
             tracing::warn!(resource = %self.leases.resource, scope = %ensured.role, privileges = ensured.short,
                 "the gate's role cannot grant all that the scope should hold: see postern doctor");
         }
-        let role = ensured.role.clone();
-        self.known.put(key, rights, ensured);
-        Ok(role)
+        self.known.put_role(rights, ensured.role.clone(), Instant::now());
+        Ok(ensured.role)
+    }
+
+    /// What a session's scope should hold, and whether that changes with the time.
+    async fn wanted(&self, scope: &ScopeFile, request: &Request) -> Result<(Wanted, bool), Error> {
+        if !wanted::is_by_policy(scope) {
+            return Ok((wanted::by_list(scope, request.view.catalog()), false));
+        }
+        // a large catalog under many policies takes a while, in which other sessions get their roles
+        let (view, subject, owned) = (request.view.clone(), request.subject.clone(), self.leases.config.owned);
+        let asked = tokio::task::spawn_blocking(move || wanted::by_policy(&view, &subject, owned));
+        asked.await.map_err(|_| Error::Closing)
     }
 
     async fn create(&mut self, ready: &[Ready]) -> Result<(), Error> {

@@ -18,6 +18,7 @@ mod desk;
 mod grants;
 mod held;
 mod inspect;
+mod known;
 pub mod names;
 mod reaper;
 mod secret;

@@ -27,8 +27,9 @@ pub(super) struct Wanted {
     pub(super) roles: BTreeSet<String>,
 }
 
-/// What the policies could allow the subject. Without a way for what it makes, it makes nothing that stays.
-pub(super) fn by_policy(view: &crate::resource::View, subject: &Subject, owned: Owned) -> Wanted {
+/// What the policies could allow the subject, and whether that changes with the time. Without a way for what it makes, it
+/// makes nothing that stays.
+pub(super) fn by_policy(view: &crate::resource::View, subject: &Subject, owned: Owned) -> (Wanted, bool) {
     let reach = reach::reach(view.catalog(), view.bound(), subject, &crate::resource::now());
     let mut wanted = Wanted { functions: reach.functions, temporary: reach.temporary, ..Wanted::default() };
     for (id, actions) in reach.relations {
@@ -42,7 +43,7 @@ pub(super) fn by_policy(view: &crate::resource::View, subject: &Subject, owned: 
     if owned != Owned::None {
         wanted.create_in = reach.creates_in;
     }
-    wanted
+    (wanted, reach.timed)
 }
 
 fn of_table(action: Action) -> &'static [Privilege] {

@@ -26,6 +26,8 @@ pub struct Reach {
     pub creates_in: BTreeSet<String>,
     /// It could make temporary tables.
     pub temporary: bool,
+    /// A policy that was asked reads the time: it may say something else later.
+    pub timed: bool,
 }
 
 /// The actions on relations for which there are privileges, and the statement that asks most harmlessly.
@@ -83,6 +85,8 @@ pub fn reach(catalog: &Catalog, bound: &Bound, subject: &Subject, context: &Cont
     let own = schemas.into_iter().filter(|schema| !is_system(schema));
     reach.creates_in = own.filter(|schema| creates(schema)).map(str::to_owned).collect();
     reach.temporary = creates("pg_temp");
+    let words = ACTIONS.iter().map(|(action, _)| permission::word(*action)).chain(["execute", "create", "read_clear"]);
+    reach.timed = words.map(|word| set.reads(word, subject)).any(|reads| reads.time || reads.instant);
     reach
 }
 
