@@ -74,7 +74,8 @@ impl World {
     /// One of each kind, planted together: none hides another.
     fn all_at_once(&self) {
         // a superuser may make roles whatever else it may, so that one weakness would be two others' cure
-        let mut names: Vec<&str> = PLANTED.iter().map(|(name, ..)| *name).filter(|name| *name != "gate-superuser").collect();
+        let mut names: Vec<&str> =
+            PLANTED.iter().map(|(name, ..)| *name).filter(|name| *name != "gate-superuser").collect();
         names.dedup();
         assert!(names.len() >= 10, "{names:?}");
         let chosen: Vec<_> =

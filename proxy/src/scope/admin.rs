@@ -108,7 +108,9 @@ impl Admin {
         let until = self.after(login);
         let all = roles.iter().map(|(role, _, _)| format!("ALTER ROLE {} VALID UNTIL {until};", ident(role)));
         let all: String = all.collect();
-        tracing::warn!("the clock of the database and that of the gate moved apart; leased roles are given another end");
+        tracing::warn!(
+            "the clock of the database and that of the gate moved apart; leased roles are given another end"
+        );
         match self.ask("giving leased roles another end", &all).await {
             // the roles are there, whatever the server says of this
             Err(error @ Error::Ask { source: ask::Error::Refused { .. }, .. }) => {

@@ -378,7 +378,8 @@ impl Clerk<'_> {
     async fn create(&mut self, ready: &[Ready]) -> Result<(), Error> {
         let login = self.leases.config.login;
         self.leases.desk.state().alive.extend(ready.iter().map(|one| one.role.clone()));
-        let roles: Vec<_> = ready.iter().map(|one| (one.role.as_str(), one.scope.as_str(), one.verifier.as_str())).collect();
+        let roles: Vec<_> =
+            ready.iter().map(|one| (one.role.as_str(), one.scope.as_str(), one.verifier.as_str())).collect();
         let outcome = self.admin().await?.make_roles(&roles, login).await;
         outcome.inspect_err(|error| self.judge(error))
     }

@@ -95,8 +95,7 @@ pub(crate) fn session_with_everything() -> Vec<Event> {
     numbered(session(1), bodies)
 }
 
-const TIMELINE: &str =
-    "  0:00.000  opened   billing-bot (Billing bot) through ada@example.com on shop as role gate
+const TIMELINE: &str = "  0:00.000  opened   billing-bot (Billing bot) through ada@example.com on shop as role gate
               from 127.0.0.1:50000 through gate-1, PostgreSQL 15.18
   0:00.002  #1    mask  select name,
                            card_number from customers
