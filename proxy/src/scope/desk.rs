@@ -133,7 +133,7 @@ impl Desk {
         }
         let now = Instant::now();
         let full = state.ended.iter().filter(|ended| ended.due <= now).count() >= BATCH;
-        if !state.waiting.is_empty() && !(full && state.made) {
+        if !(state.waiting.is_empty() || full && state.made) {
             state.made = true;
             let count = state.waiting.len().min(BATCH);
             return Work::Make(state.waiting.drain(..count).collect());
