@@ -151,7 +151,9 @@ pub fn run(
         .collect::<Result<_, _>>()?;
     let permits = Arc::new(Semaphore::new(config.max_connections.get()));
     let reviewers = Arc::new(hold::ByControl::new(plane.control.clone()));
-    let holds = config.holds.clone().map(|settings| Arc::new(hold::Holds::new(reviewers, settings, &config.node)));
+    let metrics = telemetry::Metrics::new(registry);
+    let holds = |settings| Arc::new(hold::Holds::new(reviewers, settings, &config.node, metrics.holds()));
+    let holds = config.holds.clone().map(holds);
     let gate = Arc::new(Gate {
         acceptor,
         verifier,
@@ -159,7 +161,7 @@ pub fn run(
         cancels: cancel::Cancels::default(),
         rights: rights::Rights::new(plane),
         log,
-        metrics: telemetry::Metrics::new(registry),
+        metrics,
         shutdown: shutdown.clone(),
         holds,
         config,

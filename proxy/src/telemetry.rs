@@ -38,6 +38,53 @@ pub struct Metrics {
     policies_read: Family<Reload, Counter>,
     policies_wrong: Family<OfResource, Gauge>,
     leases: Family<LeaseEvent, Counter>,
+    holds: Holds,
+}
+
+/// What is counted of held statements. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Holds {
+    waiting: Gauge,
+    ended: Family<HoldEnd, Counter>,
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HoldEnd {
+    /// `released`, `denied`, `expired`, `withdrawn`, `refused`, or `no_room`: it never began.
+    pub outcome: String,
+}
+
+impl Holds {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            waiting: registry.register(
+                "postern_proxy_statements_held",
+                "Statements that wait for a reviewer on this node now; compare with holds.max_held.",
+                Gauge::default(),
+            ),
+            ended: registry.register(
+                "postern_proxy_holds_ended",
+                "Held statements by outcome: released, denied, expired, withdrawn, refused, or no_room for those denied at holds.max_held; a rise of expired says that nobody answers, one of refused that what was approved had changed or the control plane is away.",
+                Family::default(),
+            ),
+        }
+    }
+
+    /// A statement is held.
+    pub(crate) fn began(&self) {
+        self.waiting.inc();
+    }
+
+    /// It waits no more, whatever became of it.
+    pub(crate) fn waits_no_more(&self) {
+        self.waiting.dec();
+    }
+
+    /// A hold ended so.
+    pub(crate) fn ended(&self, outcome: &str) {
+        self.ended.get_or_create(&HoldEnd { outcome: outcome.to_owned() }).inc();
+    }
 }
 
 /// What became of a leased role.
@@ -103,7 +150,13 @@ impl Metrics {
                 "Roles of sessions, by event: made, dropped with the session, reaped after a node died, or failed to be made; a rise of failed refuses sessions: run postern doctor.",
                 Family::default(),
             ),
+            holds: Holds::new(registry),
         }
+    }
+
+    /// What is counted of held statements.
+    pub fn holds(&self) -> Holds {
+        self.holds.clone()
     }
 
     fn lease(&self, event: &str) {

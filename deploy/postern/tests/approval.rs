@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use support::{Postern, Postgres, eventually, folder};
+use support::{Postern, Postgres, cache, eventually, folder, root};
 use wire::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -103,6 +103,11 @@ impl Scene {
         let mut command = Command::new("psql");
         command.envs(self.postern.environment(&self.token)).args(["-XAtq", "-v", "VERBOSITY=verbose", "-c", sql]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.postern.metrics);
+        ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap()
     }
 
     fn wire(&self) -> Wire {
@@ -227,6 +232,30 @@ fn a_driver_waits_with_its_values() {
     assert_eq!(scene.left(), "99");
 }
 
+/// An ordinary driver, and reviewers with the command that its notices name.
+#[test]
+fn psycopg_waits_for_postern_review() {
+    let scene = scene("");
+    let review = scene.postern.command(&["review"]);
+    let mut command = Command::new(cache().join("clients/venv/bin/python"));
+    command.arg(root().join("deploy/postern/tests/clients/psycopg_holds.py"));
+    command.arg(review.get_program()).args(review.get_args()).env("REVIEWER", &scene.reviewer);
+    let output = command.envs(scene.postern.environment(&scene.token)).output().expect("deploy/test installs clients");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let complete = output.status.success() && text.contains("all passed");
+    assert!(complete, "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    // what the gate counted of it
+    let metrics = scene.metrics();
+    for line in [
+        "postern_proxy_statements_held 0",
+        "postern_proxy_holds_ended_total{outcome=\"released\"} 3",
+        "postern_proxy_holds_ended_total{outcome=\"denied\"} 1",
+        "postern_proxy_holds_ended_total{outcome=\"withdrawn\"} 2",
+    ] {
+        assert!(metrics.lines().any(|one| one == line), "{line}: {metrics}");
+    }
+}
+
 #[test]
 fn nobody_answers_and_a_transaction_gives_its_locks_back() {
     let scene = scene("expires_seconds = 2\nexpires_in_transaction_seconds = 1");
@@ -348,6 +377,7 @@ fn two_hundred_wait_and_the_others_go_on() {
         })
         .collect();
     scene.open(200);
+    assert!(scene.metrics().contains("postern_proxy_statements_held 200\n"));
     let during = round(&mut other);
     eprintln!("p50 and p99 before {before:?}, with 200 held {during:?}");
     assert!(during.0 < before.0 * 3 + Duration::from_millis(1), "{before:?} {during:?}");

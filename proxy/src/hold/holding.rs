@@ -2,7 +2,7 @@
 //!
 //! Nothing here blocks and nothing is asked again and again: the session's own task is woken by what it waits for.
 
-use super::{Answer, Holder, Outcome, POLICY, Pending, digest::Meaning};
+use super::{Answer, Holder, Outcome, POLICY, Pending, Place, digest::Meaning};
 use crate::{
     conversation::{Conversation, End, Outbox},
     decide::Refused,
@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{sync::OwnedSemaphorePermit, time::Sleep};
+use tokio::time::Sleep;
 
 /// The holds of one session: one at a time.
 #[derive(Default)]
@@ -47,7 +47,7 @@ pub(super) struct Hold {
     pub(super) time: Duration,
     pub(super) expiry: Pin<Box<Sleep>>,
     pub(super) cancelled: Pin<Box<dyn Future<Output = ()>>>,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _place: Place,
 }
 
 /// Where it stands.

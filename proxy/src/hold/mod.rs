@@ -29,6 +29,7 @@ pub(crate) use message::Held;
 pub use plane::ByControl;
 pub use withdraw::Signal;
 
+use crate::telemetry;
 use schemas::event::Identity;
 use std::{future::Future, pin::Pin, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -74,6 +75,19 @@ pub enum Outcome {
     Refused,
 }
 
+impl Outcome {
+    /// In a word, for metrics.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Who is asked. What it is told is durable, and known to every node, when its futures are done.
 pub trait Reviewers: Send + Sync {
     /// Asks; the error is why nobody can be asked.
@@ -94,19 +108,42 @@ pub struct Holds {
     pub(crate) reviewers: Arc<dyn Reviewers>,
     pub(crate) settings: Settings,
     pub(crate) node: String,
+    pub(crate) metrics: telemetry::Holds,
     room: Arc<Semaphore>,
+}
+
+/// A place among the statements that a node holds at once.
+pub(crate) struct Place {
+    metrics: telemetry::Holds,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.waits_no_more();
+    }
 }
 
 impl Holds {
     /// Asks these.
-    pub fn new(reviewers: Arc<dyn Reviewers>, settings: Settings, node: &str) -> Self {
+    pub fn new(
+        reviewers: Arc<dyn Reviewers>,
+        settings: Settings,
+        node: &str,
+        metrics: telemetry::Holds,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(settings.max_held.get()));
-        Self { reviewers, settings, node: node.to_owned(), room }
+        Self { reviewers, settings, node: node.to_owned(), metrics, room }
     }
 
     /// A place among those that the node holds, if there is one.
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        self.room.clone().try_acquire_owned().ok()
+    fn place(&self) -> Option<Place> {
+        let Ok(permit) = self.room.clone().try_acquire_owned() else {
+            self.metrics.ended("no_room");
+            return None;
+        };
+        self.metrics.began();
+        Some(Place { metrics: self.metrics.clone(), _permit: permit })
     }
 }
 

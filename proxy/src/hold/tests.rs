@@ -123,7 +123,7 @@ impl Scene {
         let identity = identity("billing-bot", &["agents"]);
         let decider = Decider::new(resource.clone(), judge::policy::Subject::new(&identity, "test"));
         let record = Record::new(log.clone(), SessionId::generate());
-        let holds = Arc::new(Holds::new(panel.clone(), settings, "gate-1"));
+        let holds = Arc::new(Holds::new(panel.clone(), settings, "gate-1", Default::default()));
         let holder = Holder { holds, identity, role: "gate".to_owned(), signal: signal.clone() };
         let conversation = Conversation::new(record, decider, Paths::new("public", "gate")).with_holder(holder);
         let (to_server, to_client) = (Outbox::default(), Outbox::default());

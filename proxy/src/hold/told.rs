@@ -129,6 +129,9 @@ impl Conversation {
 
     /// Notes what became of the hold.
     pub(super) fn note_end(&mut self, hold: &Hold, outcome: Outcome, reason: &str) -> Result<(), End> {
+        if let Some(holder) = &self.holding.holder {
+            holder.holds.metrics.ended(outcome.label());
+        }
         let outcome = match outcome {
             Outcome::Released => HoldOutcome::Released,
             Outcome::Denied => HoldOutcome::Denied,
