@@ -40,6 +40,8 @@ pub enum Purpose {
     Estimate,
     /// Sync behind what only parses, before a statement is held.
     Settle,
+    /// A window of own statements that counts what a held one would write.
+    Measure,
 }
 
 /// An own statement that the server owes an answer to.
@@ -49,7 +51,7 @@ pub struct Own {
     pub purpose: Purpose,
     /// The rows of its answer, in text.
     pub rows: Vec<Vec<Option<String>>>,
-    /// It is a simple message: ReadyForQuery ends its answer.
+    /// It is a simple message, or a window with its Sync: ReadyForQuery ends its answer.
     pub simple: bool,
     /// The server's error: SQLSTATE.
     pub error: Option<String>,
@@ -88,6 +90,7 @@ impl Own {
                     return Ok(Answered::Whole);
                 }
             }
+            b'3' if self.purpose == Purpose::Measure => {}
             b'E' if self.simple => self.error = Some(backend::sqlstate(&backend::report(b'E', body)?)),
             b'Z' if self.simple => return Ok(Answered::Whole),
             b'N' | b'S' | b'A' | b'E' => return Ok(Answered::Other),

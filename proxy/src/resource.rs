@@ -5,7 +5,10 @@
 //! or because a statement changed the catalog. A view whose rows did not change stays the same, so that decisions made
 //! under it stay good.
 
+mod definitions;
 mod reload;
+
+pub(crate) use definitions::Definitions;
 
 use crate::{
     ask, budget, chain, claim,
@@ -62,6 +65,7 @@ thread_local! {
 /// A catalog snapshot under a version of the rules.
 pub struct View {
     catalog: Arc<Catalog>,
+    pub(crate) definitions: Arc<Definitions>,
     bound: Bound,
     epoch: u64,
     resource: u64,
@@ -141,7 +145,7 @@ impl View {
     /// The same catalog under other rules.
     fn under(&self, rules: &Rules) -> Self {
         let bound = rules.bind(&*self.catalog);
-        Self { catalog: self.catalog.clone(), bound, ..*self }
+        Self { catalog: self.catalog.clone(), definitions: self.definitions.clone(), bound, ..*self }
     }
 
     /// The body of the Verdict event.
@@ -270,7 +274,7 @@ impl Resource {
         let number = hasher.finish();
         let catalog = Arc::new(Catalog::default());
         let bound = config.rules.bind(&*catalog);
-        let empty = Arc::new(View { catalog, bound, epoch: 0, resource: number, cache_bytes, tripwire });
+        let empty = Arc::new(View { catalog, definitions: Arc::default(), bound, epoch: 0, resource: number, cache_bytes, tripwire });
         Self {
             name: config.name.clone(),
             database: config.database.clone(),
@@ -398,6 +402,7 @@ impl Resource {
         }
         let view = View {
             catalog,
+            definitions: Arc::new(Definitions::read(&rows)),
             bound,
             epoch,
             resource: self.number,
@@ -428,7 +433,7 @@ impl Resource {
         let resource = Self::new(config, 1 << 20, false);
         let catalog = Arc::new(Catalog::build(1, rows)?);
         let bound = resource.rules().bind(&*catalog);
-        let view = View { catalog, bound, epoch: 1, resource: resource.number, cache_bytes: 1 << 20, tripwire: false };
+        let view = View { catalog, definitions: Arc::new(Definitions::read(rows)), bound, epoch: 1, resource: resource.number, cache_bytes: 1 << 20, tripwire: false };
         *resource.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         resource.read.store(resource.changes.load(Ordering::Acquire), Ordering::Release);
         Ok(resource)

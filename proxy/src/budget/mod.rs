@@ -177,7 +177,8 @@ impl Budget {
             | Purpose::Rollback
             | Purpose::Fail
             | Purpose::Estimate
-            | Purpose::Settle => {}
+            | Purpose::Settle
+            | Purpose::Measure => {}
         }
     }
 

@@ -128,6 +128,7 @@ impl Conversation {
             Purpose::Fail => return self.fail_answer(answered, body, frame, out),
             Purpose::Estimate => return self.estimate_answer(answered, (kind, body), out),
             Purpose::Settle => return self.hold_settled(answered, body),
+            Purpose::Measure => return self.measure_answer(answered, (kind, body)),
             _ => {}
         }
         if simple && kind == b'E' {
@@ -248,6 +249,7 @@ impl Conversation {
             return;
         }
         self.cutting_proceed(out);
+        self.measure_proceed(out);
         let Some(budget) = &mut self.budget else { return };
         for (permit, bytes) in std::mem::take(&mut budget.pending) {
             out.pass_noted(permit, &bytes, self.answers_after);

@@ -61,12 +61,16 @@ pub struct Settings {
     pub milliseconds: NonZeroU32,
     /// Seconds for which a session takes the estimate of the same text with the same values as known. _Default:_ 30.
     pub remember_seconds: u32,
+    /// Milliseconds for which a write that waits for a reviewer may run in a savepoint that is rolled back, so that the
+    /// reviewer sees how many rows it writes; at most 10000. It takes its locks for as long. Only plain writes of plain
+    /// tables, without triggers, rules, sequences or functions of the database's own, are tried. _Default:_ 0, never.
+    pub measure_milliseconds: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let milliseconds = NonZeroU32::MIN.saturating_add(999);
-        Self { ask: Ask::WhenNeeded, rows: None, cost: None, milliseconds, remember_seconds: 30 }
+        Self { ask: Ask::WhenNeeded, rows: None, cost: None, milliseconds, remember_seconds: 30, measure_milliseconds: 0 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a reviewer is shown of a held statement: who, what, on what, and why it is held.
 
+use super::Measured;
 use crate::{decide::Decision, frames::Fields};
 use judge::{
     mask::detect::{self, Set},
@@ -55,6 +56,9 @@ pub struct Asked {
     pub estimated_rows: Option<i64>,
     /// The planner's estimate of its cost.
     pub estimated_cost: Option<i64>,
+    /// What it wrote where it was tried, where that is allowed.
+    #[serde(default)]
+    pub measured: Option<Measured>,
     /// The policies that hold it.
     pub policies: Vec<String>,
     /// Their version.

@@ -3,14 +3,15 @@
 use crate::decide::Decision;
 use judge::sql::{Effect, Facts};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// What a statement means where it is decided: by what it is told whether it still means the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meaning {
     /// The policies' version.
     pub policy_version: String,
-    /// The catalog's rows.
-    pub catalog: u64,
+    /// What the relations that it touches are, and what refers to them.
+    pub definitions: [u8; 32],
     /// What it touches, and how.
     pub objects: [u8; 32],
 }
@@ -36,19 +37,35 @@ impl Meaning {
     /// What these decisions, of one message, mean.
     pub(crate) fn of<'a>(decisions: impl Iterator<Item = &'a Decision> + Clone) -> Self {
         let view = decisions.clone().next().map(|first| first.view.clone());
+        let mut relations = BTreeSet::new();
         let mut hash = Hash::begin(b"postern.meaning.v1");
         for decision in decisions {
             hash.number(decision.facts.len());
-            decision.facts.iter().for_each(|facts| hash.facts(facts));
+            decision.facts.iter().for_each(|facts| {
+                hash.facts(facts);
+                touched(facts, &mut relations);
+            });
         }
         let policy_version = view.as_ref().map(|view| view.policy_version()).unwrap_or_default();
-        Self { policy_version, catalog: view.map_or(0, |view| view.epoch()), objects: hash.end() }
+        let definitions = view.map_or([0; 32], |view| view.definitions.of(relations.into_iter()));
+        Self { policy_version, definitions, objects: hash.end() }
+    }
+}
+
+/// Every relation that a statement touches, through views and in what it prepares or declares too.
+fn touched(facts: &Facts, relations: &mut BTreeSet<u32>) {
+    relations.extend(facts.relations.iter().filter_map(|used| used.id));
+    relations.extend(facts.columns.iter().map(|used| used.column.relation));
+    for effect in &facts.effects {
+        if let Effect::Prepare { inner, .. } | Effect::Declare { inner, .. } = effect {
+            touched(inner, relations);
+        }
     }
 }
 
 /// The digest, in hexadecimal.
 pub fn digest(parts: &Parts<'_>) -> String {
-    let mut hash = Hash::begin(b"postern.hold.v1");
+    let mut hash = Hash::begin(b"postern.hold.v2");
     hash.bytes(parts.statement.as_bytes());
     hash.bytes(parts.resource.as_bytes());
     hash.bytes(parts.role.as_bytes());
@@ -56,7 +73,7 @@ pub fn digest(parts: &Parts<'_>) -> String {
     hash.number(parts.values.len());
     parts.values.iter().for_each(|value| hash.bytes(value));
     hash.bytes(parts.meaning.policy_version.as_bytes());
-    hash.bytes(&parts.meaning.catalog.to_be_bytes());
+    hash.bytes(&parts.meaning.definitions);
     hash.bytes(&parts.meaning.objects);
     schemas::chain::hexadecimal(&hash.end())
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here blocks and nothing is asked again and again: the session's own task is woken by what it waits for.
 
-use super::{Answer, Holder, Outcome, POLICY, Pending, Place, digest::Meaning};
+use super::{Answer, Holder, Outcome, POLICY, Pending, Place, digest::Meaning, measure::Measuring};
 use crate::{
     conversation::{Conversation, End, Outbox},
     decide::Refused,
@@ -30,6 +30,8 @@ pub(crate) struct Holding {
     pub(super) flushed: bool,
     /// The open window opened a portal: its transaction is more than a Parse.
     pub(super) used: bool,
+    /// How many rows the message would write is being counted.
+    pub(super) measuring: Measuring,
 }
 
 /// A held message.
@@ -98,7 +100,7 @@ impl Conversation {
 
     /// The client's next message waits: for an answer of reviewers, or of the server to what came before.
     pub(crate) fn hold_waits(&self) -> bool {
-        self.is_held() || (self.holding.settling && !self.flight.is_empty())
+        self.is_held() || self.holding.measuring.waits() || (self.holding.settling && !self.flight.is_empty())
     }
 
     /// Drives the hold; ready where the client's message is to be looked at again. Words for the client go to `out`.
@@ -187,7 +189,7 @@ impl Conversation {
     pub(super) fn over(&mut self, hold: &mut Hold, outcome: Outcome, why: Refused) -> Result<(), End> {
         self.note_end(hold, outcome, why.reason())?;
         if let Some(holder) = &self.holding.holder {
-            holder.signal.set(false);
+            holder.signal.forget();
             // a denial is the reviewers' own word
             if outcome != Outcome::Denied {
                 holder.holds.reviewers.end(&hold.id, outcome, why.reason());

@@ -5,9 +5,10 @@
 //! here what became of it.
 
 use super::{
-    Holder, Outcome,
+    Holder, Measured, Outcome,
     digest::{self, Meaning, Parts},
     holding::{AGAIN, Hold, Phase, refused},
+    measure::{Begun, Measuring, Run},
     told::Message,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
 use judge::{policy::Approval, sql::Effect};
 use schemas::{
     StatementId,
-    event::{Completed, Outcome as Ending},
+    event::{Body, Completed, Outcome as Ending},
 };
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
@@ -74,6 +75,9 @@ impl Conversation {
         if self.holding.hold.is_some() {
             return self.hold_comes_back(&decisions, &message);
         }
+        if let Some(measured) = self.holding.measuring.take() {
+            return self.hold_measured(&decisions, &message, measured, out);
+        }
         if let Some(answer) = self.hold_first(&decisions, false, out) {
             return Ok(answer);
         }
@@ -87,7 +91,11 @@ impl Conversation {
             self.record.noted_early(number);
             numbers.push(number);
         }
-        self.begin_hold(&numbers, &decisions, &message, out)
+        let run = match decided {
+            [one] => Some(Run::simple(&one.text)),
+            _ => None,
+        };
+        self.hold_noted(&numbers, &decisions, &message, run, out)
     }
 
     /// What becomes of a Bind.
@@ -103,7 +111,9 @@ impl Conversation {
             return Ok(Held::Go);
         }
         let decisions = [decision.clone()];
+        let measured = self.holding.measuring.take();
         if self.holding.hold.is_none()
+            && measured.is_none()
             && let Some(answer) = self.hold_first(&decisions, true, out)
         {
             return Ok(answer);
@@ -116,6 +126,9 @@ impl Conversation {
             self.holding.used |= matches!(answer, Held::Go);
             return Ok(answer);
         }
+        if let Some(measured) = measured {
+            return self.hold_measured(&decisions, &message, measured, out);
+        }
         if parameters.len() > MAX_VALUES {
             let reason = format!("it needs approval, and its values have more than {MAX_VALUES} bytes to review");
             return Ok(Held::Refuse(refused("42501", &reason, "send them in smaller parts")));
@@ -125,12 +138,59 @@ impl Conversation {
         self.record.note_statement(template, number, portal, Some(parameters))?;
         decision.note(number, &mut self.record)?;
         self.record.noted_early(number);
-        self.begin_hold(&[number], &decisions, &message, out)
+        let run = Run::bound(prepared, parameters);
+        self.hold_noted(&[number], &decisions, &message, run, out)
+    }
+
+    /// The message is in the record: what it would write is counted first, where that is allowed.
+    fn hold_noted(
+        &mut self,
+        numbers: &[u64],
+        decisions: &[Rc<Decision>],
+        message: &Message<'_>,
+        run: Option<Run>,
+        out: &mut Outbox,
+    ) -> Result<Held, End> {
+        self.holding.numbers = numbers.iter().copied().collect();
+        let holder = self.holding.holder.as_ref().filter(|holder| holder.holds.has_room());
+        let signal = holder.map(|holder| holder.signal.clone());
+        let measured = match signal.as_ref().map(|_| self.measure(decisions, run, out)) {
+            Some(Begun::Runs) => {
+                // what the client cancels from now on is the hold to come
+                signal.iter().for_each(|signal| signal.set(true));
+                return Ok(Held::Wait);
+            }
+            Some(Begun::Not(why)) => why,
+            None => None,
+        };
+        self.begin_hold(decisions, message, measured, out)
+    }
+
+    /// The message was counted, and comes back.
+    fn hold_measured(
+        &mut self,
+        decisions: &[Rc<Decision>],
+        message: &Message<'_>,
+        measured: Measured,
+        out: &mut Outbox,
+    ) -> Result<Held, End> {
+        if let (Some(decision), Some(number)) = (decisions.first(), self.holding.numbers.front()) {
+            let mut verdict = decision.verdict();
+            verdict.number = *number;
+            verdict.flags.push(measured.flag());
+            self.record.note(Body::Verdict(verdict))?;
+        }
+        self.begin_hold(decisions, message, Some(measured), out)
     }
 
     /// A message went its way, or was refused: nothing of its hold stays behind.
     pub(crate) fn hold_after(&mut self) -> Result<(), End> {
         self.decider.approving.set(false);
+        if self.holding.measuring.is_over() {
+            // it was counted, and then not held
+            self.holding.measuring = Measuring::default();
+            self.holding.holder.iter().for_each(|holder| holder.signal.forget());
+        }
         if self.holding.hold.is_none() && self.holding.numbers.is_empty() {
             return Ok(());
         }
@@ -253,23 +313,23 @@ impl Conversation {
     /// Asks, and lets the session wait.
     fn begin_hold(
         &mut self,
-        numbers: &[u64],
         decisions: &[Rc<Decision>],
         message: &Message<'_>,
+        measured: Option<Measured>,
         out: &mut Outbox,
     ) -> Result<Held, End> {
-        self.holding.numbers = numbers.iter().copied().collect();
         // all was answered: what is held next in the same window asks for its own answers
         self.holding.flushed = false;
         let Some(holder) = &self.holding.holder else { return Ok(Held::Go) };
         let (holds, signal) = (holder.holds.clone(), holder.signal.clone());
         let Some(place) = holds.place() else {
+            signal.forget();
             let reason =
                 format!("it needs approval, and this node holds its limit of {} statements", holds.settings.max_held);
             return Ok(Held::Refuse(refused("53400", &reason, "try again later")));
         };
         let first = decisions.iter().position(|decision| decision.is_held()).unwrap_or(0);
-        let number = numbers.get(first).copied().unwrap_or_default();
+        let number = self.holding.numbers.get(first).copied().unwrap_or_default();
         let statement = StatementId { session: self.record.session(), number }.to_string();
         let meaning = Meaning::of(decisions.iter().map(AsRef::as_ref));
         let time = if self.in_transaction() { holds.settings.expires_in_transaction } else { holds.settings.expires };
@@ -293,7 +353,7 @@ impl Conversation {
         });
         self.note_held(&hold, expires)?;
         self.commit(out)?;
-        let asked = self.for_reviewers(&hold, message, decisions, expires);
+        let asked = self.for_reviewers(&hold, message, decisions, measured, expires);
         hold.phase = Phase::Asking(holds.reviewers.ask(asked));
         signal.set(true);
         self.holding.hold = Some(hold);
@@ -324,7 +384,7 @@ impl Conversation {
             self.decider.approving.set(false);
             return Ok(Held::Wait);
         }
-        holder.signal.set(false);
+        holder.signal.forget();
         self.note_end(&hold, Outcome::Released, &hold.by)?;
         Ok(Held::Go)
     }
@@ -336,7 +396,7 @@ impl Conversation {
         if meaning.policy_version != before.policy_version {
             return Err("the policies have changed since it was asked for".to_owned());
         }
-        if meaning.catalog != before.catalog {
+        if meaning.definitions != before.definitions {
             return Err("definitions in the database have changed since it was asked for".to_owned());
         }
         if meaning.objects != before.objects {

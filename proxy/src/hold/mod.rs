@@ -17,6 +17,7 @@ pub mod asked;
 pub mod config;
 pub mod digest;
 mod holding;
+mod measure;
 mod message;
 mod plane;
 mod told;
@@ -25,6 +26,7 @@ mod withdraw;
 pub use asked::{Asked, Bound};
 pub use config::Settings;
 pub(crate) use holding::Holding;
+pub use measure::{Measured, Written};
 pub(crate) use message::Held;
 pub use plane::ByControl;
 pub use withdraw::Signal;
@@ -134,6 +136,11 @@ impl Holds {
     ) -> Self {
         let room = Arc::new(Semaphore::new(settings.max_held.get()));
         Self { reviewers, settings, node: node.to_owned(), metrics, room }
+    }
+
+    /// There is a place.
+    fn has_room(&self) -> bool {
+        self.room.available_permits() > 0
     }
 
     /// A place among those that the node holds, if there is one.

@@ -393,7 +393,7 @@ async fn a_node_holds_so_many_and_denies_more() {
 
 #[test]
 fn every_part_counts() {
-    let meaning = Meaning { policy_version: "p1".to_owned(), catalog: 7, objects: [1; 32] };
+    let meaning = Meaning { policy_version: "p1".to_owned(), definitions: [7; 32], objects: [1; 32] };
     let (types, values) = (&b"\0\0"[..], &b"\0\0\0\x01\0\0\0\x015"[..]);
     let both = [types, values];
     let parts = Parts {
@@ -407,7 +407,7 @@ fn every_part_counts() {
     let original = digest(&parts);
     assert_eq!(original, digest(&parts));
     let policies = Meaning { policy_version: "p2".to_owned(), ..meaning.clone() };
-    let catalog = Meaning { catalog: 8, ..meaning.clone() };
+    let catalog = Meaning { definitions: [8; 32], ..meaning.clone() };
     let objects = Meaning { objects: [2; 32], ..meaning.clone() };
     let other = [types, &b"\0\0\0\x01\0\0\0\x016"[..]];
     // the same bytes, divided in another way

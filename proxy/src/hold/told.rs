@@ -1,7 +1,7 @@
 //! What the client, the reviewers and the record are told of a hold.
 
 use super::{
-    Outcome, Review,
+    Measured, Outcome, Review,
     asked::{self, Asked, Needed},
     holding::{Hold, shown},
 };
@@ -60,6 +60,7 @@ impl Conversation {
         hold: &Hold,
         message: &Message<'_>,
         decisions: &[Rc<Decision>],
+        measured: Option<Measured>,
         expires: i64,
     ) -> Asked {
         let held = || decisions.iter().filter(|decision| decision.is_held());
@@ -99,6 +100,7 @@ impl Conversation {
             functions: functions.into_iter().collect(),
             estimated_rows: estimates.iter().map(|one| one.rows).reduce(sum),
             estimated_cost: estimates.iter().map(|one| one.cost).reduce(sum),
+            measured,
             policies: union(|decision| &decision.judgement.policies),
             policy_version: hold.meaning.policy_version.clone(),
             reason: held().map(|decision| decision.judgement.reason.as_str()).next().unwrap_or_default().to_owned(),

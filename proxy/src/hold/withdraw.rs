@@ -25,6 +25,12 @@ impl Signal {
         self.held.store(held, Ordering::Release);
     }
 
+    /// What was asked to be cancelled is over: the request is not for what comes later.
+    pub(super) fn forget(&self) {
+        self.set(false);
+        std::pin::pin!(self.cancelled.notified()).enable();
+    }
+
     /// Waits for a cancel request.
     pub(super) async fn cancelled(&self) {
         self.cancelled.notified().await;

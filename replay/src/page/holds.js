@@ -35,6 +35,7 @@ function one(results, hold) {
     ["Columns", list(seen.columns, (one) => `${one.name} (${one.usage}${one.masked ? ", masked" : ""})`)],
     ["Functions", list(seen.functions, (one) => one)],
     ["Estimate", seen.estimated_rows === null ? "none" : `${seen.estimated_rows} rows, cost ${seen.estimated_cost}`],
+    ["Counted", counted(seen.measured)],
     ["Values", list(seen.values, (one) => one.shown ?? "NULL")],
     ["Transaction", seen.in_transaction ? "open: it keeps its locks while it waits" : "none"],
     ["Digest", hold.digest],
@@ -45,6 +46,13 @@ function one(results, hold) {
     (seen.runs ?? []).map((text) => element("pre", { class: "card" }, element("code", {}, text))),
     element("dl", {}, facts.map(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value ?? ""))])),
     "Expires ", moment(hold.expires), hold.may_answer ? form(hold, said) : null, said);
+}
+
+// What it wrote where it was tried and rolled back.
+function counted(measured) {
+  if (!measured?.counted) return measured?.not_counted ? `no: ${measured.not_counted}` : "no";
+  const one = (table) => `${table.table}: ${table.inserted} inserted, ${table.updated} updated, ${table.deleted} deleted`;
+  return list(measured.counted, one);
 }
 
 function form(hold, said) {

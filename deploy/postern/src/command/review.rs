@@ -72,6 +72,22 @@ fn shown(hold: &Value) -> String {
         let what = if one["approved"] == true { "approved" } else { "denied" };
         format!("{what} by {}: {}", word(&one["reviewer"]["subject"]), word(&one["reason"]))
     };
+    let written = |one: &Value| {
+        format!(
+            "{}: {} inserted, {} updated, {} deleted",
+            word(&one["table"]),
+            one["inserted"],
+            one["updated"],
+            one["deleted"]
+        )
+    };
+    let measured = &seen["measured"];
+    let counted = match (&measured["counted"], &measured["not_counted"]) {
+        (Value::Array(all), _) if all.is_empty() => "no rows written".to_owned(),
+        (all @ Value::Array(_), _) => each(all, &written),
+        (_, Value::String(why)) => format!("no: {}", output::plain(why)),
+        _ => "no".to_owned(),
+    };
     let transaction = if seen["in_transaction"] == true { "open: it keeps its locks meanwhile" } else { "none" };
     let lines = [
         ("hold", word(&hold["id"])),
@@ -88,6 +104,7 @@ fn shown(hold: &Value) -> String {
         ("columns", each(&seen["columns"], &column)),
         ("functions", word(&seen["functions"])),
         ("estimate", format!("{} rows, cost {}", word(&seen["estimated_rows"]), word(&seen["estimated_cost"]))),
+        ("counted", counted),
         ("transaction", transaction.to_owned()),
         ("values", each(&seen["values"], &value)),
         ("runs", word(&seen["runs"])),

@@ -5,7 +5,8 @@
 pub enum Part {
     /// oid, name.
     Schemas,
-    /// oid, schema oid, name, kind, oid of the row type, has rules other than a view's own.
+    /// oid, schema oid, name, kind, oid of the row type, has rules other than a view's own; triggers and row security, by
+    /// which it is told whether it changed.
     Relations,
     /// relation oid, name, number, type oid, generated.
     Columns,
@@ -18,7 +19,8 @@ pub enum Part {
     /// oid, schema oid, name, kind, relation oid of a composite, element type oid, base type oid of a domain.
     Types,
     /// schema oid, name, kind, volatility, language, returned type oid, returns a set, security definer, extension,
-    /// least arguments, most arguments (-1: variadic), names and modes of arguments as arrays' texts.
+    /// least arguments, most arguments (-1: variadic), names and modes of arguments as arrays' texts; of others than
+    /// PostgreSQL's own which transaction wrote its definition, by which it is told whether that changed.
     Functions,
     /// schema oid, name, extension.
     Operators,
@@ -44,7 +46,9 @@ pub const QUERIES: &[(Part, &str)] = &[
     (
         Part::Relations,
         "SELECT c.oid::text, c.relnamespace::text, c.relname::text, c.relkind::text, c.reltype::text, \
-         EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')::text \
+         EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')::text, \
+         CASE WHEN c.relhastriggers THEN (SELECT pg_catalog.string_agg(t.xmin::text || ':' || t.oid::text, ',' ORDER BY t.oid) \
+         FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) END, c.relrowsecurity::text \
          FROM pg_catalog.pg_class c WHERE c.relkind NOT IN ('t') AND c.relpersistence <> 't'",
     ),
     (
@@ -83,7 +87,7 @@ pub const QUERIES: &[(Part, &str)] = &[
          p.prorettype::text, p.proretset::text, p.prosecdef::text, e.extname::text, \
          (p.pronargs - p.pronargdefaults - CASE WHEN p.provariadic <> 0 THEN 1 ELSE 0 END)::text, \
          CASE WHEN p.provariadic <> 0 THEN '-1' ELSE p.pronargs::text END, \
-         p.proargnames::text, p.proargmodes::text \
+         p.proargnames::text, p.proargmodes::text, CASE WHEN p.oid >= 16384 THEN p.xmin::text END \
          FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
          LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid \
          AND d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass \
