@@ -14,6 +14,7 @@ pub mod access;
 pub mod config;
 pub mod envelope;
 mod keys;
+mod lapsed;
 pub mod plane;
 pub mod record;
 pub mod report;

@@ -11,13 +11,14 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::envelope::{self, Stamp};
 use crate::keys::Keys;
+use crate::lapsed::Lapsed;
 use crate::record::Record;
 use crate::report::{self, Report};
 use crate::state::{Effect, Refused, State};
 use crate::telemetry::{Telemetry, name};
 use bytes::Bytes;
 use event_log::Offset;
-use event_log::control::{Step, Steps, Writer, embedded, in_kafka, journal};
+use event_log::control::{Pending, Step, Steps, Writer, embedded, in_kafka, journal};
 use kit::Clock;
 use schemas::Body;
 use schemas::event::{Alarm, AlarmKind};
@@ -30,7 +31,7 @@ use tokio::sync::{oneshot, watch};
 #[derive(Clone)]
 pub struct Control(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     node: String,
     keys: Keys,
     epoch: u64,
@@ -55,7 +56,7 @@ pub struct Plane {
     pub access: Arc<Access>,
 }
 
-type Outcome = Result<Vec<Effect>, Refused>;
+pub(crate) type Outcome = Result<Vec<Effect>, Refused>;
 
 /// How far the topic is known.
 #[derive(Default)]
@@ -170,22 +171,7 @@ impl Control {
     pub async fn append(&self, record: Record) -> Result<Vec<Effect>, Error> {
         let inner = &self.0;
         let (sender, returned) = oneshot::channel();
-        let (sequence, pending) = {
-            let mut last = lock(&inner.sequence);
-            let sequence = *last + 1;
-            let stamp = Stamp {
-                author: inner.node.clone(),
-                key: inner.keys.own,
-                epoch: inner.epoch,
-                sequence,
-                time: inner.clock.now_micros(),
-            };
-            let bytes = envelope::seal(&inner.keys.pair, &stamp, &record).map_err(Error::Encode)?;
-            lock(&inner.waiting).insert(sequence, sender);
-            let pending = inner.writer.enqueue(bytes).inspect_err(|_| drop(lock(&inner.waiting).remove(&sequence)));
-            *last = sequence;
-            (sequence, pending.map_err(Error::Write)?)
-        };
+        let (sequence, pending) = inner.hand_over(&record, sender)?;
         let forget = Forget { inner, sequence };
         pending.durable().await.map_err(Error::Write)?;
         let outcome = tokio::time::timeout(RETURN, returned).await;
@@ -265,6 +251,7 @@ fn read(steps: &Steps, control: &Weak<Inner>) {
         if let Some(step) = step {
             reader.step(&inner, step);
         }
+        reader.lapsed.tell(&inner, &reader.state, reader.caught_up);
         inner.telemetry.fresh.set(i64::from(inner.fresh().is_ok()));
     }
 }
@@ -278,6 +265,7 @@ struct Reader {
     /// How far it went when it was looked at, and when that was, until that is read.
     seen: Option<(Offset, Instant)>,
     caught_up: bool,
+    lapsed: Lapsed,
 }
 
 impl Reader {
@@ -361,7 +349,34 @@ impl Reader {
 }
 
 impl Inner {
-    fn fresh(&self) -> Result<(), Stale> {
+    /// Signs a record and hands it to the topic; `sender` hears what came of it.
+    pub(crate) fn hand_over(&self, record: &Record, sender: oneshot::Sender<Outcome>) -> Result<(u64, Pending), Error> {
+        let mut last = lock(&self.sequence);
+        let sequence = *last + 1;
+        let stamp = Stamp {
+            author: self.node.clone(),
+            key: self.keys.own,
+            epoch: self.epoch,
+            sequence,
+            time: self.clock.now_micros(),
+        };
+        let bytes = envelope::seal(&self.keys.pair, &stamp, record).map_err(Error::Encode)?;
+        lock(&self.waiting).insert(sequence, sender);
+        let pending = self.writer.enqueue(bytes).inspect_err(|_| drop(lock(&self.waiting).remove(&sequence)));
+        *last = sequence;
+        Ok((sequence, pending.map_err(Error::Write)?))
+    }
+
+    /// A number by which nodes wait for each other.
+    pub(crate) fn turn(&self) -> u8 {
+        self.keys.own.first().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.now_micros()
+    }
+
+    pub(crate) fn fresh(&self) -> Result<(), Stale> {
         let known = lock(&self.known);
         if let Some(reason) = &known.lost {
             return Err(Stale::Lost(reason.clone()));

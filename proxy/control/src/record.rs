@@ -82,6 +82,11 @@ pub enum Record {
         /// Why.
         reason: String,
     },
+    /// The time of a grant is over. It has ended by itself: this tells the record so, once.
+    GrantLapsed {
+        /// Which.
+        grant: GrantId,
+    },
     /// A reviewer lets a grant last longer.
     GrantExtended {
         /// Which.

@@ -107,6 +107,7 @@ pub(crate) fn events(record: &Record, outcome: &Result<Vec<Effect>, Refused>, st
         }
         // those of a session's statement are in that session's own record
         Record::GrantExtended { .. }
+        | Record::GrantLapsed { .. }
         | Record::HoldAsked(_)
         | Record::HoldWithdrawn { .. }
         | Record::HoldReleased { .. }
@@ -134,13 +135,16 @@ fn effect_body(effect: &Effect, state: &State, node: String) -> Option<Body> {
         Effect::Extended(id) => (id, true),
         Effect::Ended(id) => {
             let grant = state.grant(*id)?;
-            let (by, reason) = grant.revoked.clone()?;
+            let (by, reason) = match grant.revoked.clone() {
+                Some((by, reason)) => (Some(by), reason),
+                None => (None, "expired".to_owned()),
+            };
             return Some(Body::AccessEnded(AccessEnded {
                 grant: id.to_string(),
                 identity: grant.identity.clone(),
                 resource: grant.resource.clone(),
                 reason,
-                by: Some(by),
+                by,
                 node,
             }));
         }

@@ -6,11 +6,11 @@
 use bytes::Bytes;
 use control::envelope::{Stamp, seal};
 use control::testing::{identity, pair};
-use control::{Config, Control, Error, Record, Refused, Report, Stale, Telemetry};
+use control::{AccessRequest, Config, Control, Error, Record, Refused, Report, Stale, Telemetry};
 use event_log::KafkaConfig;
 use kit::metrics::Registry;
 use ring::signature::KeyPair;
-use schemas::{Body, SessionId};
+use schemas::{Body, RequestId, SessionId, event::RequestKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -120,6 +120,36 @@ async fn an_embedded_topic_is_known_after_a_restart_and_refuses_for_everybody_al
         done.unwrap().unwrap();
     }
     assert!((0..200u8).all(|number| node.control.state().is_killed(SessionId::from_bytes([number; 16])).is_some()));
+}
+
+/// A grant ends by itself; that it did is in the record once, after a restart too.
+#[tokio::test]
+async fn that_the_time_of_a_grant_is_over_is_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "a");
+    let node = Node::open(&config);
+    let asked = AccessRequest {
+        id: RequestId::from_bytes([1; 16]),
+        requester: identity("bot", &["agents"]),
+        resource: "shop".to_owned(),
+        role: "billing".to_owned(),
+        duration: 50_000,
+        reason: "ticket".to_owned(),
+        kind: RequestKind::Automatic,
+        rule: Some("oncall".to_owned()),
+        extends: None,
+        reviewers: vec!["dba".to_owned()],
+        approvals: 1,
+        expires: node.control.now() + 60_000_000,
+    };
+    node.control.append(Record::AccessRequested(asked)).await.unwrap();
+    eventually("it is told", || (node.ledger.names().last() == Some(&"AccessEnded")).then_some(()));
+    assert_eq!(node.ledger.names(), ["AccessRequested", "AccessGranted", "AccessEnded"]);
+    let told = node.ledger.0.lock().unwrap().last().cloned();
+    assert!(matches!(told, Some(Body::AccessEnded(ended)) if ended.by.is_none() && ended.reason == "expired"));
+    drop(node);
+    let node = Node::open(&config);
+    assert_eq!(node.control.state().lapsing(i64::MAX).count(), 0, "it was durable");
 }
 
 #[test]

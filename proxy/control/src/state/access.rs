@@ -93,6 +93,9 @@ pub struct Grant {
     pub by: Vec<String>,
     /// Who ended it before its time, and why.
     pub revoked: Option<(Identity, String)>,
+    /// That its time is over stands in the record.
+    #[serde(skip)]
+    pub lapsed: bool,
 }
 
 impl Grant {
@@ -189,6 +192,7 @@ impl State {
             until,
             by,
             revoked: None,
+            lapsed: false,
         };
         let id = grant.id;
         self.grants.insert(id, Arc::new(grant));
@@ -264,11 +268,25 @@ impl State {
         Ok(self.end(id, by, reason).into_iter().collect())
     }
 
+    /// Nothing follows from it but its event: readers compare with their clock.
+    pub(super) fn lapsed(&mut self, at: i64, id: GrantId) -> Result<Vec<Effect>, Refused> {
+        let grant = self.grants.get_mut(&id).ok_or_else(|| Refused::Unknown(id.to_string()))?;
+        if grant.revoked.is_some() || grant.lapsed {
+            return Err(Refused::Ended);
+        }
+        if at < grant.until {
+            return Err(Refused::Invalid("the grant has not ended"));
+        }
+        Arc::make_mut(grant).lapsed = true;
+        Ok(vec![Effect::Ended(id)])
+    }
+
     fn end(&mut self, id: GrantId, by: &Identity, reason: &str) -> Option<Effect> {
         let grant = self.grants.get_mut(&id).filter(|grant| grant.revoked.is_none())?;
         Arc::make_mut(grant).revoked = Some((by.clone(), reason.to_owned()));
         self.rights += 1;
-        Some(Effect::Ended(id))
+        // of one that was over already that was told
+        (!grant.lapsed).then_some(Effect::Ended(id))
     }
 
     pub(super) fn extended(&mut self, at: i64, id: GrantId, until: i64, by: &Identity) -> Result<Vec<Effect>, Refused> {

@@ -6,7 +6,8 @@
 //!
 //! Every rule of validity lives here: the topic's order decides between two reviewers, and the time of a record is that of
 //! its signed stamp, never that of the node that reads it. What is refused changes nothing, and says why ([`Refused`]).
-//! What time alone ends (a grant, an unanswered request) is not written down: readers compare with their clock.
+//! What time alone ends (a grant, an unanswered request) ends for readers by their clock; that a grant did is written down
+//! besides, by the first node that says so.
 
 mod access;
 mod hold;
@@ -47,7 +48,7 @@ pub enum Effect {
     Granted(GrantId),
     /// A grant lasts longer.
     Extended(GrantId),
-    /// A grant ended before its time.
+    /// A grant ended: before its time, or at it.
     Ended(GrantId),
     /// A hold has the approvals that it needs.
     Approved(HoldId),
@@ -72,6 +73,7 @@ impl State {
             Record::AccessReviewed { request, review } => self.reviewed(at, *request, review),
             Record::AccessWithdrawn { request, by } => self.withdrawn(at, *request, by),
             Record::GrantRevoked { grant, by, reason } => self.revoked(at, *grant, by, reason),
+            Record::GrantLapsed { grant } => self.lapsed(at, *grant),
             Record::GrantExtended { grant, until, by, .. } => self.extended(at, *grant, *until, by),
             Record::IdentityDisabled { subject, issuer, by, reason } => self.disabled(at, subject, issuer, by, reason),
             Record::IdentityEnabled { subject, issuer, .. } => self.enabled(subject, issuer),
@@ -127,6 +129,12 @@ impl State {
     /// One grant.
     pub fn grant(&self, id: GrantId) -> Option<&Arc<Grant>> {
         self.grants.get(&id)
+    }
+
+    /// Grants whose time is over by then, and of which nobody has said so.
+    pub fn lapsing(&self, by: i64) -> impl Iterator<Item = GrantId> {
+        let is_one = move |grant: &&Arc<Grant>| grant.revoked.is_none() && !grant.lapsed && grant.until <= by;
+        self.grants.values().filter(is_one).map(|grant| grant.id)
     }
 
     /// The grants that let this identity use this resource now.

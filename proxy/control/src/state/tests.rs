@@ -196,6 +196,35 @@ fn grants_are_extended_and_revoked() {
 }
 
 #[test]
+fn that_the_time_of_a_grant_is_over_is_told_once() {
+    let mut fold = Fold::default();
+    let asked = request(1);
+    fold.put(Record::AccessRequested(asked.clone())).unwrap();
+    fold.review(&asked, "ada", &["dba"], true).unwrap();
+    let grant = GrantId::from_bytes([1; 16]);
+    let lapsed = || Record::GrantLapsed { grant };
+    fold.now = 29 * MINUTE;
+    assert!(matches!(fold.put(lapsed()), Err(Refused::Invalid(_))));
+    assert_eq!(fold.state.lapsing(fold.now).next(), None);
+    fold.now = 30 * MINUTE;
+    let rights = fold.state.rights();
+    assert_eq!(fold.state.lapsing(fold.now).collect::<Vec<_>>(), [grant]);
+    assert_eq!(fold.put(lapsed()), Ok(vec![Effect::Ended(grant)]));
+    assert_eq!(fold.put(lapsed()), Err(Refused::Ended));
+    assert_eq!((fold.state.lapsing(fold.now).next(), fold.state.rights()), (None, rights), "nothing follows from it");
+    assert_eq!(fold.state.grant(grant).unwrap().label(fold.now), "ended");
+    // one that was revoked has been told of
+    let other = request(2);
+    fold.put(Record::AccessRequested(other.clone())).unwrap();
+    fold.review(&other, "ada", &["dba"], true).unwrap();
+    let grant = GrantId::from_bytes([2; 16]);
+    fold.put(Record::GrantRevoked { grant, by: identity("ada", &[]), reason: "done".into() }).unwrap();
+    fold.now = 90 * MINUTE;
+    assert_eq!(fold.state.lapsing(fold.now).next(), None);
+    assert_eq!(fold.put(Record::GrantLapsed { grant }), Err(Refused::Ended));
+}
+
+#[test]
 fn broken_glass_is_granted_at_once_and_reviewed_afterwards() {
     let mut fold = Fold::default();
     let asked = AccessRequest { kind: RequestKind::BreakGlass, ..request(1) };
