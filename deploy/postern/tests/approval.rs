@@ -351,6 +351,43 @@ fn what_changed_is_refused_and_two_are_two() {
     assert_eq!(scene.left(), "100");
 }
 
+/// CTL-1: an approval stands on what its statement touches, and on nothing else.
+#[test]
+fn an_approval_falls_with_definitions_and_not_with_statistics() {
+    let scene = scene("");
+    let (mut wire, mut other) = (scene.wire(), scene.wire());
+    let held = |wire: &mut Wire| {
+        wire.send(&[query("delete from stock where id = 1")]);
+        scene.one()
+    };
+    let hold = held(&mut wire);
+    scene.postgres.sql("insert into vault select generate_series(1, 5000); analyze");
+    // what a session changes the gate reads before it decides again
+    assert_eq!(other.query("create table unrelated (id int primary key); create index on vault (id)"), "CCZ");
+    scene.approve(&hold);
+    assert_eq!(kinds(&wire.until(b'Z')), "NCZ");
+    let body = |what: &str| {
+        format!("create or replace function noted() returns trigger language plpgsql as 'begin {what} return null; end'")
+    };
+    let trigger = "create trigger noted after delete on stock for each row execute function noted()";
+    let changes = [
+        "alter table stock add column more int".to_owned(),
+        format!("{}; {trigger}", body("")),
+        body("delete from vault;"),
+        "create table part (of int references stock on delete cascade)".to_owned(),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let hold = held(&mut wire);
+        scene.postgres.sql(change);
+        assert_eq!(other.query(&format!("create table again_{number} (id int)")), "CZ");
+        scene.approve(&hold);
+        let answer = wire.until(b'Z');
+        let said = report(&answer, b'E');
+        assert!(said.contains("definitions in the database have changed"), "{change}: {said}");
+    }
+    assert_eq!(scene.left(), "99");
+}
+
 /// Two hundred held statements cost the other sessions nothing that can be felt.
 #[test]
 fn two_hundred_wait_and_the_others_go_on() {
