@@ -338,6 +338,8 @@ impl<W: Watch> Exchange<W> {
                     Flow::RefreshCatalog => return Ok(Some(false)),
                     Flow::Terminate => self.terminated = true,
                 }
+                // what a hold waits for from now on has not been looked at
+                moved |= self.conversation.is_held();
             }
         }
         moved |= self.to_server.poll_write(&mut self.server.stream, &self.log, context).map_err(lost)?;

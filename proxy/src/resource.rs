@@ -274,7 +274,15 @@ impl Resource {
         let number = hasher.finish();
         let catalog = Arc::new(Catalog::default());
         let bound = config.rules.bind(&*catalog);
-        let empty = Arc::new(View { catalog, definitions: Arc::default(), bound, epoch: 0, resource: number, cache_bytes, tripwire });
+        let empty = Arc::new(View {
+            catalog,
+            definitions: Arc::default(),
+            bound,
+            epoch: 0,
+            resource: number,
+            cache_bytes,
+            tripwire,
+        });
         Self {
             name: config.name.clone(),
             database: config.database.clone(),
@@ -433,7 +441,15 @@ impl Resource {
         let resource = Self::new(config, 1 << 20, false);
         let catalog = Arc::new(Catalog::build(1, rows)?);
         let bound = resource.rules().bind(&*catalog);
-        let view = View { catalog, definitions: Arc::new(Definitions::read(rows)), bound, epoch: 1, resource: resource.number, cache_bytes: 1 << 20, tripwire: false };
+        let view = View {
+            catalog,
+            definitions: Arc::new(Definitions::read(rows)),
+            bound,
+            epoch: 1,
+            resource: resource.number,
+            cache_bytes: 1 << 20,
+            tripwire: false,
+        };
         *resource.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         resource.read.store(resource.changes.load(Ordering::Acquire), Ordering::Release);
         Ok(resource)

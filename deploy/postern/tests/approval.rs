@@ -367,7 +367,9 @@ fn an_approval_falls_with_definitions_and_not_with_statistics() {
     scene.approve(&hold);
     assert_eq!(kinds(&wire.until(b'Z')), "NCZ");
     let body = |what: &str| {
-        format!("create or replace function noted() returns trigger language plpgsql as 'begin {what} return null; end'")
+        format!(
+            "create or replace function noted() returns trigger language plpgsql as 'begin {what} return null; end'"
+        )
     };
     let trigger = "create trigger noted after delete on stock for each row execute function noted()";
     let changes = [

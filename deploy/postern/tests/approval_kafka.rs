@@ -118,7 +118,10 @@ fn text(message: &[(u8, Vec<u8>)], kind: u8) -> String {
 /// The events of one name about a hold, and a text in each of them.
 fn told(events: &[Value], name: &str, hold: &Value, key: &str) -> Vec<String> {
     let bodies = events.iter().filter_map(|event| event["body"].get(name));
-    bodies.filter(|body| body["request"] == hold["id"]).map(|body| body[key].as_str().unwrap_or("").to_owned()).collect()
+    bodies
+        .filter(|body| body["request"] == hold["id"])
+        .map(|body| body[key].as_str().unwrap_or("").to_owned())
+        .collect()
 }
 
 #[test]
@@ -200,7 +203,10 @@ fn an_approval_given_elsewhere_releases_one_statement_once_and_nothing_else() {
     assert!(refused(&late).contains("has expired"), "{}", refused(&late));
     let ended = |hold| (told(&events, "HoldEnded", hold, "outcome"), told(&events, "HoldEnded", hold, "reason"));
     assert_eq!(ended(&released).0, ["released"]);
-    assert_eq!((&ended(&other).0[..], ended(&other).1[0].contains("policies have changed")), (&["refused".to_owned()][..], true));
+    assert_eq!(
+        (&ended(&other).0[..], ended(&other).1[0].contains("policies have changed")),
+        (&["refused".to_owned()][..], true)
+    );
     assert_eq!(ended(&late).0, ["expired"]);
     // and in the index: what was held, and who tried what in vain
     eventually("search finds it", SOON, || {

@@ -70,7 +70,14 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let milliseconds = NonZeroU32::MIN.saturating_add(999);
-        Self { ask: Ask::WhenNeeded, rows: None, cost: None, milliseconds, remember_seconds: 30, measure_milliseconds: 0 }
+        Self {
+            ask: Ask::WhenNeeded,
+            rows: None,
+            cost: None,
+            milliseconds,
+            remember_seconds: 30,
+            measure_milliseconds: 0,
+        }
     }
 }
 

@@ -128,12 +128,7 @@ impl Drop for Place {
 
 impl Holds {
     /// Asks these.
-    pub fn new(
-        reviewers: Arc<dyn Reviewers>,
-        settings: Settings,
-        node: &str,
-        metrics: telemetry::Holds,
-    ) -> Self {
+    pub fn new(reviewers: Arc<dyn Reviewers>, settings: Settings, node: &str, metrics: telemetry::Holds) -> Self {
         let room = Arc::new(Semaphore::new(settings.max_held.get()));
         Self { reviewers, settings, node: node.to_owned(), metrics, room }
     }

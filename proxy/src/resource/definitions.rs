@@ -79,11 +79,9 @@ struct Reading {
 impl Reading {
     fn row(&mut self, part: Part, row: &Row, tables: &BTreeSet<u32>) {
         match part {
-            Part::Relations
-            | Part::Columns
-            | Part::Views
-            | Part::Generated
-            | Part::Indexes => self.of_relations(part, row, &[0]),
+            Part::Relations | Part::Columns | Part::Views | Part::Generated | Part::Indexes => {
+                self.of_relations(part, row, &[0])
+            }
             Part::Inheritance => self.of_relations(part, row, &[0, 1]),
             Part::Constraints => {
                 self.of_relations(part, row, &[0, 3]);

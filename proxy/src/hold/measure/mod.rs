@@ -124,12 +124,7 @@ impl Measuring {
 
 impl Conversation {
     /// Begins to count what a held message would write.
-    pub(super) fn measure(
-        &mut self,
-        decisions: &[Rc<Decision>],
-        run: Option<Run>,
-        out: &mut Outbox,
-    ) -> Begun {
+    pub(super) fn measure(&mut self, decisions: &[Rc<Decision>], run: Option<Run>, out: &mut Outbox) -> Begun {
         let milliseconds = self.decider.resource().estimates.measure_milliseconds;
         let writes = decisions.iter().any(|decision| countable::writes(decision));
         if milliseconds == 0 || !writes {
