@@ -159,6 +159,76 @@ pub enum Record {
         /// Why.
         reason: String,
     },
+    /// A webhook is being told, was told, or never will be.
+    Notice(Telling),
+}
+
+/// What waits for an answer: a held statement or an access request. In text it is its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A held statement.
+    Hold(HoldId),
+    /// An access request.
+    Request(RequestId),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hold(id) => id.fmt(f),
+            Self::Request(id) => id.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let request = || text.parse().map(Self::Request).map_err(|_| format!("{text:?} is no hold and no request"));
+        text.parse().map(Self::Hold).or_else(|_| request())
+    }
+}
+
+impl Serialize for Subject {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Subject {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How far the telling of a webhook has come: a node takes it upon itself until a time, and says how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telling {
+    /// The webhook's name in the config.
+    pub webhook: String,
+    /// What it is told of.
+    pub about: Subject,
+    /// How far it has come.
+    pub told: Told,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Until when no other node may try, microseconds since 1970-01-01 UTC; of no meaning once it has ended.
+    pub until: i64,
+    /// Why the last attempt failed.
+    pub reason: Option<String>,
+}
+
+/// How far a message to a webhook has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// A node tries.
+    Trying,
+    /// The receiver took it.
+    Delivered,
+    /// It was given up.
+    Failed,
 }
 
 /// A request for access.

@@ -11,6 +11,7 @@
 
 mod access;
 mod hold;
+mod notice;
 mod refused;
 mod review;
 mod revocation;
@@ -19,11 +20,12 @@ mod tests;
 
 pub use access::{Answered, Grant, Request};
 pub use hold::{Hold, HoldState};
+pub use notice::Notice;
 pub use refused::Refused;
 pub use revocation::{Disabled, Killed};
 
 use crate::envelope::{PublicKey, Stamp};
-use crate::record::Record;
+use crate::record::{Record, Subject};
 use schemas::{GrantId, HoldId, Identity, RequestId, SessionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub struct State {
     holds: BTreeMap<HoldId, Arc<Hold>>,
     disabled: BTreeMap<(String, Option<String>), Arc<Disabled>>,
     killed: BTreeMap<SessionId, Arc<Killed>>,
+    notices: BTreeMap<(Subject, String), Arc<Notice>>,
     /// By key and start of a process: the last sequence seen.
     lanes: BTreeMap<PublicKey, BTreeMap<u64, u64>>,
     rights: u64,
@@ -83,6 +86,7 @@ impl State {
             Record::HoldWithdrawn { hold, reason } => self.hold_ended(*hold, HoldState::Withdrawn, reason),
             Record::HoldReleased { hold, digest } => self.hold_released(at, *hold, *digest),
             Record::HoldExpired { hold, reason } => self.hold_ended(*hold, HoldState::Expired, reason),
+            Record::Notice(telling) => self.notice(stamp, telling),
         }
     }
 

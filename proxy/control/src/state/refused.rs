@@ -52,6 +52,9 @@ pub enum Refused {
     /// Only the holder may do this.
     #[error("only {0} may do this")]
     NotHolder(String),
+    /// Another node has taken it upon itself.
+    #[error("the node {0:?} does this already")]
+    Taken(String),
     /// A time or a number makes no sense.
     #[error("the record is not valid: {0}")]
     Invalid(&'static str),
@@ -84,6 +87,7 @@ impl Refused {
             Self::Disabled(_) => "disabled",
             Self::Ended => "ended",
             Self::NotHolder(_) => "not_holder",
+            Self::Taken(_) => "taken",
             Self::Invalid(_) => "invalid",
             Self::Kind(_) => "kind",
             Self::Full { .. } => "full",
