@@ -30,6 +30,7 @@ fn main() {
             verifier: None,
             exchanger: None,
             plane: None,
+            hooks: None,
         };
         server.serve(parts, Telemetry::new(&Registry::new()), shutdown).await.unwrap();
     });

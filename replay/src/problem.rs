@@ -64,6 +64,16 @@ impl Problem {
         )
     }
 
+    /// Its status.
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// All of it in one line, for whoever gets no JSON.
+    pub fn text(&self) -> String {
+        format!("{}: {} {}", self.title, self.detail, self.action)
+    }
+
     /// Adds a header to the answer.
     #[must_use]
     pub fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {

@@ -64,6 +64,9 @@ impl Server {
     pub async fn serve(self, parts: Parts, telemetry: Telemetry, shutdown: Shutdown) -> Result<(), Error> {
         let (drain, connections) = (self.config.drain, self.config.connections);
         tracing::info!(address = %self.address, "serving the api and the console");
+        if let (Some(plane), Some(hooks)) = (&parts.plane, &parts.hooks) {
+            hooks.spawn(&plane.control, &telemetry.hooks, &shutdown);
+        }
         let router = router(Api::new(self.config, parts, telemetry, Clock::system(), shutdown.clone()));
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(|source| Error::Serve { source })?;
         let service = router.into_make_service_with_connect_info::<Peer>();

@@ -39,6 +39,8 @@ pub struct Telemetry {
     pub duration: Histogram,
     /// Requests whose answer is being made.
     pub running: Gauge,
+    /// Those of webhooks.
+    pub hooks: crate::hooks::Telemetry,
 }
 
 /// From 1 ms, which a search takes, doubling to 16 s: the default timeout is 30 s.
@@ -69,6 +71,7 @@ impl Telemetry {
                 "Requests whose answer is being made; at the limit new ones are refused",
                 Gauge::default(),
             ),
+            hooks: crate::hooks::Telemetry::new(registry),
         }
     }
 

@@ -42,6 +42,7 @@ async fn an_auditor_searches_reads_and_plays_and_hostile_text_stays_text() {
         verifier: None,
         exchanger: None,
         plane: None,
+        hooks: None,
     };
     let serving = tokio::spawn(server.serve(parts, Telemetry::new(&Registry::new()), shutdown.clone()));
     let driven = tokio::task::spawn_blocking(move || {

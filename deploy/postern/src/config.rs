@@ -45,6 +45,8 @@ pub struct File {
     pub index: indexer::config::File,
     /// The API and console.
     pub api: replay::config::File,
+    /// Who is told of what waits for an answer.
+    pub webhooks: Vec<replay::hooks::File>,
     /// Metrics and health.
     pub metrics: MetricsFile,
     /// Logs.
@@ -119,6 +121,8 @@ pub struct Config {
     pub index: indexer::Config,
     /// The API and console.
     pub api: replay::config::Config,
+    /// Who is told of what waits for an answer.
+    pub webhooks: Vec<replay::hooks::Webhook>,
     /// Where metrics and health are served.
     pub metrics: SocketAddr,
     /// How logs look.
@@ -172,6 +176,7 @@ impl File {
             with_roles(&mut self.resources, access, &mut problems);
         }
         let control = noted(&mut problems, self.control.check(&node, &keys, &data));
+        let webhooks = noted(&mut problems, replay::hooks::check(self.webhooks, self.holds.console.as_deref()));
         let holds = noted(&mut problems, self.holds.check());
         let proxy = noted(&mut problems, self.proxy.check(&node, &keys, self.resources));
         let proxy = proxy.zip(holds).map(|(proxy, holds)| proxy::config::Config { holds, ..proxy });
@@ -181,7 +186,7 @@ impl File {
         let archive = noted(&mut problems, self.archive.check());
         let index = noted(&mut problems, self.index.check());
         let api = noted(&mut problems, self.api.check(&node));
-        match (proxy, identity, control.zip(access), log.zip(kafka), archive, index, api) {
+        match (proxy, identity, control.zip(access), log.zip(kafka), archive, index, api.zip(webhooks)) {
             (
                 Some(proxy),
                 Some(identity),
@@ -189,7 +194,7 @@ impl File {
                 Some((log, kafka)),
                 Some(archive),
                 Some(index),
-                Some(api),
+                Some((api, webhooks)),
             ) if problems.is_empty() => {
                 let control = control.with_kafka(kafka.clone());
                 let log = match kafka {
@@ -209,6 +214,7 @@ impl File {
                     archive,
                     index,
                     api,
+                    webhooks,
                     metrics,
                     logging,
                 })
@@ -300,6 +306,10 @@ mod tests {
         let issuer = &table["issuers"].as_array().unwrap()[0];
         for key in kit::config::known_keys::<identity::config::IssuerFile>(&[]).unwrap() {
             assert!(issuer.get(&key).is_some(), "the example lacks [[issuers]] {key}");
+        }
+        let webhook = &table["webhooks"].as_array().unwrap()[0];
+        for key in kit::config::known_keys::<replay::hooks::File>(&[]).unwrap() {
+            assert!(webhook.get(&key).is_some(), "the example lacks [[webhooks]] {key}");
         }
     }
 

@@ -45,5 +45,6 @@ pub fn parts(
         verifier: Some(verifier),
         record: Arc::new(log::Durable(log)),
         plane,
+        hooks: None,
     }
 }

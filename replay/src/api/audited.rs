@@ -168,17 +168,25 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Secret<String>>, &'static str> {
 }
 
 fn permitted(api: &Api, duty: Duty, identity: &Identity) -> Result<(), Problem> {
-    let state = api.0.parts.plane.as_ref().map(|plane| plane.control.state());
-    if let Some(disabled) = state.as_ref().and_then(|state| state.is_disabled(identity)) {
-        let detail = format!("{} was disabled: {}.", disabled.subject, disabled.reason);
-        let action = "An operator can enable it again.";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "You are disabled", detail, action));
-    }
+    enabled(api, identity)?;
     if duty == Duty::Act {
         return Ok(());
     }
     let group = &api.0.config.auditor_group;
     if identity.groups.contains(group) { Ok(()) } else { Err(Problem::forbidden(&identity.name, group)) }
+}
+
+/// Whoever is disabled gets nothing from the API.
+pub(super) fn enabled(api: &Api, identity: &Identity) -> Result<(), Problem> {
+    let state = api.0.parts.plane.as_ref().map(|plane| plane.control.state());
+    match state.as_ref().and_then(|state| state.is_disabled(identity)) {
+        Some(disabled) => {
+            let detail = format!("{} was disabled: {}.", disabled.subject, disabled.reason);
+            let action = "An operator can enable it again.";
+            Err(Problem::new(StatusCode::FORBIDDEN, "You are disabled", detail, action))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Records the access, as a session of one event, and waits until that is durable.
@@ -204,7 +212,7 @@ pub(super) async fn recorded(api: &Api, access: Access) -> Result<(), Problem> {
     ))
 }
 
-fn busy() -> Problem {
+pub(super) fn busy() -> Problem {
     Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
         "Too many requests at once",

@@ -12,6 +12,7 @@ mod answer;
 mod audited;
 mod frames;
 mod headers;
+mod hooks;
 mod parameters;
 mod search;
 mod sessions;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub exchanger: Option<Arc<identity::exchange::Exchanger>>,
     /// Access requests, reviews, grants and revocations; none where the control topic is another process's.
     pub plane: Option<control::Plane>,
+    /// Who is told of what waits for an answer; none where nobody is.
+    pub hooks: Option<Arc<crate::hooks::Hooks>>,
 }
 
 /// All that a request needs. Clones share it.
@@ -92,6 +95,7 @@ fn open() -> Vec<Route> {
         ("/healthz", get(|| async { "ok\n" })),
         ("/readyz", get(readyz)),
         ("/api/v1/openapi.json", get(openapi)),
+        (hooks::PATH, post(hooks::slack)),
         (token::PATH, post(token::token)),
         ("/oauth/jwks", get(token::jwks)),
         ("/.well-known/oauth-authorization-server", get(token::metadata)),

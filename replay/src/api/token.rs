@@ -129,7 +129,7 @@ async fn read(request: Request) -> Result<Exchange, Refused> {
 }
 
 /// Takes the percent-encoding and the pluses away.
-fn decoded(text: &str) -> Option<String> {
+pub(super) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -157,7 +157,7 @@ fn unavailable(text: &str) -> Refused {
 /// Where it is.
 pub(super) const PATH: &str = "/oauth/token";
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Two tokens of the largest size, percent-encoded.
 const MAX_BODY_BYTES: usize = 128 << 10;

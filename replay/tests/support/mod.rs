@@ -55,6 +55,7 @@ pub fn bench_with(file: config::File, change: impl FnOnce(Parts) -> Parts) -> Be
         verifier: None,
         exchanger: None,
         plane: None,
+        hooks: None,
     });
     let config = file.check("console-1").unwrap();
     let api = Api::new(config, parts, Telemetry::new(&registry), Clock::fixed(NOW), shutdown.clone());

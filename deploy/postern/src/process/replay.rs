@@ -10,7 +10,9 @@ use identity::Verifier;
 use indexer::search::Searcher;
 use recorder::archive::Reader;
 use replay::Server;
+use replay::hooks::Hooks;
 use replay::telemetry::Telemetry;
+use std::sync::Arc;
 
 /// Runs it until the shutdown. Each access is recorded in this node's own log.
 pub fn run(global: &Global) -> Result<(), Failure> {
@@ -43,6 +45,11 @@ pub fn spawn(
     let reader = Reader::open(&started.config.archive)?;
     let searcher = Searcher::open(&started.config.index.directory);
     let telemetry = Telemetry::new(&started.registry);
-    let parts = replay::parts(reader, searcher, verifier, plane, log);
+    let hooks = Hooks::open(std::mem::take(&mut started.config.webhooks))?;
+    if plane.is_none() && !hooks.is_empty() {
+        tracing::warn!("webhooks are told by the process that has the control plane, which this one has not");
+    }
+    let mut parts = replay::parts(reader, searcher, verifier, plane, log);
+    parts.hooks = (!hooks.is_empty()).then(|| Arc::new(hooks));
     started.jobs.spawn("replay", |shutdown| async move { Ok(server.serve(parts, telemetry, shutdown).await?) })
 }

@@ -186,7 +186,7 @@ impl State {
 }
 
 /// Makes room for one more by letting the oldest that has ended go.
-fn make_room<K: Ord + Copy, V>(
+fn make_room<K: Ord + Clone, V>(
     map: &mut BTreeMap<K, Arc<V>>,
     limit: usize,
     has_ended: impl Fn(&V) -> bool,
@@ -194,7 +194,7 @@ fn make_room<K: Ord + Copy, V>(
     if map.len() < limit {
         return Ok(());
     }
-    let oldest = map.iter().find(|(_, value)| has_ended(value)).map(|(key, _)| *key);
+    let oldest = map.iter().find(|(_, value)| has_ended(value)).map(|(key, _)| key.clone());
     match oldest {
         Some(key) => {
             map.remove(&key);

@@ -122,6 +122,23 @@ impl Caller {
             || self.identity.groups.contains(&api.0.config.auditor_group)
     }
 
+    /// Answers a held statement that this one may see.
+    ///
+    /// # Errors
+    /// Why it does not count, or is not known to.
+    pub(in crate::api) async fn answer_hold(
+        &self,
+        api: &Api,
+        hold: HoldId,
+        approved: bool,
+        reason: String,
+        digest: Digest,
+    ) -> Result<(), Problem> {
+        self.held(api, hold)?;
+        let review = Review { digest, reviewer: self.identity.clone(), approved, reason };
+        self.write(Record::HoldReviewed { hold, review }).await
+    }
+
     fn held(&self, api: &Api, id: HoldId) -> Result<Arc<Hold>, Problem> {
         let state = self.plane.control.state();
         let hold = state.hold(id).filter(|hold| self.sees_hold(api, hold));
@@ -159,8 +176,6 @@ pub(super) async fn review(
         let detail = format!("The reason has more than {MAX_REASON_BYTES} bytes.");
         return Err(Problem::request(detail, "Say it in fewer words."));
     }
-    caller.held(&api, hold)?;
-    let review = Review { digest, reviewer: caller.identity.clone(), approved: approve, reason };
-    caller.write(Record::HoldReviewed { hold, review }).await?;
+    caller.answer_hold(&api, hold, approve, reason, digest).await?;
     answer::json(&api, &HoldView::of(&*caller.held(&api, hold)?, &caller))
 }

@@ -8,6 +8,7 @@ mod holds;
 mod requests;
 mod revoke;
 mod view;
+mod webhooks;
 
 use super::audited::Actor;
 use super::{Api, Route};
@@ -39,6 +40,7 @@ pub(super) fn routes() -> Vec<Route> {
         ("/api/v1/identities/{subject}/disable", post(revoke::disable)),
         ("/api/v1/identities/{subject}/enable", post(revoke::enable)),
         ("/api/v1/sessions/{id}/kill", post(revoke::kill)),
+        ("/api/v1/webhooks", get(webhooks::list)),
     ]
 }
 
@@ -46,9 +48,9 @@ pub(super) fn routes() -> Vec<Route> {
 const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// The control plane and who uses it.
-pub(super) struct Caller {
-    pub(super) plane: Plane,
-    pub(super) identity: Identity,
+pub(in crate::api) struct Caller {
+    pub(in crate::api) plane: Plane,
+    pub(in crate::api) identity: Identity,
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -57,6 +59,16 @@ impl FromRequestParts<Api> for Caller {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let actor = parts.extensions.get::<Actor>();
         let Actor(identity) = actor.cloned().ok_or_else(|| Problem::unauthenticated("No token was shown.", false))?;
+        Self::new(api, identity)
+    }
+}
+
+impl Caller {
+    /// Somebody whom this node knows.
+    ///
+    /// # Errors
+    /// 503 where there is no control plane.
+    pub(in crate::api) fn new(api: &Api, identity: Identity) -> Result<Self, Problem> {
         let plane = api.0.parts.plane.clone().ok_or_else(|| {
             Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -67,9 +79,7 @@ impl FromRequestParts<Api> for Caller {
         })?;
         Ok(Self { plane, identity })
     }
-}
 
-impl Caller {
     /// Writes a record, and says what is wrong if it does not count.
     pub(super) async fn write(&self, record: Record) -> Result<(), Problem> {
         match self.plane.control.append(record).await {

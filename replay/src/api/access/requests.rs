@@ -58,6 +58,21 @@ impl Caller {
         own || reviews || self.plane.access.is_operator(&self.identity)
     }
 
+    /// Answers an access request.
+    ///
+    /// # Errors
+    /// Why it does not count, or is not known to.
+    pub(in crate::api) async fn answer_request(
+        &self,
+        request: RequestId,
+        approved: bool,
+        reason: String,
+        digest: Digest,
+    ) -> Result<(), Problem> {
+        let review = Review { digest, reviewer: self.identity.clone(), approved, reason };
+        self.write(Record::AccessReviewed { request, review }).await
+    }
+
     fn shown(&self, id: RequestId) -> Result<RequestView, Problem> {
         let state = self.plane.control.state();
         let request = state.request(id).filter(|request| self.sees(request));
@@ -123,8 +138,7 @@ pub(super) async fn review(
     if reason.len() > MAX_REASON_BYTES {
         return Err(Problem::request(format!("The reason has more than {MAX_REASON_BYTES} bytes."), "Say less."));
     }
-    let review = Review { digest, reviewer: caller.identity.clone(), approved, reason };
-    caller.write(Record::AccessReviewed { request, review }).await?;
+    caller.answer_request(request, approved, reason, digest).await?;
     answer::json(&api, &caller.shown(request)?)
 }
 
