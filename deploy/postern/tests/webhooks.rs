@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use support::{Kafka, Postern, Postgres, Process, eventually, folder, free_port, secret_file};
 
@@ -345,6 +345,31 @@ fn a_receiver_that_fails_is_asked_again_and_one_that_says_no_is_not() {
 }
 
 #[test]
+fn a_receiver_that_hangs_delays_nothing_else() {
+    let (receiver, other) = (Receiver::start(0), Receiver::start(0));
+    let scene = scene(|folder| {
+        let slow = webhook(folder, "ops", receiver.port, "timeout_seconds = 8");
+        format!("{slow}{}", webhook(folder, "other", other.port, ""))
+    });
+    let _process = scene.postern.start("up");
+    let bot = scene.postern.token("bot", "agents");
+    receiver.will_answer(&[(0, "")]);
+    let begun = Instant::now();
+    let first = scene.ask(&bot, false);
+    receiver.wait(1);
+    let second = scene.ask(&bot, false);
+    let messages = receiver.wait(2);
+    other.wait(2);
+    assert!(begun.elapsed() < Duration::from_secs(8), "nobody waited for the first: {:?}", begun.elapsed());
+    assert!(messages[0].header("postern-delivery").ends_with(&first), "{messages:?}");
+    assert!(messages[1].header("postern-delivery").ends_with(&second), "{messages:?}");
+    let again = receiver.wait(3).remove(2);
+    assert_eq!((again.header("postern-delivery"), again.header("postern-attempt")), (&*format!("ops/{first}"), "2"));
+    assert!(begun.elapsed() >= Duration::from_secs(8), "it had its time: {:?}", begun.elapsed());
+    scene.told("delivered", 4);
+}
+
+#[test]
 fn a_receiver_that_is_down_gets_it_when_it_comes_also_after_a_restart() {
     let port = free_port();
     let scene = scene(|folder| webhook(folder, "ops", port, ""));
@@ -401,12 +426,12 @@ fn the_documented_receiver_checks_signatures() {
 
 /// Over Kafka every node knows what is to be told: one of them tells it, and another takes the answer.
 #[test]
-fn of_two_nodes_one_tells_and_the_other_takes_the_answer() {
+fn of_two_nodes_one_tells_and_the_other_takes_the_answer_or_its_place() {
     let (folder, receiver) = (folder(), Receiver::start(0));
     let postgres = Postgres::start(folder.path());
     let kafka = Kafka::start(folder.path());
     let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 2\n{ACCESS}", kafka.port);
-    let more = format!("{broker}\n{}", webhook(folder.path(), "ops", receiver.port, ""));
+    let more = format!("{broker}\n{}", webhook(folder.path(), "ops", receiver.port, "timeout_seconds = 1"));
     let nodes = ["replay-1", "replay-2"].map(|name| Postern::configure(folder.path(), name, &postgres, &more));
     let bot = nodes[0].token("bot", "agents");
     let target = folder.path().join("replay-2");
@@ -420,7 +445,7 @@ fn of_two_nodes_one_tells_and_the_other_takes_the_answer() {
         text.push_str(&format!("[control]\ntrusted_keys = {{ {} }}\n", keys[other]));
         fs::write(&nodes[node].config, text).unwrap();
     }
-    let processes = [nodes[0].start("replay"), nodes[1].start("replay")];
+    let mut processes = [nodes[0].start("replay"), nodes[1].start("replay")];
     let scenes = |node: usize| format!("http://127.0.0.1:{}/api/v1", nodes[node].api);
     let body = json!({"resource": "shop", "role": "billing-read", "seconds": 60, "reason": "ticket"});
     let mut last = None;
@@ -434,13 +459,13 @@ fn of_two_nodes_one_tells_and_the_other_takes_the_answer() {
     }
     let last = last.unwrap();
     let operator = nodes[0].token("root", "operators");
-    let list = || -> Value {
+    let list = |node: usize| -> Value {
         let request =
-            ureq::get(format!("{}/webhooks", scenes(1))).header("authorization", format!("Bearer {operator}"));
+            ureq::get(format!("{}/webhooks", scenes(node))).header("authorization", format!("Bearer {operator}"));
         request.call().unwrap().body_mut().read_json().unwrap()
     };
     let told = eventually("all are recorded", SOON, || {
-        let messages = list()["messages"].as_array().unwrap().clone();
+        let messages = list(1)["messages"].as_array().unwrap().clone();
         messages.iter().all(|one| one["state"] == "delivered" && one["attempts"] == 1).then_some(messages)
     });
     assert_eq!((told.len(), receiver.messages().len()), (10, 10), "each once");
@@ -449,5 +474,23 @@ fn of_two_nodes_one_tells_and_the_other_takes_the_answer() {
     let url = format!("{}/hooks/slack/ops", scenes(other));
     let (status, said) = post(&url, &press(&last, "UOLGA", APPROVE, receiver.port), IN, now());
     assert!(status == 200 && said.to_string().contains("It is granted."), "{status} {said}");
-    drop(processes);
+
+    // the node that tries dies: the other takes over once it is free to
+    receiver.will_answer(&[(500, ""); 100]);
+    let request = ureq::post(format!("{}/requests", scenes(0))).header("authorization", format!("Bearer {bot}"));
+    let asked: Value = request.send_json(&body).unwrap().body_mut().read_json().unwrap();
+    let state = |node: usize| {
+        let messages = list(node)["messages"].as_array().unwrap().clone();
+        messages.into_iter().find(|one| one["about"] == asked["id"])
+    };
+    let trying = eventually("an attempt failed", SOON, || state(0).filter(|one| one["reason"].is_string()));
+    let (dies, lives) = if trying["node"] == "replay-1" { (0, 1) } else { (1, 0) };
+    processes[dies].kill();
+    receiver.will_answer(&[]);
+    let told = eventually("the other delivers it", Duration::from_secs(60), || {
+        state(lives).filter(|one| one["state"] == "delivered")
+    });
+    assert_eq!(told["node"], nodes[lives].name);
+    let last = receiver.messages().pop().unwrap();
+    assert_eq!(last.header("postern-delivery"), format!("ops/{}", asked["id"].as_str().unwrap()));
 }
