@@ -82,7 +82,8 @@ impl World {
             names.iter().map(|name| PLANTED.iter().find(|(planted, ..)| planted == name).unwrap()).collect();
         chosen.iter().for_each(|(_, plant, _)| drop(self.postgres.sql(plant)));
         let mut found = self.found(&[]);
-        (found.sort(), names.sort());
+        found.sort();
+        names.sort();
         assert_eq!(found, names);
         chosen.iter().rev().for_each(|(_, _, undo)| drop(self.postgres.sql(undo)));
         assert_eq!(self.found(&[]), Vec::<String>::new());

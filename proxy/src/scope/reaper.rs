@@ -22,6 +22,10 @@ use tokio::time::Instant;
 /// Longest time between two looks.
 const INTERVAL: Duration = Duration::from_secs(4);
 
+/// A role whose backend was just ended is looked at again after this time, and so many times in a row.
+const AGAIN: Duration = Duration::from_millis(250);
+const HURRIES: u32 = 4;
+
 /// Looks at scope roles, one for so many looks at leases.
 const SCOPES_EVERY: u32 = 15;
 
@@ -31,7 +35,8 @@ const BATCH: usize = 64;
 /// Looks for ever.
 pub(super) async fn watch(leases: &Leases, metrics: &Metrics) {
     let interval = (leases.config.grace / 6).min(INTERVAL);
-    let mut reaper = Reaper { leases, metrics, admin: None, ownerless: HashMap::new(), failing: false };
+    let mut reaper = Reaper { leases, metrics, admin: None, ownerless: HashMap::new(), left: 0, failing: false };
+    let mut hurries = 0;
     for look in 0_u32.. {
         match reaper.look(look % SCOPES_EVERY == SCOPES_EVERY - 1).await {
             Ok(()) => reaper.failing = false,
@@ -45,7 +50,9 @@ pub(super) async fn watch(leases: &Leases, metrics: &Metrics) {
                 }
             }
         }
-        tokio::time::sleep(interval).await;
+        hurries = if reaper.left == 0 { 0 } else { (hurries + 1).min(HURRIES + 1) };
+        let hurried = (1..=HURRIES).contains(&hurries);
+        tokio::time::sleep(if hurried { AGAIN } else { interval }).await;
     }
 }
 
@@ -55,6 +62,8 @@ struct Reaper<'a> {
     admin: Option<Admin>,
     /// Since when a role was seen without its owner.
     ownerless: HashMap<String, Instant>,
+    /// Roles that were due at the last look and are still there.
+    left: usize,
     failing: bool,
 }
 
@@ -96,9 +105,11 @@ impl Reaper<'_> {
             }
         }
         self.ownerless = seen;
+        self.left = 0;
         for (owner, roles) in due {
             for some in roles.chunks(BATCH) {
                 let gone = reap(admin, owner, leases, some).await?;
+                self.left += some.len().saturating_sub(gone.len());
                 for role in gone {
                     tracing::info!(resource = %leases.resource, %role, "a leased role that was left behind is dropped");
                     self.metrics.lease_reaped();
