@@ -210,7 +210,6 @@ fn what_could_leave_something_behind_is_not_tried() {
         ("update plain set id = nextval('numbered_id_seq')", "functions that may do more than compute"),
         ("delete from plain where effect(id) = 1", "functions that may do more than compute"),
         ("delete from plain where random() < 0.5", "chance or the clock"),
-        ("delete from plain where id = 1; delete from plain where id = 2", "one of several statements"),
         ("delete from shown", "no plain table"),
         ("with gone as (delete from plain returning id) select count(*) from gone", "no plain INSERT"),
     ] {
