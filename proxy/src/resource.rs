@@ -6,7 +6,10 @@
 //! under it stay good.
 
 mod definitions;
+mod keeping;
 mod reload;
+
+pub use keeping::refresh_all;
 
 pub(crate) use definitions::Definitions;
 
@@ -18,7 +21,6 @@ use crate::{
     paths::Path,
     policies::PolicyFiles,
     scope,
-    telemetry::Metrics,
     upstream::{self, Database},
 };
 use judge::{
@@ -30,14 +32,11 @@ use judge::{
         shape::{Shape, Shapes},
     },
 };
-use kit::Shutdown;
 use schemas::event::Verdict;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    future::Future,
     hash::{DefaultHasher, Hash, Hasher},
-    io,
     rc::Rc,
     sync::{
         Arc, PoisonError, RwLock,
@@ -470,47 +469,4 @@ pub fn read_once(config: &ResourceConfig) -> Result<Arc<View>, String> {
     let resource = Resource::new(config, 0, false);
     runtime.block_on(resource.read_catalog())?;
     Ok(resource.view())
-}
-
-/// Keeps every resource's view fresh until shutdown: the work of one thread of the node.
-///
-/// # Errors
-/// The runtime's.
-pub fn refresh_all(
-    resources: &BTreeMap<String, Arc<Resource>>,
-    metrics: &Metrics,
-    shutdown: &Shutdown,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let all: Vec<_> = resources.values().map(|resource| Box::pin(resource.keep_fresh())).collect();
-        let policies: Vec<_> = resources.values().map(|resource| Box::pin(resource.keep_policies(metrics))).collect();
-        let mut hangup = signal(SignalKind::hangup())?;
-        let reload = async {
-            while hangup.recv().await.is_some() {
-                resources.values().for_each(|resource| resource.reload.notify_one());
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = shutdown.wait() => {}
-            () = every(all) => {}
-            () = every(policies) => {}
-            () = reload => {}
-        }
-        Ok(())
-    })
-}
-
-/// Runs futures that never end, side by side.
-async fn every(mut all: Vec<std::pin::Pin<Box<impl Future<Output = ()>>>>) {
-    std::future::poll_fn(|context| {
-        for one in &mut all {
-            if one.as_mut().poll(context).is_ready() {
-                return std::task::Poll::Ready(());
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await;
 }
