@@ -44,10 +44,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{Notify, watch},
-};
+use tokio::sync::{Notify, watch};
 
 /// A refresh that a session waits for may take this long.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,5 +1,6 @@
 //! The one entry: facts, rules and groups give a judgement.
 
+mod copied;
 mod probes;
 mod session;
 
@@ -333,23 +334,6 @@ impl Judge<'_> {
         computed || facts.columns.iter().any(hidden)
     }
 
-    /// COPY to the client is masked row by row, where its columns and its layout are known.
-    fn copied(&self, facts: &Facts) -> Option<No> {
-        if !facts.relations.iter().any(|r| r.actions.contains(&Action::CopyOut)) && !facts.copies_to_client
-            || only_reads_client(facts)
-        {
-            return None;
-        }
-        let known = facts.outputs.as_ref().is_some_and(|outputs| !outputs.iter().any(|o| o.opaque && o.name == "*"));
-        let used = self.uses(facts, |usage| usage == Usage::Projected);
-        let reason = match (&facts.copy, used) {
-            (None, _) => "its options are not known, so its rows cannot be masked".to_owned(),
-            (Some(_), Some(name)) if !known => format!("{name} is masked, and which columns are copied is not known"),
-            (Some(_), _) => return None,
-        };
-        Some(No { policy: "builtin:copy", reason, hint: "use the options of COPY in UTF8, or SELECT, which masks" })
-    }
-
     /// Changes of what the rules stand on.
     fn undermines(&self, facts: &Facts) -> Option<No> {
         let hint = "ask the owner of the data to make the change";
@@ -396,12 +380,6 @@ impl Judge<'_> {
         }
         columns.into_iter().collect()
     }
-}
-
-fn only_reads_client(facts: &Facts) -> bool {
-    !facts.relations.is_empty()
-        && facts.relations.iter().any(|r| r.actions.contains(&Action::CopyIn))
-        && !facts.relations.iter().any(|r| r.actions.contains(&Action::CopyOut) || r.actions.contains(&Action::Select))
 }
 
 fn relations(facts: &Facts) -> Vec<Relation> {

@@ -144,7 +144,7 @@ impl<'a> Asker<'a> {
             kind: facts.kind.clone(),
             read_only: facts.read_only,
             opaque: facts.opaque.is_some(),
-            unbounded: facts.unbounded_write,
+            unbounded: facts.unbounded_write || facts.relations.iter().any(|used| subject.may_write_through(used)),
             copies_out: copies_out(facts),
             server_side: facts.copies_server_side,
             clear: BTreeSet::new(),
@@ -373,6 +373,10 @@ fn copies_out(facts: &Facts) -> bool {
 /// The relations' names, those of the session's temporary tables qualified.
 fn names<'a>(facts: &'a Facts, subject: &Subject) -> Vec<Cow<'a, str>> {
     let name = |used: &'a RelationUse| match used.id {
+        // not known to be a temporary table, so without the schema that would say so
+        None if subject.may_write_through(used) => {
+            Cow::Borrowed(used.name.strip_prefix("pg_temp.").unwrap_or(&used.name))
+        }
         None if subject.made(&used.name) => Cow::Owned(format!("pg_temp.{}", used.name)),
         _ => Cow::Borrowed(used.name.as_str()),
     };

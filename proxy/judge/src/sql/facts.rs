@@ -214,6 +214,13 @@ pub struct CopyFormat {
     pub targets: Vec<BTreeSet<ColumnId>>,
 }
 
+impl CopyFormat {
+    /// A value and NULL may look the same: with a text for NULL of one's own, the layout `text` writes both alike.
+    pub fn is_ambiguous(&self) -> bool {
+        self.layout == CopyLayout::Text && self.null != "\\N"
+    }
+}
+
 /// Among the flags of an EXPLAIN that runs its statement.
 pub const EXPLAIN_RUNS: &str = "explain:analyze";
 

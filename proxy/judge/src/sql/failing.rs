@@ -30,9 +30,8 @@ pub(super) fn function(name: &str) -> Fails {
         return Fails::Never;
     }
     match name {
-        "date_part" | "date_trunc" | "extract" | "timezone" | "ntile" | "percentile_cont" | "percentile_disc" => {
-            Fails::At(&[0])
-        }
+        "date_trunc" => Fails::At(&[0, 2]),
+        "date_part" | "extract" | "timezone" | "ntile" | "percentile_cont" | "percentile_disc" => Fails::At(&[0]),
         "round" | "trunc" | "to_char" | "encode" | "digest" | "normalize" | "is_normalized" | "lag" | "lead"
         | "nth_value" | "array_length" | "array_upper" | "array_lower" => Fails::At(&[1]),
         "hmac" | "split_part" => Fails::At(&[2]),

@@ -191,7 +191,7 @@ fn line(plan: &Plan, format: &CopyFormat, bytes: &[u8], out: &mut Vec<u8>, work:
         if number > 0 {
             out.push(format.delimiter);
         }
-        let null = raw == format.null.as_bytes();
+        let null = raw == format.null.as_bytes() && !format.is_ambiguous();
         if matches!(cell, Treatment::Clear) || null && !cell.hides_null() {
             out.extend_from_slice(raw);
             continue;

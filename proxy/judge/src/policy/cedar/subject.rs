@@ -1,11 +1,18 @@
 //! Who asks: an identity and the facts of its session, as Cedar sees them.
 
-use crate::sql::{Action, Facts};
+use crate::sql::{Action, Facts, RelationUse};
 use schemas::{Identity, event::IdentityKind};
 use std::collections::BTreeSet;
 
 /// Temporary tables of one session whose bare names are remembered.
 const MAX_TEMPORARY: usize = 1_000;
+
+/// Definitions through which nothing else is written.
+const PLAIN: [&str; 6] =
+    ["CREATE TABLE", "CREATE TABLE AS", "SELECT INTO", "CREATE SEQUENCE", "CREATE TYPE", "CREATE DOMAIN"];
+
+/// What a view passes on to its table.
+const WRITES: [Action; 5] = [Action::Insert, Action::Update, Action::Delete, Action::Truncate, Action::CopyIn];
 
 /// Who asks; made once for a session.
 #[derive(Debug, Clone)]
@@ -14,6 +21,8 @@ pub struct Subject {
     pub(super) application_name: String,
     /// Names of the temporary tables that its session made.
     temporary: BTreeSet<String>,
+    /// Its session made or renamed something by which a write to a new name may reach a table that was there before.
+    views: bool,
     /// All of the identity as one text: what answers are remembered by.
     pub(super) key: std::sync::Arc<str>,
 }
@@ -25,7 +34,7 @@ impl Subject {
         identity.groups.sort();
         identity.groups.dedup();
         let key = format!("{identity:?} {application_name:?}").into();
-        Self { identity, application_name: application_name.to_owned(), temporary: BTreeSet::new(), key }
+        Self { identity, application_name: application_name.to_owned(), temporary: BTreeSet::new(), views: false, key }
     }
 
     /// A machine of these groups, for trials and tests.
@@ -50,6 +59,11 @@ impl Subject {
     /// Remembers the temporary tables that an allowed statement makes: their bare names then mean them, as long as the
     /// catalog knows no other relation of the name. At most [`MAX_TEMPORARY`].
     pub fn note_temporary(&mut self, facts: &Facts) {
+        let creates = facts.relations.iter().any(|used| used.actions.contains(&Action::Create));
+        // a renaming removes the old name
+        let renames =
+            facts.kind.starts_with("ALTER") && facts.relations.iter().any(|used| used.actions.contains(&Action::Drop));
+        self.views |= renames || facts.kind == "CREATE RULE" || creates && !PLAIN.contains(&facts.kind.as_str());
         for used in &facts.relations {
             if let Some(name) = used.name.strip_prefix("pg_temp.")
                 && used.actions.contains(&Action::Create)
@@ -60,7 +74,12 @@ impl Subject {
         }
     }
 
-    /// A name that the catalog does not know is that of a temporary table of the session.
+    /// A write to a name that the catalog does not know may reach a table that was there before the session.
+    pub(in crate::policy) fn may_write_through(&self, used: &RelationUse) -> bool {
+        self.views && used.id.is_none() && used.actions.iter().any(|action| WRITES.contains(action))
+    }
+
+    /// A name that the catalog does not know is that of a temporary table or view of the session.
     pub(in crate::policy) fn made(&self, name: &str) -> bool {
         self.temporary.contains(name)
     }

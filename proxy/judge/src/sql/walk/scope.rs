@@ -273,6 +273,7 @@ impl<'a> Walker<'a> {
         match item.find(name) {
             Some(value) => Found::Value(value),
             None if item.is_unknown() => Found::Value(Value::opaque()),
+            None if self.catalog.knows_functions() && !self.is_function(name) => Found::Missing,
             // `c.f` is `f(c)` where `c` has no column `f`
             None => {
                 let whole = item.whole();

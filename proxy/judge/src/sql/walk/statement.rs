@@ -192,7 +192,8 @@ impl<'a> Walker<'a> {
             NodeEnum::ClusterStmt(part) => self.on_relation("CLUSTER", part.relation.as_ref(), Action::Maintain),
             NodeEnum::ReindexStmt(part) => self.on_relation("REINDEX", part.relation.as_ref(), Action::Maintain),
             NodeEnum::RefreshMatViewStmt(part) => {
-                self.on_relation("REFRESH MATERIALIZED VIEW", part.relation.as_ref(), Action::Maintain)
+                let action = if part.skip_data { Action::Truncate } else { Action::Maintain };
+                self.on_relation("REFRESH MATERIALIZED VIEW", part.relation.as_ref(), action)
             }
             NodeEnum::ReturnStmt(_) | NodeEnum::PlassignStmt(_) => {
                 self.opaque("UNKNOWN", "a part of a function's body stands as a statement")

@@ -203,6 +203,9 @@ impl<'a> Walker<'a> {
             Class::Pure if TAKE_APART.contains(&name) && nodes.iter().all(|node| self.is_of_fixed_size(node)) => {
                 Fails::Never
             }
+            // with a length, an encoding, a format that multiplies
+            Class::Pure if arguments.len() > 1 && matches!(name, "varchar" | "bpchar" | "length") => Fails::Any,
+            Class::Pure if name == "to_char" && !nodes.get(1).is_some_and(only_formats) => Fails::Any,
             Class::Pure => failing::function(name),
             Class::Reads | Class::Waits | Class::Sequence | Class::Unknown | Class::Reaches => Fails::Any,
         };
@@ -287,6 +290,11 @@ impl<'a> Walker<'a> {
             None | Some(any_node!()) => false,
         }
     }
+}
+
+/// A constant format of `to_char` without `V`, which multiplies.
+fn only_formats(node: &Node) -> bool {
+    super::call::constant(node).is_some_and(|text| !text.contains(['v', 'V']))
 }
 
 /// Some of its parts may not be computed: PostgreSQL makes AND and OR of it.
