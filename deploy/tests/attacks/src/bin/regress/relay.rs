@@ -40,8 +40,8 @@ pub fn run(mut client: TcpStream, port: u16, tally: &Mutex<Tally>) -> Result<()>
             server.send_raw(&frame)?;
             match kind {
                 b'X' => return Ok(()),
-                // psql's \gdesc
-                b'S' => {
+                // psql's \gdesc; function calls of its large objects
+                b'S' | b'F' => {
                     server.relay_until_ready(&mut client)?;
                 }
                 _ => {}
