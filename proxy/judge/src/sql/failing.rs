@@ -56,6 +56,8 @@ pub(super) fn function(name: &str) -> Fails {
 pub(super) enum Operator {
     /// It cannot.
     Never,
+    /// By comparing rows and arrays.
+    Comparison,
     /// By its right side: a pattern.
     Right,
     /// Out of range, but for numbers of any size.
@@ -71,8 +73,10 @@ pub(super) enum Operator {
 /// How PostgreSQL's own operators (or a known extension's) of that name can fail.
 pub(super) fn operator(name: &str) -> Operator {
     match name {
-        "=" | "<>" | "!=" | "<" | ">" | "<=" | ">=" | "->" | "->>" | "#>" | "#>>" | "@>" | "<@" | "?" | "?|" | "?&"
-        | "&&" | "^@" | "<->" | "~>=~" | "~<=~" | "~<~" | "~>~" => Operator::Never,
+        "=" | "<>" | "!=" | "<" | ">" | "<=" | ">=" | "@>" | "<@" | "&&" => Operator::Comparison,
+        "->" | "->>" | "#>" | "#>>" | "?" | "?|" | "?&" | "^@" | "<->" | "~>=~" | "~<=~" | "~<~" | "~>~" => {
+            Operator::Never
+        }
         "~~" | "!~~" | "~~*" | "!~~*" | "~" | "~*" | "!~" | "!~*" => Operator::Right,
         "+" | "-" | "*" => Operator::Arithmetic,
         "/" | "%" => Operator::Division,
@@ -108,8 +112,8 @@ pub(super) fn cast(name: &str, modifiers: &[Option<i64>]) -> Cast {
     }
 }
 
-/// Digits before the point that leave every ordinary number room.
-const WIDE: i64 = 10;
+/// Digits before the point that leave every ordinary number room, so that nobody can move the limit over one.
+const WIDE: i64 = 30;
 
 /// Types whose values are no array, document or row, by their ids in `pg_type`.
 const SCALAR: &[u32] = &[
@@ -120,6 +124,11 @@ const SCALAR: &[u32] = &[
 /// Whether values of PostgreSQL's own type of that id are no array, document or row.
 pub(super) fn is_scalar(type_id: u32) -> bool {
     SCALAR.contains(&type_id)
+}
+
+/// Whether values of PostgreSQL's own type of that id are whole numbers.
+pub(super) fn is_whole(type_id: u32) -> bool {
+    matches!(type_id, 20 | 21 | 23)
 }
 
 /// The id of `numeric`, whose sums and products are never out of range in practice.

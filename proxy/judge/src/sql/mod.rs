@@ -15,6 +15,7 @@ mod failing;
 mod fingerprint;
 mod functions;
 mod parse;
+mod pattern;
 pub mod search_path;
 pub mod shape;
 mod tripwire;

@@ -3,6 +3,7 @@
 use super::{
     Walker, names,
     nodes::any_node,
+    proven,
     scope::{Field, Found, Rows, Value},
 };
 use crate::sql::functions::{self, Class, Resolved};
@@ -57,7 +58,7 @@ impl<'a> Walker<'a> {
         }
         let rows = self.returned(&resolved);
         let mut value = self.apply(resolved, name, Some(call), arguments);
-        let (numeric, shaped) = (value.numeric, value.shaped);
+        let made = value.clone();
         let filter = self.maybe(call.agg_filter.as_deref());
         self.decide(&filter, Usage::Filtered);
         value.reach(&filter);
@@ -66,11 +67,15 @@ impl<'a> Walker<'a> {
             self.decide(&order, Usage::Filtered);
         }
         value.reach(&order);
+        let fraction = call.args.first().is_none_or(|node| proven::argument(name, call.args.len(), 0, node));
+        if call.agg_within_group && !fraction {
+            self.tell(&order);
+        }
         if let Some(window) = call.over.as_deref() {
             let window = self.window(window);
             value.reach(&window);
         }
-        (value.numeric, value.shaped) = (numeric, shaped);
+        value = Value { sources: value.sources, opaque: value.opaque, risky: value.risky, ..made };
         let rows = rows.map(|names| {
             let fields = names.into_iter().map(|name| Field { name, value: value.clone() }).collect();
             Rows { fields, unknown: false }
@@ -115,7 +120,7 @@ impl<'a> Walker<'a> {
             value.reach(argument);
         }
         self.call_tells(&resolved, name, call, &arguments);
-        self.call_shape(&resolved, name, call, arguments.first(), &mut value);
+        self.call_shape(&resolved, name, call, &arguments, &mut value);
         match resolved.class {
             Class::Pure => return value,
             Class::Waits => return value,

@@ -12,10 +12,13 @@ use std::rc::Rc;
 impl<'a> Walker<'a> {
     /// What reaches an expression's value.
     pub(super) fn expression(&mut self, node: &Node) -> Value {
-        match &node.node {
-            Some(kind) => self.expression_kind(kind),
-            None => Value::default(), // an empty place in a list
+        let Some(kind) = &node.node else { return Value::default() }; // an empty place in a list
+        let value = self.expression_kind(kind);
+        // two collations that nobody chose between are found out only where something looks at the text
+        if value.collated {
+            self.tell(&value);
         }
+        value
     }
 
     pub(super) fn maybe(&mut self, node: Option<&Node>) -> Value {
@@ -43,7 +46,7 @@ impl<'a> Walker<'a> {
     fn over(&mut self, argument: Option<&Node>) -> Value {
         let mut value = self.maybe(argument);
         value.direct = false;
-        value.row = None;
+        value.composite |= value.row.take().is_some();
         value
     }
 
@@ -71,25 +74,24 @@ impl<'a> Walker<'a> {
             NodeEnum::AExpr(expression) => self.operation(expression),
             NodeEnum::BoolExpr(expression) => self.short_circuit(&expression.args),
             NodeEnum::TypeCast(cast) => self.cast(cast),
-            NodeEnum::CollateClause(clause) => self.over(clause.arg.as_deref()),
+            NodeEnum::CollateClause(clause) => {
+                let value = self.over(clause.arg.as_deref());
+                Value { collated: true, ..value }
+            }
             NodeEnum::FuncCall(call) => self.call(call),
             NodeEnum::SubLink(link) => self.sublink(link),
             NodeEnum::CaseExpr(case) => self.case(case),
             NodeEnum::CaseWhen(when) => self.both(when.expr.as_deref(), when.result.as_deref()),
             NodeEnum::RowExpr(row) => self.row(&row.args),
             NodeEnum::CoalesceExpr(choice) => self.short_circuit(&choice.args),
-            NodeEnum::MinMaxExpr(choice) => self.list(&choice.args),
-            NodeEnum::NullTest(test) => self.over(test.arg.as_deref()),
+            NodeEnum::MinMaxExpr(choice) => self.greatest_or_least(&choice.args),
+            NodeEnum::NullTest(test) => self.null_test(test.arg.as_deref()),
             NodeEnum::BooleanTest(test) => self.over(test.arg.as_deref()),
             NodeEnum::NamedArgExpr(argument) => self.maybe(argument.arg.as_deref()),
             NodeEnum::GroupingFunc(function) => self.list(&function.args),
             NodeEnum::AIndirection(path) => self.indirection(path),
             NodeEnum::AIndices(indices) => self.both(indices.lidx.as_deref(), indices.uidx.as_deref()),
-            NodeEnum::AArrayExpr(array) => {
-                let mut value = self.list(&array.elements);
-                value.shaped = true;
-                value
-            }
+            NodeEnum::AArrayExpr(array) => self.array(&array.elements),
             NodeEnum::List(list) => self.list(&list.items),
             NodeEnum::ResTarget(target) => {
                 let mut value = self.maybe(target.val.as_deref());
@@ -158,6 +160,7 @@ impl<'a> Walker<'a> {
         match found {
             Found::Value(value) => {
                 self.spend(value.sources.len());
+                self.hazards += usize::from(value.risky);
                 value
             }
             Found::Missing => {
@@ -228,6 +231,7 @@ impl<'a> Walker<'a> {
 
     fn sublink(&mut self, link: &protobuf::SubLink) -> Value {
         let mut value = self.over(link.testexpr.as_deref());
+        let deep = link.testexpr.as_deref().is_some_and(|node| is_deep(node, &value));
         value.opaque |= self.operator(&link.oper_name);
         let before = self.hazards;
         let rows = self.subquery_of_a_value(link.subselect.as_deref(), &mut value);
@@ -242,10 +246,21 @@ impl<'a> Walker<'a> {
         if link.sub_link_type() == protobuf::SubLinkType::ExistsSublink {
             return value;
         }
+        // rows of other types are found out only where they are compared
+        if link.testexpr.is_some() && (deep || rows.fields.iter().any(|field| field.value.is_deep())) {
+            self.tell(&value.clone());
+            self.tell(&rows.whole());
+        }
+        // and arrays of other lengths
+        let array = link.sub_link_type() == protobuf::SubLinkType::ArraySublink;
+        if array && rows.fields.iter().any(|field| field.value.shaped && field.value.row.is_none()) {
+            self.tell(&rows.whole());
+        }
         value.reach(&rows.whole());
         value.shaped = link.sub_link_type() == protobuf::SubLinkType::ArraySublink
             || !matches!(rows.fields.as_slice(), [one] if !one.value.shaped);
         value.numeric = matches!(rows.fields.as_slice(), [one] if one.value.numeric);
+        value.whole = !array && matches!(rows.fields.as_slice(), [one] if one.value.whole);
         value.row = match rows.fields.as_slice() {
             [one] => one.value.row.clone(),
             [] | [_, ..] => Some(Rc::new(rows)),
@@ -301,7 +316,12 @@ impl<'a> Walker<'a> {
                 Some(NodeEnum::String(name)) => self.field(value, &name.sval),
                 Some(NodeEnum::AStar(_)) => value,
                 Some(NodeEnum::AIndices(_)) => {
+                    let before = self.hazards;
                     let index = self.expression(step);
+                    // of a null, no element is looked for
+                    if self.hazards > before {
+                        self.tell(&value);
+                    }
                     value.absorb(index);
                     value
                 }
@@ -340,4 +360,10 @@ impl<'a> Walker<'a> {
         self.decide(&value, Usage::Filtered);
         value
     }
+}
+
+/// Whether what is compared with a query's rows is a row or an array itself; the columns of ROW(...) are compared one by
+/// one, by their types.
+fn is_deep(node: &Node, value: &Value) -> bool {
+    !matches!(node.node, Some(NodeEnum::RowExpr(_))) && value.is_deep()
 }

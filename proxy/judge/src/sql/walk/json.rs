@@ -22,7 +22,8 @@ impl Walker<'_> {
             NodeEnum::JsonScalarExpr(part) => self.maybe(part.expr.as_deref()),
             NodeEnum::JsonSerializeExpr(part) => {
                 let value = self.json_value(part.expr.as_deref());
-                self.json_returns(part.output.as_ref(), &value);
+                // a text is read first
+                self.tell(&value);
                 value
             }
             NodeEnum::JsonObjectConstructor(part) => {
@@ -39,19 +40,33 @@ impl Walker<'_> {
                 let mut value = Value::default();
                 let rows = self.subquery_of_a_value(part.query.as_deref(), &mut value);
                 value.reach(&rows.whole());
+                if part.format.as_ref().is_some_and(is_formatted) {
+                    self.tell(&value);
+                }
+                self.json_returns(part.output.as_ref(), &value);
                 value
             }
             NodeEnum::JsonAggConstructor(part) => self.json_aggregate(Some(part)),
             NodeEnum::JsonObjectAgg(part) => {
                 let mut value = part.arg.as_deref().map(|pair| self.json_pair(pair)).unwrap_or_default();
+                // a size that somebody chose
+                if !value.is_brief() {
+                    self.tell(&value);
+                }
                 let around = self.json_aggregate(part.constructor.as_deref());
                 value.absorb(around);
+                self.json_returns(output(kind), &value);
                 value
             }
             NodeEnum::JsonArrayAgg(part) => {
                 let mut value = self.json_value(part.arg.as_deref());
+                // a size that somebody chose
+                if !value.is_brief() {
+                    self.tell(&value);
+                }
                 let around = self.json_aggregate(part.constructor.as_deref());
                 value.absorb(around);
+                self.json_returns(output(kind), &value);
                 value
             }
             NodeEnum::JsonFuncExpr(part) => self.json_function(part),
@@ -69,7 +84,8 @@ impl Walker<'_> {
     /// RETURNING another type than a text or a document may fail.
     fn json_returns(&mut self, output: Option<&protobuf::JsonOutput>, value: &Value) {
         let Some(name) = output.and_then(|output| output.type_name.as_ref()) else { return };
-        if self.cast_to(name) != Cast::Text && !matches!(names::split(&name.names).1, "json" | "jsonb") {
+        let plain = name.typmods.is_empty() && self.cast_to(name) == Cast::Text;
+        if !(plain && names::split(&name.names).1 == "text") && !matches!(names::split(&name.names).1, "json" | "jsonb") {
             self.tell(value);
         }
     }
@@ -85,6 +101,10 @@ impl Walker<'_> {
         let formatted = self.maybe(part.formatted_expr.as_deref());
         let direct = value.direct;
         let as_it_is = part.formatted_expr.is_none();
+        // a text is read as a document
+        if part.format.as_ref().is_some_and(is_formatted) {
+            self.tell(&value);
+        }
         value.absorb(formatted);
         value.direct = direct && as_it_is;
         value
@@ -195,4 +215,12 @@ fn output(kind: &NodeEnum) -> Option<&protobuf::JsonOutput> {
         #[allow(unreachable_patterns, reason = "the other nodes, by name")]
         any_node!() => None,
     }
+}
+
+/// FORMAT JSON.
+fn is_formatted(format: &protobuf::JsonFormat) -> bool {
+    !matches!(
+        format.format_type(),
+        protobuf::JsonFormatType::Undefined | protobuf::JsonFormatType::JsFormatDefault
+    )
 }

@@ -18,6 +18,7 @@ mod json;
 mod names;
 mod nodes;
 mod object;
+mod proven;
 mod query;
 mod scope;
 mod settings;

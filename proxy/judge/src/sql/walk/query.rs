@@ -47,6 +47,10 @@ impl<'a> Walker<'a> {
             self.spend(field.value.sources.len());
             self.computed.push(field.value.sources.clone());
         }
+        let mut rows = rows;
+        for field in &mut rows.fields {
+            field.value.shaped |= field.value.joined;
+        }
         rows
     }
 
@@ -291,7 +295,9 @@ impl<'a> Walker<'a> {
                 Some(NodeEnum::ResTarget(target)) => match self.star(target.val.as_deref()) {
                     Some(all) => append(&mut rows, all),
                     None => {
-                        let value = self.maybe(target.val.as_deref());
+                        let before = self.hazards;
+                        let mut value = self.maybe(target.val.as_deref());
+                        value.risky |= self.hazards > before;
                         rows.fields.push(Field { name: names::of_target(target), value });
                     }
                 },

@@ -4,7 +4,7 @@ use super::Walker;
 use crate::sql::{
     catalog::{self, Relation, Sources},
     facts::ColumnId,
-    failing::NUMERIC,
+    failing::{self, NUMERIC},
 };
 use pg_query::protobuf;
 use std::rc::Rc;
@@ -22,6 +22,20 @@ pub(super) struct Value {
     pub(super) shaped: bool,
     /// It is a number without bounds.
     pub(super) numeric: bool,
+    /// It is a whole number, which a sum makes no harder to hold.
+    pub(super) whole: bool,
+    /// It is a table's column, or a cast of one: it is null only where nothing is stored.
+    pub(super) stored: bool,
+    /// It is no longer than what is stored.
+    pub(super) brief: bool,
+    /// It may hold rows, or arrays of arrays, whose comparison can fail.
+    pub(super) composite: bool,
+    /// It is made of several texts: many times over, how long it is is a question.
+    pub(super) joined: bool,
+    /// A COLLATE clause reached it: with another one, what looks at its order or case fails.
+    pub(super) collated: bool,
+    /// Computing it may fail; PostgreSQL may do that where it is used, not where it stands.
+    pub(super) risky: bool,
     /// It is a row of these columns.
     pub(super) row: Option<Rc<Rows>>,
 }
@@ -35,7 +49,7 @@ impl Value {
     pub(super) fn absorb(&mut self, other: Value) {
         self.reach(&other);
         self.direct = false;
-        self.row = None;
+        self.composite |= self.row.take().is_some();
     }
 
     /// Adds what another value is made of.
@@ -48,6 +62,27 @@ impl Value {
         self.opaque |= other.opaque;
         self.shaped |= other.shaped;
         self.numeric &= other.numeric;
+        self.composite |= other.composite || other.row.is_some();
+        self.joined |= other.joined;
+        self.collated |= other.collated;
+        self.risky |= other.risky;
+        self.whole = false;
+        self.stored = false;
+        self.brief = false;
+    }
+
+    /// Comparing it, element by element, may fail.
+    pub(super) fn is_deep(&self) -> bool {
+        self.row.is_some() || self.composite || self.shaped
+    }
+
+    /// It has no more to it than what is stored, in each of its columns.
+    pub(super) fn is_brief(&self) -> bool {
+        let brief = |value: &Value| value.stored || value.brief || value.whole || value.numeric;
+        match &self.row {
+            Some(row) => !row.unknown && row.fields.iter().all(|field| brief(&field.value)),
+            None => brief(self),
+        }
     }
 }
 
@@ -177,9 +212,12 @@ impl<'a> Item<'a> {
                 sources: column.origins.clone(),
                 opaque: column.opaque,
                 direct: true,
-                shaped: column.shaped,
+                // what a view computes may have any size
+                shaped: column.shaped || !column.direct,
                 numeric: column.type_id == NUMERIC,
-                row: None,
+                whole: failing::is_whole(column.type_id),
+                stored: column.direct,
+                ..Value::default()
             }),
             Columns::Rows(rows) => rows.fields.get(position).map_or_else(Value::opaque, |field| field.value.clone()),
         }
@@ -198,7 +236,7 @@ impl<'a> Item<'a> {
         let Columns::Relation(relation) = &self.columns else { return None };
         let attribute = catalog::system_column(name)?;
         let sources = Sources::from([ColumnId { relation: relation.id, attribute }]);
-        Some(Value { sources, direct: true, ..Value::default() })
+        Some(Value { sources, direct: true, stored: true, ..Value::default() })
     }
 
     /// All columns, by the names that they have here.

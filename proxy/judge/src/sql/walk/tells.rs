@@ -1,6 +1,6 @@
 //! What an operation tells of its values by failing, waiting, or not being reached.
 
-use super::{Walker, names, nodes::any_node, scope::Value};
+use super::{Walker, names, nodes::any_node, proven, scope::Value};
 use crate::sql::{
     failing::{self, Cast, Fails, Operator},
     functions::{Class, Resolved},
@@ -19,6 +19,34 @@ const KEEP_NUMERIC: &[&str] =
 
 /// Functions that put one of their arguments in the place of parts of another.
 const REPLACE: &[&str] = &["replace", "regexp_replace", "overlay"];
+
+/// Functions that put their arguments together.
+const JOIN: &[&str] = &["concat", "concat_ws", "format", "textcat", "lpad", "rpad", "string_agg"];
+
+/// Aggregates that put the values of many rows together.
+const GATHER: &[&str] = &[
+    "array_agg",
+    "string_agg",
+    "json_agg",
+    "json_agg_strict",
+    "json_arrayagg",
+    "json_object_agg",
+    "jsonb_agg",
+    "jsonb_agg_strict",
+    "jsonb_object_agg",
+    "xmlagg",
+];
+
+/// Aggregates that add, and overflow but for whole numbers and numerics.
+const SUMS: &[&str] =
+    &["sum", "avg", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp"];
+
+/// Functions whose result is no longer than their arguments, or of a fixed length.
+const BRIEF: &[&str] = &[
+    "any_value", "ascii", "btrim", "encode", "first_value", "initcap", "lag", "last_value", "lead", "left", "lower",
+    "ltrim", "max", "md5", "min", "regexp_substr", "reverse", "right", "rtrim", "sha256", "split_part", "substr",
+    "substring", "to_json", "to_jsonb", "to_hex", "translate", "upper",
+];
 
 /// Longest text of a constant that REPLACE may put in.
 const LONGEST_REPLACEMENT: usize = 256;
@@ -49,7 +77,9 @@ impl<'a> Walker<'a> {
 
     /// The same of an argument, unless it is a constant, which cannot be moved over anything.
     fn tell_unless_constant(&mut self, node: Option<&Node>, value: &Value) {
-        if !node.is_some_and(is_constant) {
+        if node.is_some_and(is_constant) {
+            self.hazards += 1;
+        } else {
             self.tell(value);
         }
     }
@@ -58,7 +88,7 @@ impl<'a> Walker<'a> {
     /// late fails tells of what came before.
     pub(super) fn short_circuit(&mut self, nodes: &[Node]) -> Value {
         let mut value = Value::default();
-        let mut numeric = !nodes.is_empty();
+        let (mut numeric, mut whole) = (!nodes.is_empty(), !nodes.is_empty());
         for node in nodes {
             let before = self.hazards;
             let one = self.expression(node);
@@ -67,9 +97,11 @@ impl<'a> Walker<'a> {
                 self.tell(&earlier);
             }
             numeric &= one.numeric || short_number(node).is_some();
+            whole &= one.whole || proven::number(node).is_some();
             value.absorb(one);
         }
         value.numeric = numeric;
+        value.whole = whole;
         value
     }
 
@@ -82,62 +114,148 @@ impl<'a> Walker<'a> {
             self.tell(&left);
             self.tell(&right);
         }
-        let (numeric, shaped) = self.operator_tells(expression, &left, &right);
+        let made = self.operator_tells(expression, &left, &right);
         left.absorb(right);
-        left.numeric = numeric;
-        left.shaped = shaped;
-        left.direct = false;
-        left.row = None;
+        left.numeric = made.numeric;
+        left.whole = made.whole;
+        left.shaped = made.shaped;
+        left.composite &= made.shaped || expression.kind() == AExprKind::AexprNullif;
+        left.joined |= made.joined;
         left.opaque |= self.operator(&expression.name);
         left
     }
 
-    /// Whether the result is a numeric, and whether it may be an array or a document.
-    fn operator_tells(&mut self, expression: &protobuf::AExpr, left: &Value, right: &Value) -> (bool, bool) {
+    /// What an operator tells, and what it makes.
+    fn operator_tells(&mut self, expression: &protobuf::AExpr, left: &Value, right: &Value) -> Made {
         let (left_node, right_node) = (expression.lexpr.as_deref(), expression.rexpr.as_deref());
         let (left_number, right_number) = (left_node.and_then(short_number), right_node.and_then(short_number));
         let name = names::split(&expression.name).1;
+        let numeric = left.numeric || right.numeric;
         match failing::operator(name) {
-            Operator::Never => (false, matches!(name, "->" | "#>")),
-            Operator::Right => {
-                self.tell_unless_constant(right_node, right);
-                (false, false)
-            }
-            // a sign
-            Operator::Arithmetic if left_node.is_none() => (right.numeric, false),
-            Operator::Arithmetic
-                if (left.numeric || left_number.is_some())
-                    && (right.numeric || right_number.is_some())
-                    && (left.numeric || right.numeric) =>
-            {
-                (true, false)
-            }
-            // the other sign
-            Operator::Arithmetic if name == "*" && (is_unit(left_number) || is_unit(right_number)) => {
-                (left.numeric || right.numeric, false)
-            }
-            Operator::Division
-                if (left.numeric || left.direct) && right_number.is_some_and(|number| number.abs() >= 1.0) =>
-            {
-                (left.numeric, false)
-            }
-            Operator::Concatenation if !left.shaped && !right.shaped => (false, false),
-            Operator::Arithmetic | Operator::Division | Operator::Concatenation | Operator::Any => {
-                // a constant alone fails always or never
-                if !(left_node.is_none_or(is_constant) && right_node.is_none_or(is_constant)) {
+            Operator::Never => Made { shaped: matches!(name, "->" | "#>"), ..Made::default() },
+            Operator::Comparison => {
+                if compares_deeply(expression, left, right) {
                     self.tell(left);
                     self.tell(right);
                 }
-                (false, left.shaped || right.shaped)
+                if expression.kind() == AExprKind::AexprNullif {
+                    Made { numeric: left.numeric, whole: left.whole, shaped: left.shaped, joined: left.joined }
+                } else {
+                    Made::default()
+                }
+            }
+            Operator::Right => {
+                self.pattern_tells(expression, name, left, right);
+                Made::default()
+            }
+            // a sign
+            Operator::Arithmetic if left_node.is_none() => {
+                Made { numeric: right.numeric, whole: right.whole, ..Made::default() }
+            }
+            // a number by itself, over and over, outgrows every type
+            Operator::Arithmetic
+                if (left.numeric || left_number.is_some())
+                    && (right.numeric || right_number.is_some())
+                    && numeric
+                    && (name != "*" || left_number.is_some() || right_number.is_some()) =>
+            {
+                Made { numeric: true, ..Made::default() }
+            }
+            // the other sign
+            Operator::Arithmetic
+                if name == "*"
+                    && (is_unit(left_number) || is_unit(right_number))
+                    && (numeric || left.whole || right.whole) =>
+            {
+                Made { numeric, ..Made::default() }
+            }
+            Operator::Division
+                if (left.numeric || left.whole || left.direct && left.stored)
+                    && right_number.is_some_and(|number| number.abs() >= 1.0) =>
+            {
+                Made { numeric: left.numeric, ..Made::default() }
+            }
+            Operator::Concatenation if !left.shaped && !right.shaped => {
+                Made { joined: !left.sources.is_empty() && !right.sources.is_empty(), ..Made::default() }
+            }
+            Operator::Arithmetic | Operator::Division | Operator::Concatenation | Operator::Any => {
+                // a constant alone fails always or never, if it is computed
+                if left_node.is_none_or(is_constant) && right_node.is_none_or(is_constant) {
+                    self.hazards += 1;
+                } else {
+                    self.tell(left);
+                    self.tell(right);
+                }
+                Made { shaped: left.shaped || right.shaped, ..Made::default() }
             }
         }
     }
 
+    /// A pattern that is not one fails where it is computed, or where it gets as far as its end.
+    fn pattern_tells(&mut self, expression: &protobuf::AExpr, name: &str, left: &Value, right: &Value) {
+        let one = matches!(expression.kind(), AExprKind::AexprOp | AExprKind::AexprLike | AExprKind::AexprIlike);
+        let node = expression.rexpr.as_deref();
+        if one && node.is_some_and(|node| proven::operand(name, node)) {
+            return;
+        }
+        self.tell_unless_constant(node, right);
+        if name.contains("~~") || !left.stored || !node.is_some_and(is_constant) {
+            self.tell(left);
+        }
+    }
+
+    /// GREATEST and LEAST compare.
+    pub(super) fn greatest_or_least(&mut self, nodes: &[Node]) -> Value {
+        let values: Vec<Value> = nodes.iter().map(|node| self.expression(node)).collect();
+        let deep = values.iter().any(Value::is_deep);
+        let mut all = Value::default();
+        for value in values {
+            all.absorb(value);
+        }
+        if deep {
+            self.tell(&all);
+        }
+        all
+    }
+
+    /// IS NULL looks at the columns of a row one after the other, until one decides.
+    pub(super) fn null_test(&mut self, node: Option<&Node>) -> Value {
+        let mut value = match node.and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::RowExpr(row)) => self.short_circuit(&row.args),
+            Some(_) | None => {
+                let value = self.maybe(node); // no node: whatever is tested
+                if value.risky && value.row.is_some() {
+                    self.tell(&value);
+                }
+                value
+            }
+        };
+        value = Value { sources: value.sources, opaque: value.opaque, risky: value.risky, ..Value::default() };
+        value
+    }
+
+    /// ARRAY[...] of arrays fails where they are not of one length.
+    pub(super) fn array(&mut self, nodes: &[Node]) -> Value {
+        let mut all = Value::default();
+        let mut deep = false;
+        for node in nodes {
+            let value = self.expression(node);
+            deep |= value.shaped && value.row.is_none();
+            all.absorb(value);
+        }
+        if deep && nodes.len() > 1 {
+            self.tell(&all);
+        }
+        all.composite |= deep;
+        all.shaped = true;
+        all
+    }
+
     pub(super) fn cast(&mut self, cast: &protobuf::TypeCast) -> Value {
         let mut value = self.maybe(cast.arg.as_deref());
-        let direct = value.direct;
+        let direct = value.direct && value.stored;
         value.direct = false;
-        value.row = None;
+        value.composite |= value.row.take().is_some();
         let Some(name) = &cast.type_name else { return value };
         value.opaque |= self.type_calls(name);
         let kind = self.cast_to(name);
@@ -149,6 +267,10 @@ impl<'a> Walker<'a> {
         value.shaped = kind == Cast::Chosen && !matches!(typed, "bit" | "varbit" | "numeric")
             || matches!(typed, "json" | "jsonb" | "xml");
         value.numeric = typed == "numeric" && kind == Cast::Fixed;
+        value.whole = matches!(typed, "int2" | "int4" | "int8") && kind == Cast::Fixed;
+        value.composite &= value.shaped;
+        value.joined &= kind == Cast::Text;
+        value.stored &= kind != Cast::Chosen;
         value
     }
 
@@ -168,7 +290,7 @@ impl<'a> Walker<'a> {
         if !same || !name.array_bounds.is_empty() {
             return Cast::Chosen;
         }
-        let modifiers: Vec<Option<i64>> = name.typmods.iter().map(whole_number).collect();
+        let modifiers: Vec<Option<i64>> = name.typmods.iter().map(proven::number).collect();
         failing::cast(typed, &modifiers)
     }
 
@@ -198,6 +320,13 @@ impl<'a> Walker<'a> {
             {
                 Fails::Any
             }
+            // a size that somebody chose is a question if it comes to the largest there is
+            Class::Pure if GATHER.contains(&name) && !arguments.iter().zip(nodes).all(is_brief) => Fails::Any,
+            Class::Pure if JOIN.contains(&name) && arguments.iter().any(|one| one.shaped && one.row.is_none()) => {
+                Fails::Any
+            }
+            Class::Pure if SUMS.contains(&name) && !arguments.iter().all(|one| one.numeric || one.whole) => Fails::Any,
+            Class::Pure if matches!(name, "min" | "max" | "mode") && arguments.iter().any(Value::is_deep) => Fails::Any,
             Class::Pure if name == "format" && call.is_some_and(only_texts) => Fails::Never,
             Class::Pure if name == "convert_to" && call.is_some_and(to_utf8) => Fails::Never,
             Class::Pure if TAKE_APART.contains(&name) && nodes.iter().all(|node| self.is_of_fixed_size(node)) => {
@@ -209,13 +338,25 @@ impl<'a> Walker<'a> {
             Class::Pure => failing::function(name),
             Class::Reads | Class::Waits | Class::Sequence | Class::Unknown | Class::Reaches => Fails::Any,
         };
+        let unproven: Vec<usize> = match fails {
+            Fails::At(positions) if by_position => {
+                let good = |at: usize| nodes.get(at).is_none_or(|node| proven::argument(name, nodes.len(), at, node));
+                positions.iter().copied().filter(|at| !good(*at)).collect()
+            }
+            Fails::At(_) | Fails::Never | Fails::Any | Fails::Keys => Vec::new(),
+        };
+        // what fails by one argument is computed only if the others are not null
         let at = |position: usize| match fails {
             Fails::Never => false,
             Fails::Any => true,
             Fails::At(_) | Fails::Keys if !by_position => true,
-            Fails::At(positions) => positions.contains(&position),
+            Fails::At(_) => {
+                unproven.contains(&position)
+                    || !unproven.is_empty() && !arguments.get(position).is_some_and(|argument| argument.stored)
+            }
             Fails::Keys => position.is_multiple_of(2),
         };
+        self.hazards += unproven.len();
         // what is not pure waits, or leaves a trace, only if it is reached
         if resolved.class != Class::Pure {
             self.hazards += 1;
@@ -232,7 +373,7 @@ impl<'a> Walker<'a> {
     /// `repeat` and the like, of so little that neither time nor size is a question.
     fn few_copies(&self, name: &str, nodes: &[Node], arguments: &[Value]) -> bool {
         matches!(name, "repeat" | "lpad" | "rpad")
-            && nodes.get(1).and_then(whole_number).is_some_and(|count| count <= FEW_COPIES)
+            && nodes.get(1).and_then(proven::number).is_some_and(|count| count <= FEW_COPIES)
             && arguments.iter().all(|argument| !argument.shaped)
     }
 
@@ -242,11 +383,11 @@ impl<'a> Walker<'a> {
         resolved: &Resolved<'a>,
         name: &str,
         call: Option<&protobuf::FuncCall>,
-        first: Option<&Value>,
+        arguments: &[Value],
         value: &mut Value,
     ) {
         let nodes = call.map(|call| call.args.as_slice()).unwrap_or_default();
-        let count = nodes.get(1).and_then(whole_number);
+        let count = nodes.get(1).and_then(proven::number);
         let copies = matches!(name, "repeat" | "lpad" | "rpad") && count.is_none_or(|count| count > FEW_COPIES);
         value.shaped = copies
             // copies of copies are not few
@@ -254,6 +395,15 @@ impl<'a> Walker<'a> {
             || name == "hstore"
             || (resolved.candidates.is_empty() && self.catalog.knows_functions())
             || resolved.candidates.iter().any(|function| !failing::is_scalar(function.returns));
+        value.shaped |= matches!(name, "replace" | "regexp_replace") && lengthens(name, nodes);
+        value.composite &= value.shaped;
+        let hidden = arguments.iter().filter(|argument| !argument.sources.is_empty()).count();
+        value.joined |= JOIN.contains(&name) && hidden > 1 || matches!(name, "array_to_string" | "string_agg");
+        value.brief = BRIEF.contains(&name) && arguments.iter().zip(nodes).all(is_brief);
+        let first = arguments.first();
+        value.whole = !resolved.candidates.is_empty()
+            && resolved.candidates.iter().all(|function| failing::is_whole(function.returns))
+            || matches!(name, "sum" | "min" | "max") && first.is_some_and(|first| first.whole);
         value.numeric = KEEP_NUMERIC.contains(&name) && first.is_some_and(|first| first.numeric);
     }
 
@@ -328,6 +478,53 @@ pub(super) fn is_constant(node: &Node) -> bool {
     }
 }
 
+/// What an operator makes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Made {
+    numeric: bool,
+    whole: bool,
+    shaped: bool,
+    joined: bool,
+}
+
+/// Whether it compares rows or arrays, which fails where elements of other types or lengths are reached.
+fn compares_deeply(expression: &protobuf::AExpr, left: &Value, right: &Value) -> bool {
+    let sides = [expression.lexpr.as_deref(), expression.rexpr.as_deref()];
+    // a literal is read as what it is compared with
+    if sides.into_iter().flatten().any(|node| proven::text(node).is_some()) {
+        return false;
+    }
+    let is_row = |node: &Node| match &node.node {
+        Some(NodeEnum::RowExpr(_)) => true,
+        Some(NodeEnum::List(list)) => list.items.iter().all(|item| matches!(item.node, Some(NodeEnum::RowExpr(_)))),
+        Some(_) | None => false, // no node: a side
+    };
+    let fields = |value: &Value| value.row.as_ref().is_some_and(|row| row.fields.iter().any(|one| one.value.is_deep()));
+    if sides.into_iter().flatten().all(is_row) {
+        return fields(left) || fields(right);
+    }
+    if matches!(expression.kind(), AExprKind::AexprOpAny | AExprKind::AexprOpAll) {
+        return left.is_deep() || right.composite || right.row.is_some();
+    }
+    left.is_deep() || right.is_deep()
+}
+
+/// An argument that is no longer than what is stored.
+fn is_brief((value, node): (&Value, &Node)) -> bool {
+    is_constant(node) && !is_long(node) || value.is_brief()
+}
+
+/// `replace` and `regexp_replace`, unless what they put in is no longer than what they take out.
+fn lengthens(name: &str, nodes: &[Node]) -> bool {
+    let length = |position: usize| nodes.get(position).and_then(proven::text).map(|text| text.chars().count());
+    match (name, length(1), length(2)) {
+        (_, _, Some(0)) => false,
+        // an expression may match nothing, over and over
+        ("replace", Some(taken), Some(put)) => put > taken,
+        (..) => true,
+    }
+}
+
 fn is_unit(number: Option<f64>) -> bool {
     number.is_some_and(|number| number.abs() <= 1.0)
 }
@@ -338,7 +535,7 @@ fn is_long(node: &Node) -> bool {
 }
 
 /// A number of few digits.
-fn short_number(node: &Node) -> Option<f64> {
+pub(super) fn short_number(node: &Node) -> Option<f64> {
     use protobuf::a_const::Val;
     let Some(NodeEnum::AConst(constant)) = &node.node else { return None };
     match constant.val.as_ref()? {
@@ -350,18 +547,9 @@ fn short_number(node: &Node) -> Option<f64> {
     }
 }
 
-fn whole_number(node: &Node) -> Option<i64> {
-    use protobuf::a_const::Val;
-    let Some(NodeEnum::AConst(constant)) = &node.node else { return None };
-    match constant.val.as_ref()? {
-        Val::Ival(number) => Some(i64::from(number.ival)),
-        Val::Fval(_) | Val::Sval(_) | Val::Bsval(_) | Val::Boolval(_) => None,
-    }
-}
-
 /// `format` with places for texts only: `%I` fails for what is null, a `*` takes its width from a value.
 fn only_texts(call: &protobuf::FuncCall) -> bool {
-    let format = call.args.first().and_then(super::call::constant);
+    let format = call.args.first().and_then(proven::text);
     format.is_some_and(|format| {
         !format.contains('*')
             && format.split('%').skip(1).all(|place| place.is_empty() || place.starts_with(['s', 'L']))
@@ -369,6 +557,6 @@ fn only_texts(call: &protobuf::FuncCall) -> bool {
 }
 
 fn to_utf8(call: &protobuf::FuncCall) -> bool {
-    let encoding = call.args.get(1).and_then(super::call::constant);
+    let encoding = call.args.get(1).and_then(proven::text);
     encoding.is_some_and(|name| matches!(name.to_ascii_lowercase().as_str(), "utf8" | "utf-8"))
 }
