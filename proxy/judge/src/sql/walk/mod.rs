@@ -10,6 +10,7 @@
 
 mod bounds;
 mod call;
+mod called;
 mod copy;
 mod define;
 mod expression;
