@@ -120,9 +120,10 @@ fn width(part: catalog::Part) -> usize {
         Part::Generated | Part::Operators => 3,
         Part::Statistics => 4,
         Part::Columns | Part::Constraints => 5,
-        Part::Relations | Part::Indexes => 6,
+        Part::Indexes => 6,
         Part::Types => 7,
-        Part::Functions => 13,
+        Part::Relations => 8,
+        Part::Functions => 14,
     }
 }
 

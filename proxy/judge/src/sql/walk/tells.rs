@@ -20,7 +20,6 @@ pub(super) const TAKE_APART: &[&str] = &[
     "avals",
     "skeys",
     "svals",
-    "hstore",
 ];
 
 impl<'a> Walker<'a> {
