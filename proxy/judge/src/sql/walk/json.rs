@@ -84,9 +84,9 @@ impl Walker<'_> {
     /// RETURNING another type than a text or a document may fail.
     fn json_returns(&mut self, output: Option<&protobuf::JsonOutput>, value: &Value) {
         let Some(name) = output.and_then(|output| output.type_name.as_ref()) else { return };
-        let plain = name.typmods.is_empty() && self.cast_to(name) == Cast::Text;
-        if !(plain && names::split(&name.names).1 == "text") && !matches!(names::split(&name.names).1, "json" | "jsonb")
-        {
+        let kind = names::split(&name.names).1;
+        let plain = kind == "text" && name.typmods.is_empty() && self.cast_to(name) == Cast::Text;
+        if !plain && !matches!(kind, "json" | "jsonb") {
             self.tell(value);
         }
     }

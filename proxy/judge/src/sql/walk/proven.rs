@@ -48,9 +48,9 @@ pub(super) fn argument(name: &str, arguments: usize, position: usize, node: &Nod
         }
         "substring" | "substr" => number.is_some_and(|number| number >= 0),
         "overlay" => number.is_some_and(|number| number >= i64::from(position == 2)),
-        _ if name.starts_with("regexp_") && position == 1 => text.is_some_and(pattern::expression_is_sound),
+        name if name.starts_with("regexp_") && position == 1 => text.is_some_and(pattern::expression_is_sound),
         "regexp_replace" | "regexp_matches" => {
-            is_flags(text, "icnmspwg") || is_start(number) && !(name == "regexp_matches")
+            is_flags(text, "icnmspwg") || is_start(number) && name != "regexp_matches"
         }
         "regexp_like" | "regexp_match" | "regexp_split_to_array" | "regexp_split_to_table" => is_flags(text, "icnmspw"),
         "regexp_count" | "regexp_instr" | "regexp_substr" => is_flags(text, "icnmspw") || is_start(number),
