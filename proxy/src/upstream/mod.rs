@@ -197,7 +197,7 @@ pub async fn reach(database: &Database) -> Result<Reached, Error> {
     limited(database, async { connect::open(database).await.map(Reached) }).await
 }
 
-/// Logs in on such a connection, to the same server; `database` says as whom. Parameters are those of [`connect`].
+/// Logs in on such a connection, to the same server; `database` says as whom. Parameters are those of [`connect()`].
 ///
 /// # Errors
 /// [`Error`]. It takes at most the configured time.
