@@ -315,7 +315,7 @@ fn clean(reason: &str) -> String {
     let piece = |(at, piece): (usize, &str)| {
         let quoted = at % 2 == 1;
         let plain = piece.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '*'));
-        let numbered = piece.split(|c: char| !c.is_numeric()).any(|run| run.len() > MAX_DIGITS);
+        let numbered = piece.split(|c: char| !c.is_alphanumeric() && c != '_').any(literals::is_numbered);
         match (quoted, plain, numbered) {
             (_, _, true) | (true, false, _) => "?".to_owned(),
             _ => piece.to_owned(),
@@ -323,9 +323,6 @@ fn clean(reason: &str) -> String {
     };
     reason.split('"').enumerate().map(piece).collect::<Vec<_>>().join("\"")
 }
-
-/// A longer run of digits may be the number of a card or a person.
-const MAX_DIGITS: usize = 8;
 
 fn refused_hit(session: SessionId, time: i64, refused: &SessionRefused) -> Hit {
     let mut hit = Hit::new(Document::Refused, session.to_string(), session, time);
@@ -386,3 +383,6 @@ const fn close_name(reason: CloseReason) -> &'static str {
         CloseReason::NodeCrashed => "node_crashed",
     }
 }
+
+#[cfg(test)]
+mod tests;

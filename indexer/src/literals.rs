@@ -9,6 +9,7 @@
 //! <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>; the server's `standard_conforming_strings` is pinned
 //! to `on` by the gate.
 
+use schemas::id::is_id;
 use std::{iter::Peekable, str::CharIndices};
 
 /// One piece of a text whose constants are gone.
@@ -316,9 +317,13 @@ impl Lexer<'_> {
 
 /// A word as it may be kept; `None` for one that may be a value.
 fn kept(word: &str) -> Option<String> {
-    let digits = |run: &str| run.len() > MAX_DIGITS;
-    let numbered = word.split(|c: char| !c.is_numeric()).any(digits);
-    (!word.is_empty() && word.len() <= MAX_WORD_BYTES && !numbered).then(|| word.to_owned())
+    (!word.is_empty() && word.len() <= MAX_WORD_BYTES && !is_numbered(word)).then(|| word.to_owned())
+}
+
+/// Whether a word may hold the number of a card or a person. The gate's own ids do not: reasons name them, and people ask
+/// for them.
+pub(crate) fn is_numbered(word: &str) -> bool {
+    word.split(|c: char| !c.is_numeric()).any(|run| run.len() > MAX_DIGITS) && !is_id(word)
 }
 
 #[cfg(test)]

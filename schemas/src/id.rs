@@ -170,6 +170,19 @@ impl Serialize for StatementId {
     }
 }
 
+/// Whether a word is the id of something here: a session, statement, request, grant or held statement. Its digits are no
+/// number of a card or a person, however many stand in a row.
+pub fn is_id(word: &str) -> bool {
+    match word.get(..4) {
+        Some("ses_") => word.parse::<SessionId>().is_ok(),
+        Some("stm_") => word.parse::<StatementId>().is_ok(),
+        Some("req_") => word.parse::<RequestId>().is_ok(),
+        Some("grt_") => word.parse::<GrantId>().is_ok(),
+        Some("hld_") => word.parse::<HoldId>().is_ok(),
+        Some(_) | None => false,
+    }
+}
+
 /// One event: its session and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {

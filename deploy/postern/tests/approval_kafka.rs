@@ -211,7 +211,7 @@ fn an_approval_given_elsewhere_releases_one_statement_once_and_nothing_else() {
     // and in the index: what was held, and who tried what in vain
     eventually("search finds it", SOON, || {
         let held = site.back.found("verdict:hold relation:payments");
-        let tried = [&released, &late].map(|hold| site.back.found(&format!("type:control \"{}\"", id(hold))));
+        let tried = [&released, &other, &late].map(|hold| site.back.found(&format!("type:control \"{}\"", id(hold))));
         (held == 4 && tried.iter().all(|count| *count > 0)).then_some(())
     });
     drop(wire);

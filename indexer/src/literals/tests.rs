@@ -28,6 +28,7 @@ fn constants_of_every_form_become_a_question_mark() {
         ("select x::text, a[1], b->>'k', c @> '{}'", "select x::text, a[?], b->>?, c @> ?"),
         (r#"select "Name", "ada@example.com", "4111 1111" from "t""#, r#"select "Name", ?, ? from "t""#),
         ("select 1 as c4111111111111111, t_20260101 from t", "select ? as ?, t_20260101 from t"),
+        ("hld_01a1fd0fd66272912345678984b9a2c9 hld_4111111111111111", "hld_01a1fd0fd66272912345678984b9a2c9 ?"),
         ("alter role a password 'hunter2'", "alter role a password ?"),
         ("select 'naïve', naïve", "select ?, naïve"),
         ("", ""),

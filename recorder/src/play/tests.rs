@@ -1,3 +1,5 @@
+//! What a session looks like when it is played.
+
 use super::*;
 use crate::frames::tests::frame;
 use crate::testing::{closed, completed, numbered, opened, session, statement, verdict};

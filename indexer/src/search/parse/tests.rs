@@ -35,6 +35,9 @@ fn conditions_are_read_as_written() {
         ("identity:-", term("identity", "-")),
         ("\"delete from payments where id = 5\"", phrase(&["delete", "from", "payments", "where", "id", "?"])),
         ("\"name = 'Ada'\"", phrase(&["name", "?"])),
+        // many digits in a row, as one id in a few has
+        ("hld_01a1fd0fd66272912345678984b9a2c9", phrase(&["hld_01a1fd0fd66272912345678984b9a2c9"])),
+        ("\"grt_01a1fd0fd66272912345678984b9a2c9\"", phrase(&["grt_01a1fd0fd66272912345678984b9a2c9"])),
         ("token has expired", Condition::And(vec![phrase(&["token"]), phrase(&["has"]), phrase(&["expired"])])),
         ("rows:>100", Condition::Number { field: "rows", from: Bound::Excluded(100), to: Bound::Unbounded }),
         ("rows:5", Condition::Number { field: "rows", from: Bound::Included(5), to: Bound::Included(5) }),

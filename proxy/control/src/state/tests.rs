@@ -1,3 +1,5 @@
+//! What records make of the state: requests, reviews, grants, holds, revocations.
+
 use super::*;
 use crate::record::{AccessRequest, Digest, HoldAsk, Review};
 use crate::testing::identity;

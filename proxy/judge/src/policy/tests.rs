@@ -1,3 +1,5 @@
+//! What the rules make of facts: denied, masked, allowed, and why.
+
 use super::*;
 use crate::{
     mask,
