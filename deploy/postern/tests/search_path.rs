@@ -55,6 +55,8 @@ fn a_column_that_came_later_is_known_and_one_that_does_not_exist_is_named() {
     let token = postern.token("agent", "agents");
     let refused = postern.refused(&token, "select nickname from customers where id = 1");
     assert!(refused.contains("42703") && refused.contains("column nickname is not in the catalog"), "{refused}");
+    let refused = postern.refused(&token, "select no_such(1)");
+    assert!(refused.contains("42883") && refused.contains("function no_such is not in the catalog"), "{refused}");
     postgres.sql("alter table customers add column nickname text default 'Al'");
     assert_eq!(postern.sql(&token, "select nickname, card_number from customers where id = 1"), "Al|****7919");
     assert_eq!(postern.sql(&token, "select c.nickname from (select * from customers) c where id = 1"), "Al");

@@ -1,7 +1,10 @@
 //! Refusals: why a statement does not go on, in words that an agent can act on.
 
 use super::Decision;
-use judge::{policy::UNKNOWN_COLUMN, sql};
+use judge::{
+    policy::{UNKNOWN_COLUMN, UNKNOWN_FUNCTION},
+    sql,
+};
 use schemas::{StatementId, event::VerdictKind};
 
 /// Why a statement or message is refused.
@@ -25,6 +28,9 @@ pub enum Refused {
 /// undefined_column
 const UNDEFINED_COLUMN: &str = "42703";
 
+/// undefined_function
+const UNDEFINED_FUNCTION: &str = "42883";
+
 /// invalid_cursor_name
 const UNKNOWN_PORTAL: &str = "34000";
 
@@ -39,10 +45,14 @@ impl Refused {
     /// The refusal that a decision is, if it is one.
     pub fn of(decision: &Decision) -> Option<Self> {
         let judgement = &decision.judgement;
-        let misnamed = judgement.policies.first().is_some_and(|policy| policy == UNKNOWN_COLUMN);
+        let sqlstate = match judgement.policies.first().map(String::as_str) {
+            Some(UNKNOWN_COLUMN) => UNDEFINED_COLUMN,
+            Some(UNKNOWN_FUNCTION) => UNDEFINED_FUNCTION,
+            Some(_) | None => "42501",
+        };
         // a hold without anybody who could answer is a denial
         matches!(judgement.verdict, VerdictKind::Deny | VerdictKind::Hold).then(|| Self::Because {
-            sqlstate: if misnamed { UNDEFINED_COLUMN } else { "42501" },
+            sqlstate,
             reason: judgement.reason.clone(),
             hint: judgement.hint.clone(),
             policy: judgement.policies.first().cloned().unwrap_or_default(),

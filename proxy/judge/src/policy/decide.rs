@@ -77,6 +77,9 @@ struct No {
 /// The rule by which a statement is denied that names a column which does not exist: as PostgreSQL would.
 pub const UNKNOWN_COLUMN: &str = "builtin:unknown-column";
 
+/// The same for a function.
+pub const UNKNOWN_FUNCTION: &str = "builtin:unknown-function";
+
 const ASK: &str = "ask the owner of the data for a role that sees it unmasked";
 
 /// Decides what becomes of a statement. Pure, but for `cache`, which changes no answer; fails closed: what is not known to
@@ -254,7 +257,7 @@ impl Judge<'_> {
     fn unknowable(&self, facts: &Facts, touches: bool) -> Option<No> {
         if let Some(name) = &facts.missing {
             return Some(No {
-                policy: UNKNOWN_COLUMN,
+                policy: if name.starts_with("function ") { UNKNOWN_FUNCTION } else { UNKNOWN_COLUMN },
                 reason: format!("{name} is not in the catalog"),
                 hint: "correct the name",
             });

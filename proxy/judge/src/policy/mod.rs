@@ -39,7 +39,7 @@ pub mod rules;
 
 pub use bound::{Bound, Names};
 pub use cedar::{Approval, Problem, Reads, Source, Subject};
-pub use decide::{Judgement, OutputRule, UNKNOWN_COLUMN, decide, merge};
+pub use decide::{Judgement, OutputRule, UNKNOWN_COLUMN, UNKNOWN_FUNCTION, decide, merge};
 pub use permission::{Asked, Cache, detectors, explain};
 pub use rules::{Masking, Rules};
 

@@ -235,7 +235,7 @@ pub struct Facts {
     pub read_only: bool,
     /// Why what it reaches cannot be known from its text, if so (DO blocks, CALL, unknown functions, unknown nodes).
     pub opaque: Option<String>,
-    /// The first name of a column, or of a part of FROM, that stands for nothing although all names around it are known. The
+    /// The first name of a column, of a function, or of a part of FROM, that stands for nothing although all names around it are known. The
     /// statement is opaque then: PostgreSQL would refuse it, or the catalog snapshot is too old.
     pub missing: Option<String>,
     /// Relations.

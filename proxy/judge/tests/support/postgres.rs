@@ -119,10 +119,9 @@ fn width(part: catalog::Part) -> usize {
         Part::Schemas | Part::Views | Part::Inheritance | Part::DomainChecks | Part::Casts => 2,
         Part::Generated | Part::Operators => 3,
         Part::Statistics => 4,
-        Part::Columns | Part::Constraints => 5,
-        Part::Indexes => 6,
-        Part::Types => 7,
-        Part::Relations => 8,
+        Part::Constraints => 5,
+        Part::Columns | Part::Indexes => 6,
+        Part::Relations | Part::Types => 8,
         Part::Functions => 14,
     }
 }

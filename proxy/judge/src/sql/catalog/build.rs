@@ -91,6 +91,7 @@ fn relations(
             attribute,
             type_id: row.number(3)?,
             generated: row.truth(4)?,
+            collation: row.maybe_number(5)?,
             origins: Sources::from([ColumnId { relation: id, attribute }]),
             opaque: false,
             shaped: true,
@@ -186,7 +187,13 @@ fn types(catalog: &mut Catalog, schemas: &HashMap<u32, String>, rows: Reader<'_>
         catalog.type_ids.entry(schema.clone()).or_default().insert(row.text(2)?.to_owned(), id);
         catalog.types.insert(
             id,
-            Type { relation: row.number(4)?, base: row.number(6)?, calls: false, is_text: row.text(2)? == "citext" },
+            Type {
+                relation: row.number(4)?,
+                base: row.number(6)?,
+                calls: false,
+                is_text: row.text(2)? == "citext",
+                collation: row.maybe_number(7)?,
+            },
         );
     }
     Ok(())
@@ -382,6 +389,11 @@ impl<'a> Row<'a> {
 
     pub(super) fn number<T: std::str::FromStr>(&self, column: usize) -> Result<T, Error> {
         self.text(column)?.parse().map_err(|_| Error::Row { part: self.part, row: self.number, column })
+    }
+
+    /// 0 for NULL.
+    pub(super) fn maybe_number(&self, column: usize) -> Result<u32, Error> {
+        self.maybe(column).map_or(Ok(0), |_| self.number(column))
     }
 
     pub(super) fn truth(&self, column: usize) -> Result<bool, Error> {

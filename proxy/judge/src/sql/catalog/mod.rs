@@ -119,6 +119,8 @@ pub struct Column {
     pub type_id: u32,
     /// It is computed from others.
     pub generated: bool,
+    /// The collation that it has of its own, as an id of `pg_collation`; 0: the database's, or its type has none.
+    pub(super) collation: u32,
     /// See [`Catalog::origins`].
     pub(super) origins: Sources,
     /// Not all origins are known.
@@ -176,6 +178,8 @@ pub(super) struct Type {
     pub(super) calls: bool,
     /// An extension's type whose values look like text in both formats.
     pub(super) is_text: bool,
+    /// As [`Column::collation`].
+    pub(super) collation: u32,
 }
 
 /// A snapshot of a resource's catalog.

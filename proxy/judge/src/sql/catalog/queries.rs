@@ -53,8 +53,8 @@ pub const QUERIES: &[(Part, &str)] = &[
     ),
     (
         Part::Columns,
-        "SELECT a.attrelid::text, a.attname::text, a.attnum::text, a.atttypid::text, (a.attgenerated <> '')::text \
-         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+        "SELECT a.attrelid::text, a.attname::text, a.attnum::text, a.atttypid::text, (a.attgenerated <> '')::text, \
+         NULLIF(NULLIF(a.attcollation, 0), 100)::text FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r','v','m','f','p','c','S') \
          AND c.relpersistence <> 't' ORDER BY a.attrelid, a.attnum",
     ),
@@ -79,7 +79,7 @@ pub const QUERIES: &[(Part, &str)] = &[
     (
         Part::Types,
         "SELECT oid::text, typnamespace::text, typname::text, typtype::text, typrelid::text, typelem::text, \
-         typbasetype::text FROM pg_catalog.pg_type",
+         typbasetype::text, NULLIF(NULLIF(typcollation, 0), 100)::text FROM pg_catalog.pg_type",
     ),
     (
         Part::Functions,

@@ -119,6 +119,10 @@ impl<'a> Walker<'a> {
         for argument in &arguments {
             value.reach(argument);
         }
+        if value.collation == 0 {
+            let types = resolved.candidates.iter().filter_map(|function| self.catalog.types.get(&function.returns));
+            value.collation = types.map(|found| found.collation).max().unwrap_or(0);
+        }
         self.call_tells(&resolved, name, call, &arguments);
         self.call_shape(&resolved, name, call, &arguments, &mut value);
         match resolved.class {
@@ -130,6 +134,9 @@ impl<'a> Walker<'a> {
                 self.out.stored.extend(value.sources.iter().copied());
             }
             Class::Unknown => {
+                if resolved.candidates.is_empty() && self.catalog.knows_functions() {
+                    self.lacks(format!("function {}", resolved.name));
+                }
                 self.out.calls = true;
                 self.out.stored.extend(value.sources.iter().copied());
             }

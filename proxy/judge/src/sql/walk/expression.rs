@@ -9,6 +9,9 @@ use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 use std::rc::Rc;
 
+/// The collation `C`, which the type `name` has.
+const NAMES: u32 = 950;
+
 impl<'a> Walker<'a> {
     /// What reaches an expression's value.
     pub(super) fn expression(&mut self, node: &Node) -> Value {
@@ -68,7 +71,7 @@ impl<'a> Walker<'a> {
             | NodeEnum::SetToDefault(_)
             | NodeEnum::CurrentOfExpr(_)
             | NodeEnum::MergeSupportFunc(_) => Value::default(),
-            NodeEnum::SqlvalueFunction(_) => Value::default(),
+            NodeEnum::SqlvalueFunction(_) => Value { collation: NAMES, ..Value::default() },
             NodeEnum::ColumnRef(column) => self.column(column),
             NodeEnum::AStar(_) => self.whole_scope(),
             NodeEnum::AExpr(expression) => self.operation(expression),

@@ -32,8 +32,10 @@ pub(super) struct Value {
     pub(super) composite: bool,
     /// It is made of several texts: many times over, how long it is is a question.
     pub(super) joined: bool,
-    /// A COLLATE clause reached it: with another one, what looks at its order or case fails.
+    /// A COLLATE clause or two collations reached it: what looks at its order or case may fail.
     pub(super) collated: bool,
+    /// The collation that it has from a column or type, as an id of `pg_collation`; 0: the database's.
+    pub(super) collation: u32,
     /// Computing it may fail; PostgreSQL may do that where it is used, not where it stands.
     pub(super) risky: bool,
     /// It is a row of these columns.
@@ -64,7 +66,9 @@ impl Value {
         self.numeric &= other.numeric;
         self.composite |= other.composite || other.row.is_some();
         self.joined |= other.joined;
-        self.collated |= other.collated;
+        self.collated |=
+            other.collated || self.collation != 0 && other.collation != 0 && self.collation != other.collation;
+        self.collation = if self.collation == 0 { other.collation } else { self.collation };
         self.risky |= other.risky;
         self.whole = false;
         self.stored = false;
@@ -116,6 +120,9 @@ impl Rows {
         let mut whole = Value { opaque: self.unknown, ..Value::default() };
         for field in &self.fields {
             whole.reach(&field.value);
+            if self.fields.len() > 1 {
+                whole.collation = 0; // of a row, each column has its own
+            }
         }
         whole
     }
@@ -217,6 +224,7 @@ impl<'a> Item<'a> {
                 numeric: column.type_id == NUMERIC,
                 whole: failing::is_whole(column.type_id),
                 stored: column.direct,
+                collation: column.collation,
                 ..Value::default()
             }),
             Columns::Rows(rows) => rows.fields.get(position).map_or_else(Value::opaque, |field| field.value.clone()),

@@ -77,6 +77,9 @@ impl<'a> Walker<'a> {
         left.composite &= made.shaped || expression.kind() == AExprKind::AexprNullif;
         left.joined |= made.joined;
         left.opaque |= self.operator(&expression.name);
+        if !made_text(expression) {
+            left.collation = 0;
+        }
         left
     }
 
@@ -218,7 +221,10 @@ impl<'a> Walker<'a> {
         if !constant && (kind == Cast::Chosen || kind == Cast::Fixed && !direct) {
             self.tell(&value);
         }
-        let typed = names::split(&name.names).1;
+        let (schema, typed) = names::split(&name.names);
+        let collation = self.catalog.resolve_type(schema, typed, self.search_path).map_or(0, |found| found.collation);
+        value.collation =
+            if collation == 0 || value.collation != 0 && typed == "name" { value.collation } else { collation };
         value.shaped = kind == Cast::Chosen && !matches!(typed, "bit" | "varbit" | "numeric")
             || matches!(typed, "json" | "jsonb" | "xml");
         value.numeric = typed == "numeric" && kind == Cast::Fixed;
@@ -282,6 +288,12 @@ impl<'a> Walker<'a> {
             None | Some(any_node!()) => false,
         }
     }
+}
+
+/// What it makes may have the collation of what it is made of.
+fn made_text(expression: &protobuf::AExpr) -> bool {
+    let operator = failing::operator(names::split(&expression.name).1);
+    expression.kind() == AExprKind::AexprNullif || matches!(operator, Operator::Concatenation | Operator::Any)
 }
 
 /// Some of its parts may not be computed: PostgreSQL makes AND and OR of it.
