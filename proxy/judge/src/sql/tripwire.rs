@@ -5,7 +5,12 @@
 //! what it is known to misread, is no opinion. No opinion either: statements that define objects, which its tree names
 //! in part only, and those that are opaque, which say so themselves.
 
-use super::{Context, facts::Action, facts::Facts, parse::Statement, walk};
+use super::{
+    Context,
+    facts::{Action, Facts, RelationUse},
+    parse::Statement,
+    walk,
+};
 use sqlparser::{
     ast::{
         self, FromTable, Ident, ObjectName, ObjectNamePart, Query, SetExpr, TableFactor, TableObject, TableWithJoins,
@@ -107,8 +112,11 @@ fn same_relations(other: &ast::Statement, facts: &Facts, context: &Context<'_>) 
     }
     let resolve = |(schema, name): &(String, String)| walk::relation_name(context, schema, name);
     let theirs: BTreeSet<String> = named.relations.iter().map(resolve).collect();
-    let in_the_text =
-        facts.relations.iter().filter(|one| !one.indirect && one.actions.iter().any(|a| *a != Action::Create));
+    // what is defined, or defined anew, is no relation that the text reads
+    let defined = |one: &RelationUse| {
+        one.actions.contains(&Action::Create) && one.actions.iter().all(|a| matches!(a, Action::Create | Action::Alter))
+    };
+    let in_the_text = facts.relations.iter().filter(|one| !one.indirect && !defined(one));
     let ours: BTreeSet<&str> = in_the_text.map(|one| one.name.as_str()).collect();
     ours.len() == theirs.len() && theirs.iter().all(|name| ours.contains(name.as_str()))
 }

@@ -50,6 +50,7 @@ fn the_same_relations_raise_nothing() {
         "COPY (SELECT * FROM customers) TO STDOUT",
         "CREATE TABLE n AS SELECT * FROM customers",
         "CREATE VIEW notes AS SELECT * FROM customers",
+        "CREATE OR REPLACE VIEW notes AS SELECT * FROM customers",
         "EXPLAIN SELECT * FROM customers",
         "TRUNCATE customers, notes",
         "SELECT * FROM customers FOR UPDATE OF customers",

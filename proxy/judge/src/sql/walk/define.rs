@@ -45,9 +45,7 @@ impl<'a> Walker<'a> {
             }
             NodeEnum::RuleStmt(rule) => return self.create_rule(rule),
             NodeEnum::CreateSchemaStmt(schema) => {
-                for element in &schema.schema_elts {
-                    self.nested(Some(element));
-                }
+                self.schema_elements(schema);
                 "CREATE SCHEMA".to_owned()
             }
             NodeEnum::DropStmt(drop) => return self.drop(drop),
@@ -275,37 +273,6 @@ impl<'a> Walker<'a> {
         if let Found::Value(value) = self.unqualified(name) {
             self.decide(&value, Usage::Filtered);
         }
-    }
-
-    fn create_table_as(&mut self, create: &protobuf::CreateTableAsStmt) -> Done {
-        self.created(create.into.as_deref().and_then(|into| into.rel.as_ref()));
-        match create.query.as_deref().and_then(|query| query.node.as_ref()) {
-            Some(NodeEnum::ExecuteStmt(execute)) => {
-                self.out.effects.push(Effect::Execute { name: execute.name.clone() });
-                self.give_up("CREATE TABLE AS EXECUTE: what it stores is not known here");
-            }
-            Some(query) => {
-                let rows = self.query(query);
-                self.store(&rows.whole());
-            }
-            None => self.give_up("CREATE TABLE AS without a query"),
-        }
-        let materialized = create.objtype() == ObjectType::ObjectMatview;
-        self.act(if materialized { "CREATE MATERIALIZED VIEW" } else { "CREATE TABLE AS" })
-    }
-
-    fn create_view(&mut self, view: &protobuf::ViewStmt) -> Done {
-        self.created(view.view.as_ref());
-        if let Some(name) = view.view.as_ref().filter(|_| view.replace)
-            && self.catalog.resolve(&name.schemaname, &name.relname, self.search_path).is_some()
-        {
-            self.touch_named(name, Action::Alter);
-        }
-        if let Some(query) = view.query.as_deref().and_then(|query| query.node.as_ref()) {
-            let rows = self.query(query);
-            self.store(&rows.whole());
-        }
-        self.act("CREATE VIEW")
     }
 
     /// Opens a table as a scope for expressions about it.

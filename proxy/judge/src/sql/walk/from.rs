@@ -13,6 +13,9 @@ use pg_query::{Node, NodeEnum, protobuf};
 use schemas::event::Usage;
 use std::rc::Rc;
 
+/// The type `tsvector`.
+const WORDS: u32 = 3614;
+
 /// What an item that is copied costs of the budget.
 const ITEM: usize = 8;
 
@@ -215,9 +218,41 @@ impl<'a> Walker<'a> {
             let one = Field { name: name.clone(), value };
             return (Rows { fields: vec![one; call.args.len()], unknown: false }, name);
         }
+        // of words of a text, it returns other columns than of an array
+        if let ("unnest", [words]) = (name.as_str(), call.args.as_slice())
+            && self.may_be_words(words)
+        {
+            return (Rows { unknown: true, ..Rows::one(&name, value) }, name);
+        }
         let unknown = value.opaque && rows.is_none();
         let rows = rows.unwrap_or_else(|| Rows { unknown, ..Rows::one(&name, value) });
         (rows, name)
+    }
+
+    /// Its type may be `tsvector`.
+    fn may_be_words(&self, node: &Node) -> bool {
+        match node.node.as_ref() {
+            Some(NodeEnum::AArrayExpr(_)) => false,
+            Some(NodeEnum::TypeCast(cast)) => {
+                cast.type_name.as_ref().is_some_and(|name| super::names::split(&name.names).1 == "tsvector")
+            }
+            Some(NodeEnum::FuncCall(call)) => {
+                let name = super::names::split(&call.funcname).1;
+                let all = self.catalog.functions.get(name).map(Vec::as_slice).unwrap_or_default();
+                all.iter().any(|function| function.returns == WORDS)
+            }
+            Some(NodeEnum::ColumnRef(column)) => {
+                let name = column.fields.last().and_then(|field| match &field.node {
+                    Some(NodeEnum::String(name)) => Some(name.sval.as_str()),
+                    #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+                    None | Some(any_node!()) => None,
+                });
+                let mut columns = self.catalog.relations().flat_map(|relation| &relation.columns);
+                columns.any(|column| Some(column.name.as_str()) == name && column.type_id == WORDS)
+            }
+            #[allow(unreachable_patterns, reason = "the other nodes, by name")]
+            None | Some(any_node!()) => true,
+        }
     }
 
     fn xml_table(&mut self, part: &protobuf::RangeTableFunc) -> Item<'a> {

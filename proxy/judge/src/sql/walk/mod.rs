@@ -16,6 +16,7 @@ mod define;
 mod expression;
 mod from;
 mod json;
+mod made;
 mod names;
 mod nodes;
 mod object;
