@@ -1,10 +1,12 @@
 //! A connection of the gate's own by which roles are made and dropped.
 //!
-//! Each holds the owner's advisory lock, shared: as long as one of them stands, other nodes see that the owner lives.
+//! Each bears its owner's name ([`names::LIFE`]): as long as one of them stands, other nodes see that the owner lives. That
+//! is no lock, since agents can take every advisory lock of a database: the name counts only on a connection of a role that
+//! may make roles, and an agent has none.
 
 use super::{
     Error, grants,
-    names::{LEASE, Owner, ident, literal, texts},
+    names::{self, LEASE, Owner, ident, literal, texts},
 };
 use crate::{
     ask::{self, Rows},
@@ -20,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(12);
 
 /// The server's time in seconds since 1970.
 const CLOCK: &str = "extract(epoch FROM pg_catalog.clock_timestamp())::bigint::text";
+
+/// What PostgreSQL answers where a lock was not had in time.
+const LOCKED: &str = "55P03";
 
 /// Seconds by which the two clocks may move apart before it counts: of the at least 15 for which a password is good.
 const SLACK: i64 = 5;
@@ -44,15 +49,17 @@ pub(super) struct Dropped {
 }
 
 impl Admin {
-    /// Logs in and takes the owner's lock.
+    /// Logs in under the owner's name, which others see from then on.
     pub(super) async fn open(database: &Database, owner: Owner) -> Result<Self, Error> {
+        let name = names::life(owner);
         let parameters = [
-            ("application_name", "postern leases"),
+            ("application_name", name.as_str()),
             ("search_path", "pg_catalog"),
             // a crash of the server ends the sessions anyway, and the reaper drops again what it brings back
             ("synchronous_commit", "off"),
             ("statement_timeout", "10s"),
-            ("lock_timeout", "8s"),
+            // a role can be held by who names it in a transaction: what waits for it must not keep others waiting
+            ("lock_timeout", "500ms"),
         ];
         let parameters: BTreeMap<String, String> =
             parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -60,16 +67,18 @@ impl Admin {
         let mut admin = Self { upstream, database: 0, version: 0, skew: 0 };
         let facts = format!(
             "SELECT d.oid::text, pg_catalog.current_setting('server_version_num'), \
-             {CLOCK}, pg_catalog.pg_is_in_recovery()::text \
-             FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database(); \
-             SELECT pg_catalog.pg_advisory_lock_shared({})",
-            owner.key()
+             {CLOCK}, pg_catalog.pg_is_in_recovery()::text, (SELECT a.application_name \
+             FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a) \
+             FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
         );
         let answers = admin.ask("reading what the server is", &facts).await?;
         let row = answers.first().and_then(|rows| rows.first()).map(Vec::as_slice).unwrap_or_default();
-        let [Some(oid), Some(version), Some(now), Some(recovering)] = row else { return Err(Error::Answer) };
+        let [Some(oid), Some(version), Some(now), Some(recovering), known] = row else { return Err(Error::Answer) };
         if recovering == "true" {
             return Err(Error::Standby);
+        }
+        if known.as_ref() != Some(&name) {
+            return Err(Error::Nameless);
         }
         admin.database = oid.parse().map_err(|_| Error::Answer)?;
         admin.version = version.parse::<u32>().map_err(|_| Error::Answer)? / 10_000;
@@ -88,9 +97,9 @@ impl Admin {
     /// Makes leased roles (name, scope role, verifier) that can be logged in as for so long.
     pub(super) async fn make_roles(&mut self, roles: &[(&str, &str, &str)], login: Duration) -> Result<(), Error> {
         let until = self.after(login);
-        // shared with others that join a scope role; who drops one waits
-        let lock = format!("pg_catalog.pg_advisory_xact_lock_shared({})::text", grants::LOCK);
-        let mut sql = format!("SELECT {lock}, {CLOCK};");
+        let scopes: BTreeSet<&str> = roles.iter().map(|(_, scope, _)| *scope).collect();
+        let mut sql: String = scopes.into_iter().map(grants::join).collect();
+        sql.push_str(&format!("SELECT {CLOCK};"));
         for (role, scope, verifier) in roles {
             sql.push_str(&format!(
                 "CREATE ROLE {} LOGIN INHERIT CONNECTION LIMIT 1 VALID UNTIL {until} IN ROLE {} PASSWORD {};",
@@ -100,7 +109,7 @@ impl Admin {
             ));
         }
         let answers = self.ask("making a leased role", &sql).await?;
-        let now = answers.first().and_then(|rows| rows.first()?.get(1)?.as_deref());
+        let now = answers.first().and_then(|rows| rows.first()?.first()?.as_deref());
         if !self.set_clock(now)? {
             return Ok(());
         }
@@ -169,6 +178,8 @@ impl Admin {
         if free.is_empty() {
             return Ok(dropped);
         }
+        // two nodes may drop the roles of the same dead one: in one order they wait for each other only one way
+        free.sort();
         let all: Vec<String> = free.iter().map(|name| ident(name)).collect();
         match self.ask("dropping leased roles", &format!("DROP ROLE IF EXISTS {}", all.join(", "))).await {
             Ok(_) => dropped.gone.append(&mut free),
@@ -179,6 +190,9 @@ impl Admin {
                         Ok(()) => dropped.gone.push(name),
                         Err(error @ Error::Ask { source: ask::Error::Refused { .. }, .. }) => {
                             tracing::warn!(role = %name, error = %crate::chain(&error), "a leased role could not be dropped yet");
+                            if insist && error.sqlstate_of_server() == Some(LOCKED) {
+                                self.end_holders(&name).await?;
+                            }
                             dropped.left.push(name);
                         }
                         Err(error) => return Err(error),
@@ -245,6 +259,28 @@ impl Admin {
         }
     }
 
+    /// Ends the backends of leased roles that hold a role of somebody else's session: whoever grants it something in a
+    /// transaction keeps it from being dropped for as long as that stays open.
+    async fn end_holders(&mut self, name: &str) -> Result<(), Error> {
+        let sql = format!(
+            "SELECT DISTINCT u.rolname::text, l.pid::text FROM pg_catalog.pg_locks l \
+             JOIN pg_catalog.pg_roles r ON r.oid = l.objid AND l.classid = 'pg_catalog.pg_authid'::pg_catalog.regclass \
+             JOIN pg_catalog.pg_stat_get_activity(NULL) a ON a.pid = l.pid \
+             JOIN pg_catalog.pg_roles u ON u.oid = a.usesysid \
+             WHERE l.locktype = 'object' AND l.granted AND r.rolname = {} AND pg_catalog.starts_with(u.rolname::text, {})",
+            literal(name),
+            literal(LEASE)
+        );
+        let answers = self.ask("looking for who holds a leased role", &sql).await?;
+        for row in answers.first().into_iter().flatten() {
+            if let [Some(holder), Some(pid)] = row.as_slice() {
+                tracing::warn!(role = %name, %holder, "a session holds the role of another that has ended, and is ended");
+                self.end_backends(holder, std::slice::from_ref(pid)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every leased role: its name, and whether its password opens nothing any more.
     pub(super) async fn leases(&mut self) -> Result<Vec<(String, bool)>, Error> {
         let sql = format!(
@@ -269,17 +305,18 @@ impl Admin {
         oids.collect()
     }
 
-    /// Owners that hold their lock on this database now.
-    pub(super) async fn owners(&mut self) -> Result<Vec<Owner>, Error> {
+    /// Owners that live: whose name a connection of a role bears that may make roles, in whatever database. A leased role may
+    /// not, whatever it calls its connection.
+    pub(super) async fn owners(&mut self) -> Result<BTreeSet<Owner>, Error> {
         let sql = format!(
-            "SELECT DISTINCT classid::bigint::text, objid::bigint::text FROM pg_catalog.pg_locks \
-             WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND mode = 'ShareLock' AND database = {}",
-            self.database
+            "SELECT DISTINCT a.application_name FROM pg_catalog.pg_stat_get_activity(NULL) a \
+             JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid \
+             WHERE pg_catalog.starts_with(a.application_name, {}) AND (r.rolcreaterole OR r.rolsuper)",
+            literal(names::LIFE)
         );
         let answers = self.ask("looking for living nodes", &sql).await?;
         let rows = answers.into_iter().next().unwrap_or_default();
-        let half = |text: &Option<String>| text.as_ref()?.parse::<u32>().ok();
-        Ok(rows.iter().filter_map(|row| Some(Owner::of_lock(half(row.first()?)?, half(row.get(1)?)?))).collect())
+        Ok(rows.iter().filter_map(|row| names::living(row.first()?.as_ref()?)).collect())
     }
 }
 

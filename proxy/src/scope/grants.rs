@@ -1,7 +1,12 @@
 //! Scope roles: what is wanted meets what the gate's role can give, and becomes a role that has exactly that.
 //!
-//! A scope role is made in one transaction under an advisory lock, so that it is there whole or not at all, and its comment
-//! says what it holds. It never changes: other rights have another digest, and so another role.
+//! A scope role is made in one transaction, so that it is there whole or not at all, and its comment says what it holds. It
+//! never changes: other rights have another digest, and so another role.
+//!
+//! Grants of two nodes on the same tables would abort each other, so one scope role is made or dropped at a time. An
+//! advisory lock would be an agent's to take, with the key that stands here for everybody to read. What an agent cannot do is
+//! to make a role: so who makes or drops a scope role first makes one of a certain name, which no second transaction can while
+//! the first is open, and drops it before the end. Nobody ever sees it.
 
 use super::{
     Error,
@@ -13,8 +18,24 @@ use super::{
 use crate::ask::{self, Rows};
 use std::collections::BTreeSet;
 
-/// The advisory lock under which scope roles are made and dropped; leases hold it shared while they join one.
-pub(super) const LOCK: i64 = 0x706f_7374_6572_6e31;
+/// Begins the name of the role that only one transaction of a server can make at a time.
+const TURN: &str = "postern_turn";
+
+/// How long others' turns are waited for, and in a turn, what somebody else is changing; milliseconds.
+const TURN_WAIT: u32 = 8_000;
+const GRANT_WAIT: u32 = 1_500;
+const DROP_WAIT: u32 = 200;
+
+/// Waits for the turn to change scope roles, until the end of the transaction.
+fn turn() -> String {
+    format!("SET LOCAL lock_timeout = {TURN_WAIT}; CREATE ROLE {TURN} NOLOGIN;")
+}
+
+/// Keeps a scope role from being dropped until the end of the transaction: takes a lock on it, fails where it is gone, and
+/// changes nothing.
+pub(super) fn join(scope: &str) -> String {
+    format!("ALTER ROLE {} RESET application_name;", ident(scope))
+}
 
 /// A scope role that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +61,13 @@ pub(super) async fn ensure(admin: &mut Admin, name: &str, wanted: &Wanted) -> Re
         return Ok(Scope { role, short });
     }
     let quoted = ident(&role);
-    let mut sql = format!("SELECT pg_catalog.pg_advisory_xact_lock({LOCK}); CREATE ROLE {quoted} NOLOGIN;");
+    let mut sql = format!("{} SET LOCAL lock_timeout = {GRANT_WAIT}; CREATE ROLE {quoted} NOLOGIN;", turn());
     for statement in &statements {
         sql.push_str(&format!("GRANT {statement} TO {quoted};"));
     }
     // last, for whoever reads it: the role is whole
     let made = format!("{comment} made {}", super::seconds());
-    sql.push_str(&format!("COMMENT ON ROLE {quoted} IS {}", literal(&made)));
+    sql.push_str(&format!("COMMENT ON ROLE {quoted} IS {}; DROP ROLE {TURN}", literal(&made)));
     match admin.ask("making a scope role", &sql).await {
         Ok(_) => {
             tracing::info!(%role, grants = statements.len(), short, "scope role made");
@@ -57,7 +78,8 @@ pub(super) async fn ensure(admin: &mut Admin, name: &str, wanted: &Wanted) -> Re
             if there(admin, &role, &comment).await? {
                 Ok(Scope { role, short })
             } else {
-                Err(Error::Taken { role })
+                // it is no scope role that stands in the way
+                Err(Error::Taken { role: TURN.to_owned() })
             }
         }
         Err(error) => Err(error),
@@ -106,7 +128,7 @@ fn question(admin: &Admin, wanted: &Wanted) -> String {
     // a table whose rights the gate has by column is granted by column
     let relations = format!(
         "SELECT n.nspname::text, c.relname::text, c.relkind::text, w.p, coalesce(a.attname::text, '') \
-         FROM (SELECT w.o, w.p, w.n AS n, CASE WHEN w.n > 0 THEN false WHEN c.relkind = 'S' \
+         FROM (SELECT w.o, w.p, w.n AS n, CASE WHEN w.n <> 0 THEN false WHEN c.relkind = 'S' \
            THEN has_sequence_privilege(c.oid, w.p || ' WITH GRANT OPTION') \
            ELSE has_table_privilege(c.oid, w.p || ' WITH GRANT OPTION') END AS whole, c.relkind AS k \
            FROM unnest(ARRAY[{ids}]::oid[], {privileges}, ARRAY[{columns}]::int2[]) AS w(o, p, n) \
@@ -257,25 +279,35 @@ pub(super) async fn drop_unused(admin: &mut Admin, age: i64, databases: &BTreeSe
 const MEMBERS: &str = "SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles l ON l.oid = m.member \
      WHERE m.roleid = r.oid AND pg_catalog.starts_with(l.rolname::text, 'postern_lease_')";
 
+/// The leased roles that are members of nothing. Each joins its scope role as it is made: one that is of none lost it.
+const LONE: &str = "SELECT l.rolname::text FROM pg_catalog.pg_roles l WHERE pg_catalog.starts_with(l.rolname::text, 'postern_lease_') \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = l.oid)";
+
 async fn drop_one(admin: &mut Admin, role: &str) -> Result<bool, Error> {
     let quoted = ident(role);
-    // nobody joins it while the lock is held, so what is seen under it stays true until it is gone
     let look = format!(
-        "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({LOCK}); \
-         SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.rolname = {} AND NOT EXISTS ({MEMBERS})",
+        "BEGIN ISOLATION LEVEL READ COMMITTED; {} SET LOCAL lock_timeout = {DROP_WAIT}; \
+         SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.rolname = {} AND NOT EXISTS ({MEMBERS}); {LONE}",
+        turn(),
         literal(role)
     );
     let inherit = if admin.version >= 16 { " WITH INHERIT TRUE" } else { "" };
-    let answers = admin.ask("looking at a scope role", &look).await;
-    let unused = answers.as_ref().is_ok_and(|answers| answers.get(1).is_some_and(|rows| !rows.is_empty()));
-    let sql = format!("GRANT {quoted} TO CURRENT_USER{inherit}; DROP OWNED BY {quoted}; DROP ROLE {quoted}; COMMIT");
-    let dropped = match (answers, unused) {
-        (Ok(_), true) => admin.ask("dropping a scope role", &sql).await.map(|_| true),
-        (Ok(_), false) => Ok(false),
-        (Err(error), _) => Err(error),
+    // a session may have joined since that was looked at: it holds the role until it is its member, DROP ROLE waits for
+    // that and then takes the membership too, and the transaction is rolled back
+    let sql =
+        format!("GRANT {quoted} TO CURRENT_USER{inherit}; DROP OWNED BY {quoted}; DROP ROLE {quoted}, {TURN}; {LONE}");
+    let dropped = match admin.ask("looking at a scope role", &look).await {
+        Ok(seen) if seen.first().is_some_and(|rows| !rows.is_empty()) => {
+            let before = seen.get(1).cloned().unwrap_or_default();
+            let after = admin.ask("dropping a scope role", &sql).await;
+            after.map(|after| after.first().is_some_and(|after| after.iter().all(|lone| before.contains(lone))))
+        }
+        Ok(_) => Ok(false),
+        Err(error) => Err(error),
     };
     match dropped {
         Ok(true) => {
+            admin.ask("dropping a scope role", "COMMIT").await?;
             tracing::info!(%role, "unused scope role dropped");
             Ok(true)
         }

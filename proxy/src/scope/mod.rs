@@ -63,6 +63,9 @@ pub enum Error {
     /// It is a standby, which takes no roles.
     #[error("the database is a standby, where no role can be made")]
     Standby,
+    /// The server knows the connection by another name than the gate gave it.
+    #[error("the name of the gate's connection is changed on its way, so that no node would see that this one lives")]
+    Nameless,
     /// A role has the name of a scope role and is none, or holds something else.
     #[error("the role {role} exists and is not the scope role that it should be: drop or rename it")]
     Taken {
@@ -110,7 +113,12 @@ impl Error {
             Self::Full { .. } => "53300",
             Self::Closing => "57P01",
             Self::Standby => "25006",
-            Self::Ask { .. } | Self::Slow { .. } | Self::Answer | Self::Taken { .. } | Self::Random(_) => "08004",
+            Self::Ask { .. }
+            | Self::Slow { .. }
+            | Self::Answer
+            | Self::Nameless
+            | Self::Taken { .. }
+            | Self::Random(_) => "08004",
         }
     }
 
@@ -125,7 +133,12 @@ impl Error {
             error if error.sqlstate_of_server() == Some("42501") => {
                 "the gate's role may not make or grant what your session needs".to_owned()
             }
-            Self::Ask { .. } | Self::Slow { .. } | Self::Answer | Self::Taken { .. } | Self::Random(_) => {
+            Self::Ask { .. }
+            | Self::Slow { .. }
+            | Self::Answer
+            | Self::Nameless
+            | Self::Taken { .. }
+            | Self::Random(_) => {
                 "the gate could not make a role for your session".to_owned()
             }
         }
@@ -137,6 +150,7 @@ impl Error {
             Self::NoScope => "ask the owner of the resource for a scope for one of your groups",
             Self::Full { .. } | Self::Closing | Self::Slow { .. } => "try again later",
             Self::Standby => "connect to the primary, or ask who runs the gate about lease.fallback",
+            Self::Nameless => "ask who runs the gate to let it reach the database without a pooler",
             Self::Connect(_) | Self::Ask { .. } | Self::Answer | Self::Taken { .. } | Self::Random(_) => {
                 "ask who runs the gate to look at its log and at postern doctor"
             }

@@ -5,8 +5,8 @@
 //! postern_lease_<oid of the database>_<owner>_<random>
 //! ```
 //!
-//! Roles belong to a whole server, advisory locks to one database: so a lease carries the database beside the owner whose
-//! lock tells whether it lives.
+//! Roles belong to a whole server, what they own to one database: so a lease carries the database beside the owner whose
+//! connections tell whether it lives.
 
 use std::fmt;
 
@@ -16,7 +16,10 @@ pub const SCOPE: &str = "postern_scope_";
 /// Begins the names of leased roles.
 pub const LEASE: &str = "postern_lease_";
 
-/// One start of one node, as far as one resource goes: the key of the advisory lock that it holds while it lives.
+/// Begins what the connections are called by which roles are made; the owner follows.
+pub const LIFE: &str = "postern leases ";
+
+/// One start of one node, as far as one resource goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(u64);
 
@@ -24,16 +27,6 @@ impl Owner {
     /// One that nobody else has.
     pub fn new(random: u64) -> Self {
         Self(random)
-    }
-
-    /// Its key as PostgreSQL takes it.
-    pub fn key(self) -> i64 {
-        self.0.cast_signed()
-    }
-
-    /// The owner of a lock that `pg_locks` shows as two halves.
-    pub fn of_lock(high: u32, low: u32) -> Self {
-        Self(u64::from(high) << 32 | u64::from(low))
     }
 }
 
@@ -55,6 +48,17 @@ pub fn parse(name: &str) -> Option<(u32, Owner)> {
     let exact = parts.next().is_none() && database.len() == 8 && owner.len() == 16 && random.len() == 16;
     u64::from_str_radix(random, 16).ok().filter(|_| exact)?;
     Some((u32::from_str_radix(database, 16).ok()?, Owner(u64::from_str_radix(owner, 16).ok()?)))
+}
+
+/// The name of the connections of an owner that lives.
+pub fn life(owner: Owner) -> String {
+    format!("{LIFE}{owner}")
+}
+
+/// The owner of a connection of this name.
+pub fn living(name: &str) -> Option<Owner> {
+    let digits = name.strip_prefix(LIFE).filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok().map(Owner)
 }
 
 /// An identifier, quoted.
@@ -84,7 +88,10 @@ mod tests {
         assert_eq!(name, "postern_lease_00004000_feed000000000001_0000000000000007");
         assert!(name.len() < 64, "PostgreSQL cuts names at 63 bytes");
         assert_eq!(parse(&name), Some((16384, owner)));
-        assert_eq!(Owner::of_lock(0xfeed_0000, 1), owner);
+        assert_eq!(life(owner), "postern leases feed000000000001");
+        assert!(life(owner).len() < 64, "PostgreSQL cuts these too");
+        assert_eq!(living(&life(owner)), Some(owner));
+        assert_eq!(living("postern leases 1"), None);
         for other in ["postern_lease_", "postern_lease_1_2_3", "postern_scope_a_0123abcd", &format!("{name}_1")] {
             assert_eq!(parse(other), None, "{other}");
         }

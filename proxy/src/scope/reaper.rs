@@ -1,9 +1,10 @@
 //! Drops the roles that nodes left behind which died, wherever they ran.
 //!
-//! A node that lives holds its owner's advisory lock. A role whose owner holds none for half the grace is dropped by whoever
-//! gets that lock; its backend, if one is still there, is ended first. So a node that only lost its connections for a moment
-//! keeps its sessions' roles, and two reapers never work on the same owner. What a node itself could not drop comes here as
-//! well, and so do scope roles that nobody is a member of any more.
+//! A node that lives has connections that bear its owner's name, of a role that may make roles. A role whose owner has none
+//! for half the grace is dropped by whoever sees that; its backend, if one is still there, is ended first. So a node that only
+//! lost its connections for a moment keeps its sessions' roles. No lock tells it, since every lock that a gate can name an agent
+//! can take; two reapers of the same owner find roles gone that the other one dropped. What a node itself could not drop comes
+//! here as well, and so do scope roles that nobody is a member of any more.
 
 use super::{
     Error, Leases,
@@ -74,7 +75,7 @@ impl Reaper<'_> {
             Some(admin) => admin,
             none => none.insert(Admin::open(&leases.config.admin, leases.owner).await?),
         };
-        // roles first: an owner takes its lock before it makes any, and a database is there before its roles
+        // roles first: an owner has its connection before it makes any, and a database is there before its roles
         let roles = admin.leases().await?;
         let owners = admin.owners().await?;
         let databases = admin.databases().await?;
@@ -87,8 +88,8 @@ impl Reaper<'_> {
                 // nobody can be in a database that was dropped
                 true
             } else if database != admin.database {
-                // another database's locks are not seen from here: a role that opens nothing and serves nobody may go
-                past
+                // what it owns is not seen from here: a role that opens nothing and serves nobody may go
+                past && !owners.contains(&owner)
             } else if owner == leases.owner {
                 !leases.desk.knows(&role)
             } else {
@@ -129,14 +130,9 @@ impl Reaper<'_> {
 const FOREIGN: Duration = Duration::from_secs(600);
 
 async fn reap(admin: &mut Admin, owner: Owner, leases: &Leases, roles: &[String]) -> Result<Vec<String>, Error> {
-    let own = owner == leases.owner;
-    if !own {
-        let taken = admin
-            .ask("taking a dead node's lock", &format!("SELECT pg_catalog.pg_try_advisory_lock({})::text", owner.key()))
-            .await?;
-        if taken.first().and_then(|rows| rows.first()?.first()?.as_deref()) != Some("true") {
-            return Ok(Vec::new());
-        }
+    // it may have come back since the look began
+    if owner != leases.owner && admin.owners().await?.contains(&owner) {
+        return Ok(Vec::new());
     }
     let foreign = |role: &String| names::parse(role).is_some_and(|(database, _)| database != admin.database);
     // of another database: dropped only where it serves nobody and owns nothing
@@ -145,10 +141,5 @@ async fn reap(admin: &mut Admin, owner: Owner, leases: &Leases, roles: &[String]
         Owned::Reassign => leases.config.owner.clone(),
         Owned::None | Owned::Drop => None,
     };
-    let dropped = admin.drop_roles(roles, reassigned.as_deref(), insist).await;
-    if !own {
-        let give_back = format!("SELECT pg_catalog.pg_advisory_unlock({})::text", owner.key());
-        admin.ask("giving a dead node's lock back", &give_back).await?;
-    }
-    Ok(dropped?.gone)
+    Ok(admin.drop_roles(roles, reassigned.as_deref(), insist).await?.gone)
 }

@@ -33,10 +33,18 @@ pub(super) fn by_policy(view: &crate::resource::View, subject: &Subject, owned: 
     let reach = reach::reach(view.catalog(), view.bound(), subject, &crate::resource::now());
     let mut wanted = Wanted { functions: reach.functions, temporary: reach.temporary, ..Wanted::default() };
     for (id, actions) in reach.relations {
-        let sequence = view.catalog().relation(id).is_some_and(|relation| relation.kind == Kind::Sequence);
+        let kind = view.catalog().relation(id).map(|relation| relation.kind);
         for action in actions {
-            for privilege in if sequence { of_sequence(action) } else { of_table(action) } {
-                wanted.relations.insert((id, privilege), BTreeSet::new());
+            let mut columns = reach.columns.get(&(id, action)).cloned();
+            if columns.as_ref().is_some_and(BTreeSet::is_empty) {
+                continue;
+            }
+            let stored = !matches!(kind, Some(Kind::View | Kind::Sequence));
+            if let Some(columns) = columns.as_mut().filter(|_| stored && matches!(action, Action::Select | Action::CopyOut)) {
+                columns.extend(SYSTEM);
+            }
+            for privilege in if kind == Some(Kind::Sequence) { of_sequence(action) } else { of_table(action) } {
+                put(&mut wanted, (id, privilege), columns.clone().unwrap_or_default());
             }
         }
     }
@@ -44,6 +52,20 @@ pub(super) fn by_policy(view: &crate::resource::View, subject: &Subject, owned: 
         wanted.create_in = reach.creates_in;
     }
     (wanted, reach.timed)
+}
+
+/// The numbers of `ctid`, `xmin`, `cmin`, `xmax`, `cmax`, `tableoid`, which come with a table that is granted whole, and by
+/// which clients find a row again.
+const SYSTEM: std::ops::RangeInclusive<i16> = -6..=-1;
+
+/// Adds a privilege: of some columns, or of the whole for none.
+fn put(wanted: &mut Wanted, of: (RelationId, Privilege), columns: BTreeSet<i16>) {
+    match wanted.relations.get_mut(&of) {
+        // the whole is more than any columns
+        Some(known) if known.is_empty() || columns.is_empty() => known.clear(),
+        Some(known) => known.extend(columns),
+        None => drop(wanted.relations.insert(of, columns)),
+    }
 }
 
 fn of_table(action: Action) -> &'static [Privilege] {
@@ -111,12 +133,7 @@ fn add(wanted: &mut Wanted, relation: &Relation, grant: &Grant) {
         return;
     }
     for privilege in privileges {
-        match wanted.relations.get_mut(&(relation.id, privilege)) {
-            // the whole is more than any columns
-            Some(known) if known.is_empty() || columns.is_empty() => known.clear(),
-            Some(known) => known.extend(&columns),
-            None => drop(wanted.relations.insert((relation.id, privilege), columns.clone())),
-        }
+        put(wanted, (relation.id, privilege), columns.clone());
     }
 }
 

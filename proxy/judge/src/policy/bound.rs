@@ -72,6 +72,8 @@ pub(crate) struct Rule {
     pub(crate) method: Method,
     pub(crate) label: Option<String>,
     pub(super) column: String,
+    /// It is for everybody, and nobody may name the column at all.
+    pub(super) closed: bool,
 }
 
 /// Numbers every [`Bound`], so that what was remembered under one is not taken for another's.
@@ -116,11 +118,22 @@ impl Bound {
         for rule in &rules.masking {
             for column in &rule.columns {
                 let number = each.len();
-                each.push(Rule { method: rule.method, label: rule.label.clone(), column: column.clone() });
-                match split(column).and_then(|(schema, table, name)| names.column(schema, table, name)) {
+                let (label, column) = (rule.label.clone(), column.clone());
+                each.push(Rule { method: rule.method, label, closed: false, column: column.clone() });
+                match split(&column).and_then(|(schema, table, name)| names.column(schema, table, name)) {
                     Some(id) => named.entry(id).or_default().push(number),
-                    None => unknown.push(column.clone()),
+                    None => unknown.push(column),
                 }
+            }
+        }
+        // what nobody may name is hidden besides: from errors, and wherever else a column comes to light
+        for column in &rules.closed {
+            let Some((schema, table, name)) = split(column) else { continue };
+            let number = each.len();
+            each.push(Rule { method: Method::Redact, label: None, column: column.clone(), closed: true });
+            match names.column(schema, table, name) {
+                Some(id) => named.entry(id).or_default().push(number),
+                None => unknown.push(column.clone()),
             }
         }
         let mut bound = Self {
@@ -246,6 +259,21 @@ impl Bound {
         self.closed
             .iter()
             .any(|closed| closed == relation || schema.is_some_and(|s| closed.strip_suffix(".*") == Some(s)))
+    }
+
+    /// A column that nobody may name here; never a whole row.
+    pub(super) fn closes(&self, column: ColumnId) -> bool {
+        self.protected.get(&column).is_some_and(|numbers| numbers.iter().any(|n| self.is_firm(*n, &[])))
+    }
+
+    /// A column that a rule hides which holds whatever the policies answer: `firm` says so by rule, and of a closed column
+    /// each does.
+    pub(super) fn hides_firmly(&self, column: ColumnId, firm: &[bool]) -> bool {
+        self.protected.get(&column).is_some_and(|numbers| numbers.iter().any(|n| self.is_firm(*n, firm)))
+    }
+
+    fn is_firm(&self, rule: usize, firm: &[bool]) -> bool {
+        firm.get(rule) == Some(&true) || self.rules.get(rule).is_some_and(|rule| rule.closed)
     }
 
     /// A function that is known to read nothing that is protected.

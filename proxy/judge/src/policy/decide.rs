@@ -241,6 +241,16 @@ impl Judge<'_> {
                 hint: "do without it, or ask the owner of the data",
             });
         }
+        let outputs = facts.outputs.iter().flatten().flat_map(|output| output.sources.iter().copied());
+        let mut named = facts.columns.iter().map(|used| used.column).chain(outputs);
+        let closed = named.find_map(|used| self.bound.expand(used).into_iter().find(|column| self.bound.closes(*column)));
+        if let Some(column) = closed {
+            return Some(No {
+                policy: "builtin:scope",
+                reason: format!("{} is out of reach", self.bound.name(column).unwrap_or("a column")),
+                hint: "name the other columns instead of *, or ask the owner of the data",
+            });
+        }
         if let Some(no) = self.ambiguous(facts) {
             return Some(no);
         }

@@ -193,7 +193,7 @@ impl<'a> Asker<'a> {
         let bound = self.bound;
         let clear = |rule: &Rule| {
             let object = Object::Column { name: &rule.column, label: rule.label.as_deref() };
-            self.ask("read_clear", object).allowed
+            !rule.closed && self.ask("read_clear", object).allowed
         };
         let exempt: Exempt = bound.all_rules().iter().map(clear).collect();
         if !reads.instant {
@@ -204,7 +204,7 @@ impl<'a> Asker<'a> {
 
     /// Whether a masked column may choose, join, group or order rows.
     pub(super) fn may_filter(&mut self, rule: &Rule) -> bool {
-        self.ask("filter", Object::Column { name: &rule.column, label: rule.label.as_deref() }).allowed
+        !rule.closed && self.ask("filter", Object::Column { name: &rule.column, label: rule.label.as_deref() }).allowed
     }
 
     /// What the policies say of the whole statement; `clear` are the labels that its answer shows in clear.
@@ -348,7 +348,7 @@ pub fn explain(facts: &Facts, bound: &Bound, subject: &Subject, context: &Contex
         .flat_map(|used| bound.rules(used.column, &hidden))
         .map(|rule| rule.column.as_str())
         .collect();
-    for rule in bound.all_rules().iter().filter(|rule| named.contains(rule.column.as_str())) {
+    for rule in bound.all_rules().iter().filter(|rule| !rule.closed && named.contains(rule.column.as_str())) {
         let object = Object::Column { name: &rule.column, label: rule.label.as_deref() };
         all.push(Question { action: "read_clear", object, indirect: false });
     }

@@ -3,16 +3,20 @@
 //!
 //! Each statement is still judged on its own. So a question is put here as its most harmless statement would put it:
 //! bounded by a condition, approved, small. Whatever no policy permits even so is left out, and relations that are closed
-//! are. Masked columns are kept: the gate must read what it hides. What the policies say now holds: one that reads the
-//! time may say more later.
+//! are. Masked columns are kept: the gate must read what it hides. Columns that are closed are left out, and where a
+//! column may not be written whatever the statement, since that would tell what is hidden, it is left out of what is
+//! written. What the policies say now holds: one that reads the time may say more later.
 
 use super::{
     Context,
-    bound::Bound,
+    bound::{Bound, Rule},
     cedar::{Object, Set, Situation, Subject},
     permission::{self, Cache},
 };
-use crate::sql::{Action, Catalog, RelationId, catalog::Kind};
+use crate::sql::{
+    Action, Catalog, ColumnId, RelationId,
+    catalog::{Column, Kind, Relation},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a subject could be allowed to do.
@@ -20,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Reach {
     /// By relation, the actions that a privilege of the database stands for.
     pub relations: BTreeMap<RelationId, Vec<Action>>,
+    /// The columns of which it could be allowed, where those are not all of the relation's: of actions that name columns.
+    pub columns: BTreeMap<(RelationId, Action), BTreeSet<i16>>,
     /// Functions, as `schema.name`.
     pub functions: BTreeSet<String>,
     /// Schemas in which it could make tables.
@@ -50,6 +56,7 @@ const NEW: &str = "postern new";
 pub fn reach(catalog: &Catalog, bound: &Bound, subject: &Subject, context: &Context) -> Reach {
     let Some(set) = bound.set() else { return Reach::default() };
     let asks = Asks { set, subject, now: context.now };
+    let firm: Vec<bool> = bound.all_rules().iter().map(|rule| asks.is_firm(rule)).collect();
     let mut reach = Reach::default();
     for relation in catalog.relations() {
         let name = relation.qualified();
@@ -63,6 +70,11 @@ pub fn reach(catalog: &Catalog, bound: &Bound, subject: &Subject, context: &Cont
         let object = Object::Table { name: &name, labels: bound.labels(Some(relation.id)) };
         let may = ACTIONS.iter().filter(|(action, kind)| asks.may(permission::word(*action), kind, object));
         let actions: Vec<Action> = may.map(|(action, _)| *action).collect();
+        for action in &actions {
+            if let Some(columns) = columns(catalog, bound, relation, *action, &firm) {
+                reach.columns.insert((relation.id, *action), columns);
+            }
+        }
         if !actions.is_empty() {
             reach.relations.insert(relation.id, actions);
         }
@@ -85,9 +97,43 @@ pub fn reach(catalog: &Catalog, bound: &Bound, subject: &Subject, context: &Cont
     let own = schemas.into_iter().filter(|schema| !is_system(schema));
     reach.creates_in = own.filter(|schema| creates(schema)).map(str::to_owned).collect();
     reach.temporary = creates("pg_temp");
-    let words = ACTIONS.iter().map(|(action, _)| permission::word(*action)).chain(["execute", "create", "read_clear"]);
+    let others = ["execute", "create", "read_clear", "filter"];
+    let words = ACTIONS.iter().map(|(action, _)| permission::word(*action)).chain(others);
     reach.timed = words.map(|word| set.reads(word, subject)).any(|reads| reads.time || reads.instant);
     reach
+}
+
+/// The columns of a relation that an action may name, where those are not all.
+fn columns(
+    catalog: &Catalog,
+    bound: &Bound,
+    relation: &Relation,
+    action: Action,
+    firm: &[bool],
+) -> Option<BTreeSet<i16>> {
+    let updates = match action {
+        Action::Select | Action::CopyOut => None,
+        Action::Insert | Action::CopyIn => Some(false),
+        Action::Update => Some(true),
+        Action::Delete
+        | Action::Truncate
+        | Action::Lock
+        | Action::Create
+        | Action::Alter
+        | Action::Drop
+        | Action::Maintain => return None,
+    };
+    // whether it can be written would tell what is hidden
+    let tells = |column: &Column, updates: bool| {
+        let told = catalog.told_by_column(relation, column, updates);
+        told.into_iter().any(|told| bound.hides_firmly(told, firm))
+    };
+    let open = |column: &&Column| {
+        let id = ColumnId { relation: relation.id, attribute: column.attribute };
+        !bound.closes(id) && !updates.is_some_and(|updates| tells(column, updates))
+    };
+    let open: BTreeSet<i16> = relation.columns.iter().filter(open).map(|column| column.attribute).collect();
+    (open.len() < relation.columns.len()).then_some(open)
 }
 
 fn is_system(schema: &str) -> bool {
@@ -100,7 +146,17 @@ struct Asks<'a> {
     now: i64,
 }
 
+/// Statements that name columns.
+const NAMING: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "MERGE", "COPY"];
+
 impl Asks<'_> {
+    /// No policy lets the column be read in clear, and none lets it choose rows, whatever the statement.
+    fn is_firm(&self, rule: &Rule) -> bool {
+        let object = Object::Column { name: &rule.column, label: rule.label.as_deref() };
+        let lifted = |action: &str| NAMING.iter().any(|kind| self.may(action, kind, object));
+        rule.closed || !(lifted("read_clear") || lifted("filter"))
+    }
+
     /// A policy may want estimates to be known, or there to be none: either is enough.
     fn may(&self, action: &str, kind: &str, object: Object<'_>) -> bool {
         [Some(0), None].into_iter().any(|estimate| {

@@ -20,7 +20,8 @@ pub struct Rules {
     pub connect_groups: Vec<String>,
     /// What is hidden, and from whom. _Default:_ nothing.
     pub masking: Vec<Masking>,
-    /// Relations that nobody may touch, as `schema.table`, or `schema.*` for a whole schema. _Default:_ none.
+    /// Relations that nobody may touch, as `schema.table`, or `schema.*` for a whole schema; and columns that nobody may
+    /// name, not even to see them masked, as `schema.table.column`. _Default:_ none.
     pub closed: Vec<String>,
     /// Functions, as `schema.name`, that read nothing that is hidden or closed, and so may be called where there is such.
     /// PostgreSQL's own need not be listed. _Default:_ none.
@@ -105,11 +106,15 @@ impl Rules {
         if self.connect_groups.iter().any(String::is_empty) {
             problems.push("connect_groups has an empty name".to_owned());
         }
-        for name in self.closed.iter().chain(&self.functions) {
+        let parts = |name: &str| {
             let parts: Vec<&str> = name.split('.').collect();
-            if parts.len() != 2 || parts.iter().any(|part| part.is_empty()) {
-                problems.push(format!("{name:?} is not schema.name"));
-            }
+            if parts.iter().any(|part| part.is_empty()) { 0 } else { parts.len() }
+        };
+        for name in self.functions.iter().filter(|name| parts(name) != 2) {
+            problems.push(format!("{name:?} is not schema.name"));
+        }
+        for name in self.closed.iter().filter(|name| parts(name) != 2 && (parts(name) != 3 || name.ends_with(".*"))) {
+            problems.push(format!("{name:?} is not schema.name, nor schema.table.column"));
         }
         for column in self.detectors.skip.iter().chain(&self.asked).filter(|column| split(column).is_none()) {
             problems.push(format!("detectors.skip, dlp.columns: {column:?} is not schema.table.column"));

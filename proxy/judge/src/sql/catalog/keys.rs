@@ -1,7 +1,7 @@
 //! Indexes, constraints and statistics: how many rows a value picks, and what a write's success tells of stored values.
 
 use super::{
-    Catalog, ColumnId, Error, Relation, Sources,
+    Catalog, Column, ColumnId, Error, Kind, Relation, Sources,
     build::{Reader, Row, elements},
 };
 
@@ -48,6 +48,12 @@ impl Catalog {
     pub(in crate::sql) fn rows(&self, relation: &Relation) -> f64 {
         let below = relation.descendants.iter().filter_map(|id| self.relations.get(id));
         relation.keys.rows + below.map(|found| found.keys.rows).sum::<f64>()
+    }
+
+    /// What [`Catalog::told_by`] says of a column of a relation; of a view's, for what it shows.
+    pub(crate) fn told_by_column(&self, relation: &Relation, column: &Column, updates: bool) -> Sources {
+        let own = |origin: &&ColumnId| relation.kind == Kind::View || origin.relation == relation.id;
+        column.origins.iter().filter(own).flat_map(|origin| self.told_by(*origin, updates)).collect()
     }
 
     /// Of which stored values it tells something whether a column can be written; `updates`: of a row that is there.
