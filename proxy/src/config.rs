@@ -131,7 +131,8 @@ pub struct ResourceFile {
     /// What is hidden, and from whom. _Default:_ nothing.
     #[serde(default)]
     pub masking: Vec<policy::Masking>,
-    /// Relations that nobody may touch, as `schema.table`, or `schema.*` for a whole schema. _Default:_ none.
+    /// Relations that nobody may touch, as `schema.table`, or `schema.*` for a whole schema; and columns that nobody may
+    /// name, as `schema.table.column`. _Default:_ none.
     #[serde(default)]
     pub closed: Vec<String>,
     /// Functions of the database's own, as `schema.name`, that read nothing that is hidden or closed: others may not be
@@ -290,7 +291,7 @@ impl File {
             }
         };
         let mut names = BTreeSet::new();
-        let mut checked = Vec::new();
+        let mut checked: Vec<ResourceConfig> = Vec::new();
         for resource in resources {
             if !names.insert(resource.name.clone()) {
                 problems.push(format!("resource {:?} is registered twice", resource.name));
@@ -300,6 +301,9 @@ impl File {
                 Err(more) => problems.extend(more),
             }
         }
+        let roles: Vec<_> =
+            checked.iter().map(|one| (one.name.as_str(), &one.database, one.lease.as_ref())).collect();
+        problems.extend(scope::config::conflicts(&roles));
         if !(1..=600).contains(&self.startup_timeout_seconds) {
             problems.push("proxy.startup_timeout_seconds must be 1 to 600".to_owned());
         }

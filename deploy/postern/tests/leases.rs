@@ -3,56 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
 
+mod leased;
 mod support;
 
+use leased::{GATE, LEASED, configure, end, harden, hold, long, none_left, send, traces};
 use std::{
-    collections::BTreeSet,
     fs,
-    io::Write,
-    path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 use support::{Postern, Postgres, eventually, folder, plain, secret_file};
-
-const LEASED: &str = "select count(*) from pg_roles where rolname like 'postern\\_lease\\_%'";
-
-/// How much: a little in every run, all of it where `POSTERN_TEST_LONG` is set.
-fn long<T>(short: T, long: T) -> T {
-    if std::env::var_os("POSTERN_TEST_LONG").is_some() { long } else { short }
-}
-
-/// A role as the documentation asks for: it may make roles and grant what agents may get, and is no superuser.
-const GATE: &str = "
-    create role gate login createrole password 'the-gates-own-secret';
-    grant connect, temporary on database shop to gate with grant option;
-    grant usage on schema public to gate with grant option;
-    grant select, insert, update, delete on all tables in schema public to gate with grant option;
-    grant execute on all functions in schema public to gate with grant option;";
-
-fn configure(path: &Path, postgres: &Postgres, name: &str, lease: &str) -> Postern {
-    let postern = Postern::configure(path, name, postgres, &format!("[resources.lease]\ngrace_seconds = 6\n{lease}"));
-    secret_file(path, &format!("{name}-database-password"), "the-gates-own-secret");
-    postern.change("user = \"postgres\"", "user = \"gate\"");
-    postern
-}
-
-fn none_left(postgres: &Postgres, limit: Duration) {
-    eventually("all leased roles are gone", limit, || (postgres.sql(LEASED) == "0").then_some(()));
-}
-
-/// A client that holds its session open until it is told to end.
-fn hold(postern: &Postern, token: &str) -> Child {
-    let mut command = Command::new("psql");
-    command.envs(postern.environment(token)).args(["-XAtq"]).stdin(Stdio::piped()).stdout(Stdio::null());
-    command.stderr(Stdio::null()).spawn().unwrap()
-}
-
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
 
 #[test]
 fn a_session_runs_as_a_role_of_its_own_that_goes_with_it() {
@@ -77,8 +38,7 @@ fn a_session_runs_as_a_role_of_its_own_that_goes_with_it() {
             0 => drop(postern.psql(&token, &["-c", "select 1 / 0"])),
             1 | 2 => {
                 let mut child = hold(&postern, &token);
-                let text: &[u8] = if number % 10 == 1 { b"select pg_sleep(600);\n" } else { b"begin; select 1;\n" };
-                child.stdin.as_mut().unwrap().write_all(text).unwrap();
+                send(&mut child, if number % 10 == 1 { "select pg_sleep(600);" } else { "begin; select 1;" });
                 eventually("the session has begun", Duration::from_secs(20), || {
                     let there = "select count(*) from pg_stat_activity where usename like 'postern\\_lease\\_%'";
                     (postgres.sql(there) != "0").then_some(())
@@ -106,11 +66,6 @@ fn a_session_runs_as_a_role_of_its_own_that_goes_with_it() {
     for secret in ["the-gates-own-secret", "SCRAM-SHA-256$"] {
         assert!(!logs.contains(secret), "{secret} was told");
     }
-}
-
-/// Every row in which a role can leave a trace.
-fn traces(postgres: &Postgres) -> BTreeSet<String> {
-    postgres.sql(include_str!("traces.sql")).lines().map(str::to_owned).collect()
 }
 
 /// So many sessions, four at a time; how many of them went well.
@@ -148,11 +103,12 @@ fn kill_9_of_a_node_leaves_no_role_and_no_grant_after_the_grace() {
     let before = traces(&postgres);
     let scope: Vec<&String> = before.difference(&bare).filter(|row| !row.contains("postern_scope_policy_")).collect();
     assert!(scope.is_empty(), "besides the one scope role there is {scope:?}");
-    let part = long(25, 250);
+    // a thousand sessions, of which some are open as the node dies
+    let part = long(250, 2_500);
     assert_eq!((sessions(&one, &token, part), sessions(&other, &theirs, part)), (part, part));
-    let mut dying: Vec<Child> = (0..long(10, 200)).map(|_| hold(&one, &token)).collect();
+    let mut dying: Vec<Child> = (0..long(40, 200)).map(|_| hold(&one, &token)).collect();
     // one of them is in a statement that does not notice that its client is gone
-    dying[0].stdin.as_mut().unwrap().write_all(b"select pg_sleep(600);\n").unwrap();
+    send(&mut dying[0], "select pg_sleep(600);");
     let living: Vec<Child> = (0..3).map(|_| hold(&other, &theirs)).collect();
     let all = dying.len() + living.len();
     eventually("all roles are leased", Duration::from_secs(60), || {
@@ -211,28 +167,54 @@ fn eight_clients_lease_at_once_without_a_failure() {
     let path = folder.path();
     let postgres = Postgres::start(path);
     postgres.sql(GATE);
-    let postern = configure(path, &postgres, "gate", "");
-    let process = postern.start("up");
-    let token = postern.token("bot", "agents");
-    let (count, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let time = Duration::from_secs(long(15, 60));
+    let (one, other) = (configure(path, &postgres, "one", ""), configure(path, &postgres, "other", ""));
+    let (mut first, second) = (one.start("up"), other.start("up"));
+    let (token, theirs) = (one.token("bot", "agents"), other.token("bot", "agents"));
+    assert_eq!((one.sql(&token, "select 1"), other.sql(&theirs, "select 1")), ("1".to_owned(), "1".to_owned()));
+    none_left(&postgres, Duration::from_secs(5));
+    let before = traces(&postgres);
+    let (count, down, over) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
+    let time = Duration::from_secs(long(60, 600));
     std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
+        for client in 0..8 {
+            let (count, down, over) = (&count, &down, &over);
+            let (node, token) = if client % 2 == 0 { (&one, &token) } else { (&other, &theirs) };
+            scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    assert_eq!(postern.sql(&token, "select 1"), "1");
+                    let output = node.psql(token, &["-Atqc", "select 1"]);
+                    // nobody is at home on the node that is dead, and on none but that
+                    if client % 2 == 0 && down.load(Ordering::SeqCst) {
+                        std::thread::park_timeout(Duration::from_millis(100));
+                        continue;
+                    }
+                    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n", "{:?}", output.stderr);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        std::thread::park_timeout(time);
+        std::thread::park_timeout(time / 2);
+        down.store(true, Ordering::SeqCst);
+        first.kill();
+        std::thread::park_timeout(time / 8);
+        first = one.start("up");
+        // those that found nobody are done
+        eventually("the node is back", Duration::from_secs(30), || {
+            one.psql(&token, &["-Atqc", "select 1"]).status.success().then_some(())
+        });
+        std::thread::park_timeout(Duration::from_secs(1));
+        down.store(false, Ordering::SeqCst);
+        std::thread::park_timeout(time * 3 / 8);
         over.store(true, Ordering::Relaxed);
     });
     let count = count.into_inner();
     eprintln!("{count} sessions in {} s", time.as_secs());
-    assert!(count > 20, "{count}");
-    none_left(&postgres, Duration::from_secs(10));
-    process.stop();
+    assert!(count > 500, "{count}");
+    none_left(&postgres, Duration::from_secs(20));
+    let after = traces(&postgres);
+    let differ: Vec<&String> = before.symmetric_difference(&after).collect();
+    assert!(differ.is_empty(), "{differ:?}");
+    first.stop();
+    second.stop();
     let log = fs::read_to_string(postgres.folder.parent().unwrap().join("postgres.log")).unwrap();
     assert!(!log.contains("tuple concurrently"), "grants met");
     assert!(!log.contains("authentication failed"), "a login failed");
@@ -311,12 +293,6 @@ fn alone(version: Option<&str>) {
     }
     end(open);
     none_left(&postgres, Duration::from_secs(5));
-}
-
-fn harden(postgres: &Postgres) {
-    let script = support::root().join("deploy/config/harden.sql");
-    let output = postgres.psql().args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-f"]).arg(script).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -202,6 +202,27 @@ impl File {
     }
 }
 
+/// Resources whose sessions run as the role that makes the leased roles of another resource of the same server: agents would
+/// be what makes and drops roles, and could pass for a node.
+pub fn conflicts(resources: &[(&str, &Database, Option<&Config>)]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (name, database, _) in resources.iter().filter(|(_, _, lease)| lease.is_none()) {
+        let shares = |lease: &&Config| {
+            let admin = &lease.admin;
+            (&admin.host, admin.port, &admin.user) == (&database.host, database.port, &database.user)
+        };
+        let leased = resources.iter().find(|(_, _, lease)| lease.as_ref().is_some_and(|lease| shares(&lease)));
+        if let Some((other, _, _)) = leased {
+            let user = &database.user;
+            problems.push(format!(
+                "resource {name:?}: its sessions run as {user}, which makes the leased roles of {other:?}: \
+                 give it [resources.lease] too, or another user"
+            ));
+        }
+    }
+    problems
+}
+
 impl ScopeFile {
     fn problems(&self, first: bool) -> Vec<String> {
         let mut problems = Vec::new();
@@ -287,6 +308,16 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part} in {told}");
         }
+    }
+
+    #[test]
+    fn no_session_runs_as_the_role_that_makes_roles() {
+        let (gate, lease) = (database(), File::default().check(&database()).unwrap());
+        let other = gate.as_role("app", crate::upstream::Credential::None);
+        let problems = conflicts(&[("shop", &gate, Some(&lease)), ("crm", &gate, None), ("erp", &other, None)]);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("\"crm\"") && problems[0].contains("\"shop\""), "{problems:?}");
+        assert!(conflicts(&[("crm", &gate, None), ("erp", &gate, None)]).is_empty());
     }
 
     #[test]

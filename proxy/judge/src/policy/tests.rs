@@ -140,6 +140,44 @@ fn projected_columns_are_masked_wherever_they_come_from() {
 }
 
 #[test]
+fn a_closed_column_is_nobodys_to_name() {
+    let mut rules = rules();
+    rules.closed = vec!["public.customers.card".to_owned(), "public.customers.gone".to_owned()];
+    assert_eq!(rules.check(), Vec::<String>::new());
+    let bound = rules.bind(&Shop);
+    assert_eq!(bound.unknown().collect::<Vec<_>>(), ["public.customers.gone"]);
+    let used = |column, usage| Facts { columns: [ColumnUse { column, usage }].into(), ..nothing("SELECT") };
+    for facts in [
+        select(id(10, 2), true),
+        select(id(10, 2), false),
+        // the whole row, a view of it, a partition
+        select(id(10, 0), true),
+        select(id(20, 1), true),
+        select(id(40, 2), true),
+        used(id(10, 2), Usage::Filtered),
+        used(id(10, 2), Usage::Joined),
+        used(id(10, 2), Usage::Written),
+    ] {
+        for group in ["agents", "fraud"] {
+            let judgement = decide(&facts, &bound, &[group.into()]);
+            assert_eq!(judgement.verdict, VerdictKind::Deny, "{group} {facts:?}");
+            assert_eq!(judgement.policies[0], "builtin:scope", "{}", judgement.reason);
+            assert!(judgement.reason.contains("card"), "{}", judgement.reason);
+        }
+    }
+    // the others are what they were, and what the server says of the table is hidden from everybody
+    let email = decide(&select(id(10, 3), true), &bound, &["agents".into()]);
+    assert_eq!((email.verdict, email.outputs.unwrap()[0].method), (VerdictKind::Mask, Some(Method::Hash)));
+    let clear = decide(&select(id(10, 3), true), &bound, &["fraud".into()]);
+    assert_eq!((clear.verdict, clear.protected), (VerdictKind::Allow, true));
+    assert_eq!(decide(&select(id(30, 1), true), &bound, &["agents".into()]).verdict, VerdictKind::Allow);
+    for wrong in ["customers", "public.customers.card.x", "public..card", "public.customers.*"] {
+        rules.closed = vec![wrong.to_owned()];
+        assert!(rules.check()[0].contains(wrong), "{wrong}");
+    }
+}
+
+#[test]
 fn a_whole_row_is_named_column_by_column() {
     let names: Vec<_> =
         decide(&select(id(10, 0), true), &bound(), &[]).columns.into_iter().map(|c| (c.name, c.masked)).collect();
