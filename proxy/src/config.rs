@@ -301,8 +301,7 @@ impl File {
                 Err(more) => problems.extend(more),
             }
         }
-        let roles: Vec<_> =
-            checked.iter().map(|one| (one.name.as_str(), &one.database, one.lease.as_ref())).collect();
+        let roles: Vec<_> = checked.iter().map(|one| (one.name.as_str(), &one.database, one.lease.as_ref())).collect();
         problems.extend(scope::config::conflicts(&roles));
         if !(1..=600).contains(&self.startup_timeout_seconds) {
             problems.push("proxy.startup_timeout_seconds must be 1 to 600".to_owned());

@@ -375,8 +375,7 @@ fn reaches(catalog: &Catalog, masked: &Rules, open: &Rules, closed: &Rules) {
         let named = relation.columns.iter().filter(|column| columns.contains(&column.attribute));
         Some(named.map(|column| column.name.clone()).collect::<Vec<_>>().join(" "))
     };
-    const WRITTEN: &str =
-        "id name ssn ssn_digits notes address tags status balance region referrer_id created_at";
+    const WRITTEN: &str = "id name ssn ssn_digits notes address tags status balance region referrer_id created_at";
     // the generated column goes with the one that it is made of
     const OPEN: &str = "id name email card_number notes address tags status balance region referrer_id created_at";
     let cases = [

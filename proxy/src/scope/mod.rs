@@ -138,9 +138,7 @@ impl Error {
             | Self::Answer
             | Self::Nameless
             | Self::Taken { .. }
-            | Self::Random(_) => {
-                "the gate could not make a role for your session".to_owned()
-            }
+            | Self::Random(_) => "the gate could not make a role for your session".to_owned(),
         }
     }
 

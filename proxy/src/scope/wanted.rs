@@ -40,7 +40,9 @@ pub(super) fn by_policy(view: &crate::resource::View, subject: &Subject, owned: 
                 continue;
             }
             let stored = !matches!(kind, Some(Kind::View | Kind::Sequence));
-            if let Some(columns) = columns.as_mut().filter(|_| stored && matches!(action, Action::Select | Action::CopyOut)) {
+            if let Some(columns) =
+                columns.as_mut().filter(|_| stored && matches!(action, Action::Select | Action::CopyOut))
+            {
                 columns.extend(SYSTEM);
             }
             for privilege in if kind == Some(Kind::Sequence) { of_sequence(action) } else { of_table(action) } {

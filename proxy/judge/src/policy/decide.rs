@@ -243,7 +243,8 @@ impl Judge<'_> {
         }
         let outputs = facts.outputs.iter().flatten().flat_map(|output| output.sources.iter().copied());
         let mut named = facts.columns.iter().map(|used| used.column).chain(outputs);
-        let closed = named.find_map(|used| self.bound.expand(used).into_iter().find(|column| self.bound.closes(*column)));
+        let closed =
+            named.find_map(|used| self.bound.expand(used).into_iter().find(|column| self.bound.closes(*column)));
         if let Some(column) = closed {
             return Some(No {
                 policy: "builtin:scope",
