@@ -82,11 +82,9 @@ fn an_agent_that_takes_every_lock_it_can_stops_no_lease_and_keeps_no_role() {
         let held = postgres.sql(HELD).parse::<usize>().unwrap();
         (held >= 5 && postgres.sql(&format!("{HELD} and l.objid = 1701998129")) != "0").then_some(())
     });
-    let named = format!(
-        "select count(*) from pg_stat_activity where application_name like 'postern leases %' \
-         and usename like 'postern\\_lease\\_%'"
-    );
-    eventually("an agent bears a node's name", Duration::from_secs(10), || (postgres.sql(&named) != "0").then_some(()));
+    let named = "select count(*) from pg_stat_activity where application_name like 'postern leases %' \
+                 and usename like 'postern\\_lease\\_%'";
+    eventually("an agent bears a node's name", Duration::from_secs(10), || (postgres.sql(named) != "0").then_some(()));
     // roles are leased, and scope roles are made, as if nothing was
     let support = other.token("helper", "support");
     let began = Instant::now();

@@ -207,11 +207,11 @@ impl File {
 pub fn conflicts(resources: &[(&str, &Database, Option<&Config>)]) -> Vec<String> {
     let mut problems = Vec::new();
     for (name, database, _) in resources.iter().filter(|(_, _, lease)| lease.is_none()) {
-        let shares = |lease: &&Config| {
+        let shares = |lease: &Config| {
             let admin = &lease.admin;
             (&admin.host, admin.port, &admin.user) == (&database.host, database.port, &database.user)
         };
-        let leased = resources.iter().find(|(_, _, lease)| lease.as_ref().is_some_and(|lease| shares(&lease)));
+        let leased = resources.iter().find(|(_, _, lease)| lease.as_ref().is_some_and(|lease| shares(lease)));
         if let Some((other, _, _)) = leased {
             let user = &database.user;
             problems.push(format!(
