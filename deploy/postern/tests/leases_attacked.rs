@@ -250,6 +250,7 @@ fn columns(version: Option<&str>) {
         let told = postern.refused(&token, sql);
         assert!(told.contains(".ssn is out of reach") && told.contains("42501"), "{sql}: {told}");
     }
+    none_left(&postgres, Duration::from_secs(5));
     let open = hold(&postern, &token);
     let direct = Direct::to(&postgres, roles(&postgres, 1).remove(0));
     for sql in [
