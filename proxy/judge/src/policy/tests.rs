@@ -410,7 +410,7 @@ fn closed_relations_are_out_of_reach_for_all() {
     }
     let other = Facts { relations: vec![relation(91, "hrx.salaries", Action::Select)], ..nothing("SELECT") };
     assert_eq!(decide(&other, &bound, &["agents".into()]).verdict, VerdictKind::Allow);
-    closed.closed = vec!["hr".into(), "a.b.c".into()];
+    closed.closed = vec!["hr".into(), "a.b.c.d".into()];
     assert_eq!(closed.check().len(), 2);
 }
 
