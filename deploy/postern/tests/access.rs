@@ -34,6 +34,7 @@ auto = [{ name = "brief", groups = ["trusted"], max_minutes = 2 }]
 [[access.standing]]
 name = "the nightly report"
 subjects = ["report"]
+issuer = "urn:postern:development"
 resource = "shop"
 "#;
 

@@ -1,7 +1,7 @@
 //! Settings of the control plane: the `[control]` section.
 
 use crate::envelope::PublicKey;
-use event_log::KafkaConfig;
+use event_log::{KafkaConfig, Offset};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,13 @@ pub struct File {
     /// with commas between them while a key is changed. What others sign changes nothing and raises an alarm.
     /// _Default:_ none: only this node's own.
     pub trusted_keys: BTreeMap<String, String>,
-    /// Folder of the journal where the bus is embedded. _Default:_ `control` under the node's data folder.
+    /// Public keys that signed once and sign no more, by node name, as `key@offset`, several with commas between them: what
+    /// they signed below that offset of the control topic goes on to count, what comes later is forged. A key that signed
+    /// anything stays here for good: without it the revocations that it signed would be undone, and this node does not
+    /// start. _Default:_ none.
+    pub retired_keys: BTreeMap<String, String>,
+    /// Folder of the journal where the bus is embedded, and of what this node remembers of the control topic. _Default:_
+    /// `control` under the node's data folder.
     pub directory: Option<PathBuf>,
     /// Seconds after which a control topic that was not heard of is too old to let anybody in: new sessions and releases are
     /// refused, running sessions go on. 1 to 3600. _Default:_ 30.
@@ -27,7 +33,7 @@ pub struct File {
 
 impl Default for File {
     fn default() -> Self {
-        Self { signing_key: None, trusted_keys: BTreeMap::new(), directory: None, max_staleness_seconds: 30 }
+        Self { signing_key: None, trusted_keys: BTreeMap::new(), retired_keys: BTreeMap::new(), directory: None, max_staleness_seconds: 30 }
     }
 }
 
@@ -40,12 +46,23 @@ pub struct Config {
     pub signing_key: PathBuf,
     /// Whose signatures count besides, and for which node.
     pub trusted: BTreeMap<PublicKey, String>,
-    /// The journal's folder.
+    /// Whose signatures counted once.
+    pub retired: BTreeMap<PublicKey, Retired>,
+    /// The folder of the journal, and of what is remembered.
     pub directory: PathBuf,
     /// How old what is known may be.
     pub max_staleness: Duration,
     /// Where the topic is; none: in the journal.
     pub kafka: Option<KafkaConfig>,
+}
+
+/// A key that signs no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retired {
+    /// The node that it signed for.
+    pub node: String,
+    /// What it signed from this offset on does not count.
+    pub before: Offset,
 }
 
 impl File {
@@ -69,6 +86,22 @@ impl File {
                 }
             }
         }
+        let mut retired = BTreeMap::new();
+        for (name, list) in self.retired_keys {
+            for text in list.split(',').map(str::trim) {
+                let parts = text.split_once('@');
+                match parts.and_then(|(key, before)| Some((schemas::chain::from_hexadecimal(key)?, before.parse().ok()?)))
+                {
+                    Some((key, _)) if trusted.get(&key).is_some_and(|one| *one == name) => {
+                        problems.push(format!("control.retired_keys.{name}: {text} stands in control.trusted_keys too"));
+                    }
+                    Some((key, before)) => drop(retired.insert(key, Retired { node: name.clone(), before })),
+                    None => problems.push(format!(
+                        "control.retired_keys.{name}: {text:?} is not 64 hexadecimal digits, `@` and an offset"
+                    )),
+                }
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -76,6 +109,7 @@ impl File {
             node: node.to_owned(),
             signing_key: self.signing_key.unwrap_or_else(|| keys.join("control.pk8")),
             trusted,
+            retired,
             directory: self.directory.unwrap_or_else(|| data.join("control")),
             max_staleness: Duration::from_secs(self.max_staleness_seconds),
             kafka: None,
@@ -84,10 +118,39 @@ impl File {
 }
 
 impl Config {
+    /// The file with what this node has read of the topic.
+    pub fn seen_file(&self) -> PathBuf {
+        let topic = self.kafka.as_ref().map_or_else(|| "journal".to_owned(), KafkaConfig::control_topic);
+        self.directory.join(format!("seen-{topic}.json"))
+    }
+
     /// The same over Kafka, where brokers are named.
     #[must_use]
     pub fn with_kafka(mut self, kafka: Option<KafkaConfig>) -> Self {
         self.kafka = kafka;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_trusted_or_retired_never_both_and_problems_come_at_once() {
+        let key = |digit: &str| digit.repeat(64);
+        let check = |trusted: &str, retired: &str| {
+            let of = |list: &str| [("gate-2".to_owned(), list.to_owned())].into_iter().collect();
+            let file = File { trusted_keys: of(trusted), retired_keys: of(retired), ..File::default() };
+            file.check("gate-1", Path::new("keys"), Path::new("data"))
+        };
+        let config = check(&key("a"), &format!("{}@12, {}@0", key("b"), key("c"))).unwrap();
+        assert_eq!(config.trusted[&[0xaa; 32]], "gate-2");
+        assert_eq!(config.retired[&[0xbb; 32]], Retired { node: "gate-2".to_owned(), before: 12 });
+        assert_eq!(config.retired[&[0xcc; 32]].before, 0);
+        let problems = check("a", &format!("{}, {}@x, {}", key("b"), key("b"), key("c"))).unwrap_err();
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        let both = check(&key("a"), &format!("{}@1", key("a"))).unwrap_err();
+        assert!(both[0].contains("trusted_keys too"), "{both:?}");
     }
 }

@@ -1,20 +1,22 @@
 //! A record as it lies on the topic: signed by the node that wrote it, so that who can write to the topic cannot forge one.
 //!
 //! ```text
-//! "PCT1" | version u16 | time i64 | epoch u64 | sequence u64 | key 32 | author length u16 | author
-//!        | payload length u32 | payload | signature 64                                       big endian
+//! "PCT1" | version u16 | time i64 | epoch u64 | sequence u64 | key 32 | read u64 | digest 32      (these two since version 2)
+//!        | author length u16 | author | payload length u32 | payload | signature 64               big endian
 //! ```
 //!
 //! The signature is Ed25519 over a domain name and all bytes before it. `key` is the public key itself: whether it is
 //! trusted, and for that author, is [`crate::keys`]'s to say. `epoch` is one start of one process and `sequence` grows by
-//! one in it, so that a record that is played again is noticed.
+//! one in it, so that a record that is played again is noticed. `read` and `digest` say what its writer had read of the
+//! topic ([`crate::seen`]): so that a topic from which something went is noticed by who reads it for the first time.
 
 use crate::record::Record;
+use crate::seen::Seen;
 use bytes::Bytes;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
 const MAGIC: &[u8; 4] = b"PCT1";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// What is signed begins with it, so that no signature of another use is one of this.
 const DOMAIN: &[u8] = b"postern.control.v1\0";
 const SIGNATURE: usize = 64;
@@ -37,6 +39,8 @@ pub struct Stamp {
     pub sequence: u64,
     /// By the writer's clock, microseconds since 1970-01-01 UTC.
     pub time: i64,
+    /// What it had read of the topic; none: a program that did not say so wrote it.
+    pub seen: Option<Seen>,
 }
 
 /// A record whose signature verifies. It has one maker, [`open`].
@@ -68,7 +72,7 @@ pub enum Error {
     #[error("the bytes are no control record")]
     Form,
     /// A later version wrote it.
-    #[error("the record has the envelope version {0}, this is version 1")]
+    #[error("the record has the envelope version {0}, this is version {VERSION}")]
     Version(u16),
     /// The signature is not that key's over these bytes.
     #[error("the signature does not verify; the record names the node {author:?}")]
@@ -86,11 +90,16 @@ pub fn seal(pair: &Ed25519KeyPair, stamp: &Stamp, record: &Record) -> Result<Byt
     let payload = serde_json::to_vec(record)?;
     let mut bytes = Vec::with_capacity(payload.len() + 256);
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    let version = if stamp.seen.is_some() { VERSION } else { 1 };
+    bytes.extend_from_slice(&version.to_be_bytes());
     bytes.extend_from_slice(&stamp.time.to_be_bytes());
     bytes.extend_from_slice(&stamp.epoch.to_be_bytes());
     bytes.extend_from_slice(&stamp.sequence.to_be_bytes());
     bytes.extend_from_slice(pair.public_key().as_ref());
+    if let Some(seen) = &stamp.seen {
+        bytes.extend_from_slice(&seen.next.to_be_bytes());
+        bytes.extend_from_slice(&seen.digest);
+    }
     let author = stamp.author.as_bytes().get(..MAX_AUTHOR_BYTES).unwrap_or(stamp.author.as_bytes());
     bytes.extend_from_slice(&u16::try_from(author.len()).unwrap_or(u16::MAX).to_be_bytes());
     bytes.extend_from_slice(author);
@@ -109,13 +118,17 @@ pub fn open(bytes: &Bytes) -> Result<Signed, Error> {
     let form = || Error::Form;
     let mut rest: &[u8] = bytes.strip_prefix(MAGIC.as_slice()).ok_or_else(form)?;
     let version = u16::from_be_bytes(take(&mut rest)?);
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(Error::Version(version));
     }
     let time = i64::from_be_bytes(take(&mut rest)?);
     let epoch = u64::from_be_bytes(take(&mut rest)?);
     let sequence = u64::from_be_bytes(take(&mut rest)?);
     let key: PublicKey = take(&mut rest)?;
+    let seen = match version {
+        1 => None,
+        _ => Some(Seen { next: u64::from_be_bytes(take(&mut rest)?), digest: take(&mut rest)? }),
+    };
     let length = usize::from(u16::from_be_bytes(take(&mut rest)?));
     let (author, mut rest) = rest.split_at_checked(length).filter(|_| length <= MAX_AUTHOR_BYTES).ok_or_else(form)?;
     let author = std::str::from_utf8(author).map_err(|_| form())?.to_owned();
@@ -128,7 +141,7 @@ pub fn open(bytes: &Bytes) -> Result<Signed, Error> {
     let verified = UnparsedPublicKey::new(&ED25519, key).verify(&[DOMAIN, signed].concat(), signature);
     verified.map_err(|_| Error::Signature { author: author.clone() })?;
     let payload = bytes.slice_ref(payload);
-    Ok(Signed { stamp: Stamp { author, key, epoch, sequence, time }, payload })
+    Ok(Signed { stamp: Stamp { author, key, epoch, sequence, time, seen }, payload })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
@@ -143,6 +156,8 @@ mod tests {
     use crate::testing::{identity, pair};
     use schemas::SessionId;
 
+    const OLD: &str = "";
+
     #[test]
     fn every_changed_byte_is_noticed() {
         let record = Record::SessionKilled {
@@ -152,7 +167,8 @@ mod tests {
         };
         let pair = pair(1);
         let key: PublicKey = pair.public_key().as_ref().try_into().unwrap();
-        let stamp = Stamp { author: "a".to_owned(), key, epoch: 1, sequence: 2, time: 3 };
+        let seen = Some(Seen { next: 7, digest: [8; 32] });
+        let stamp = Stamp { author: "a".to_owned(), key, epoch: 1, sequence: 2, time: 3, seen };
         let bytes = seal(&pair, &stamp, &record).unwrap();
         let signed = open(&bytes).unwrap();
         assert_eq!((signed.stamp(), signed.record().unwrap()), (&stamp, record));
@@ -163,5 +179,18 @@ mod tests {
             assert!(open(&bytes.slice(..at)).is_err(), "{at} bytes");
         }
         assert!(open(&[&bytes[..], b"x"].concat().into()).is_err());
+    }
+
+    /// Bytes as the first version wrote them.
+    #[test]
+    fn the_first_version_is_read_for_ever() {
+        let text = OLD.split_whitespace().collect::<String>();
+        let bytes: Vec<u8> =
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
+        let signed = open(&bytes.into()).unwrap();
+        let key: PublicKey = pair(1).public_key().as_ref().try_into().unwrap();
+        let stamp = Stamp { author: "a".to_owned(), key, epoch: 1, sequence: 2, time: 3, seen: None };
+        assert_eq!(signed.stamp(), &stamp);
+        assert!(matches!(signed.record(), Ok(Record::SessionKilled { reason, .. }) if reason == "ticket"));
     }
 }

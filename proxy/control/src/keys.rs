@@ -1,8 +1,16 @@
-//! Whose signatures count: this node's own, and those of the nodes that the config names.
+//! Whose signatures count: this node's own, those of the nodes that the config names, and what retired keys signed before
+//! they were retired.
+//!
+//! A key is never simply taken out: with it would go the revocations that it signed, and rights would come back. It is
+//! retired at an offset of the topic, so that what it signed before counts on, and a thief of it can sign nothing more.
+//! What keeps somebody from taking it out all the same is [`crate::seen`] on this node, and the vouching of others.
 
+use crate::config::{Config, Retired};
 use crate::envelope::PublicKey;
+use event_log::Offset;
 use identity::signing;
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use schemas::chain::hexadecimal;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,21 +19,66 @@ pub(crate) struct Keys {
     pub(crate) pair: Ed25519KeyPair,
     pub(crate) own: PublicKey,
     trusted: BTreeMap<PublicKey, String>,
+    retired: BTreeMap<PublicKey, Retired>,
+}
+
+/// Why a record does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Distrust {
+    /// The config does not name the key for that node.
+    #[error("nobody trusts the key {key} for the node {author:?}")]
+    Unknown {
+        /// The key.
+        key: String,
+        /// Whom the record names.
+        author: String,
+    },
+    /// It was retired before.
+    #[error("the key {key} of the node {author:?} was retired before offset {before}")]
+    Retired {
+        /// The key.
+        key: String,
+        /// Whom the record names.
+        author: String,
+        /// Where it was.
+        before: Offset,
+    },
 }
 
 impl Keys {
     /// Opens this node's key, or makes one.
-    pub(crate) fn open(path: &Path, node: &str, others: &BTreeMap<PublicKey, String>) -> Result<Self, signing::Error> {
-        let pair = signing::key_pair(path)?;
+    pub(crate) fn open(config: &Config) -> Result<Self, signing::Error> {
+        let pair = signing::key_pair(&config.signing_key)?;
         let own = public(&pair);
-        let mut trusted = others.clone();
-        trusted.insert(own, node.to_owned());
-        Ok(Self { pair, own, trusted })
+        let mut trusted = config.trusted.clone();
+        trusted.insert(own, config.node.clone());
+        let retired = config.retired.clone();
+        Ok(Self { pair, own, trusted, retired })
     }
 
-    /// Whether this key may sign for this node.
-    pub(crate) fn trusts(&self, key: &PublicKey, author: &str) -> bool {
-        self.trusted.get(key).is_some_and(|node| node == author)
+    /// Whether a record that this key signed for this node counts at this place of the topic.
+    pub(crate) fn judge(&self, key: &PublicKey, author: &str, offset: Offset) -> Result<(), Distrust> {
+        // under whatever name this node wrote before
+        if *key == self.own || self.trusted.get(key).is_some_and(|node| node == author) {
+            return Ok(());
+        }
+        let (key_text, author) = (|| hexadecimal(key), author.to_owned());
+        match self.retired.get(key).filter(|retired| retired.node == author) {
+            Some(retired) if offset < retired.before => Ok(()),
+            Some(retired) => Err(Distrust::Retired { key: key_text(), author, before: retired.before }),
+            None => Err(Distrust::Unknown { key: key_text(), author }),
+        }
+    }
+
+    /// Whether the config says something of this key for this node: that it signs, or no more.
+    pub(crate) fn knows(&self, key: &PublicKey, node: &str) -> bool {
+        let trusted = self.trusted.get(key).is_some_and(|one| one == node);
+        *key == self.own || trusted || self.retired.get(key).is_some_and(|retired| retired.node == node)
+    }
+
+    /// Whether this node's own key is retired: it would write what nobody counts.
+    pub(crate) fn is_own_retired(&self, node: &str) -> bool {
+        self.retired.get(&self.own).is_some_and(|retired| retired.node == node)
     }
 }
 
@@ -41,5 +94,5 @@ pub(crate) fn public(pair: &Ed25519KeyPair) -> PublicKey {
 /// # Errors
 /// As [`signing::key_pair`].
 pub fn public_key(path: &Path) -> Result<String, signing::Error> {
-    Ok(schemas::chain::hexadecimal(&public(&signing::key_pair(path)?)))
+    Ok(hexadecimal(&public(&signing::key_pair(path)?)))
 }

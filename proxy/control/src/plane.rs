@@ -11,19 +11,19 @@ use crate::access::Access;
 use crate::config::Config;
 use crate::envelope::{self, Stamp};
 use crate::keys::Keys;
-use crate::lapsed::Lapsed;
+use crate::reader;
 use crate::record::Record;
-use crate::report::{self, Report};
+use crate::report::Report;
+use crate::seen::{self, Seen, Sight, Signers};
 use crate::state::{Effect, Refused, State};
 use crate::telemetry::{Telemetry, name};
-use bytes::Bytes;
-use event_log::Offset;
-use event_log::control::{Pending, Step, Steps, Writer, embedded, in_kafka, journal};
+use event_log::control::{Pending, Room, Writer, embedded, in_kafka, journal};
 use kit::Clock;
 use schemas::Body;
+use schemas::chain::hexadecimal;
 use schemas::event::{Alarm, AlarmKind};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
@@ -32,19 +32,19 @@ use tokio::sync::{oneshot, watch};
 pub struct Control(Arc<Inner>);
 
 pub(crate) struct Inner {
-    node: String,
-    keys: Keys,
-    epoch: u64,
+    pub(crate) node: String,
+    pub(crate) keys: Keys,
+    pub(crate) epoch: u64,
     /// The last sequence that was handed to the topic. Locked from signing to handing over, so that the order is kept.
     sequence: Mutex<u64>,
     writer: Writer,
     clock: Clock,
-    state: watch::Sender<Arc<State>>,
-    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>,
-    known: Mutex<Known>,
+    pub(crate) state: watch::Sender<Arc<State>>,
+    pub(crate) waiting: Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>,
+    pub(crate) known: Mutex<Known>,
     max_staleness: Duration,
     report: Arc<dyn Report>,
-    telemetry: Telemetry,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// The control plane with what the config says about access: what gates and the API are given. Clones share it.
@@ -60,11 +60,17 @@ pub(crate) type Outcome = Result<Vec<Effect>, Refused>;
 
 /// How far the topic is known.
 #[derive(Default)]
-struct Known {
+pub(crate) struct Known {
     /// All that was written before this was read.
-    until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
+    /// What was read, for others to hold theirs against.
+    pub(crate) seen: Seen,
     /// Why nothing more will be known.
     lost: Option<String>,
+    /// Why it is not to be relied on as it is kept now.
+    unfit: Option<String>,
+    /// Why what was read is not to be relied on yet.
+    doubt: Option<String>,
     /// Alarms of the running minute, and when it began.
     alarms: (u32, Option<Instant>),
 }
@@ -101,6 +107,21 @@ pub enum OpenError {
     /// The thread cannot be started.
     #[error("starting the thread of the control plane")]
     Thread(#[source] std::io::Error),
+    /// The folder of what this node remembers cannot be made.
+    #[error("making the folder of the control plane (control.directory)")]
+    Folder(#[source] std::io::Error),
+    /// What this node remembers cannot be read.
+    #[error("remembering the control topic")]
+    Seen(#[source] seen::Error),
+    /// The config retires the key by which this node signs.
+    #[error("control.retired_keys names the key by which this node signs: give it a new one (control.signing_key), or take it out")]
+    OwnRetired,
+    /// The config does not name keys any more by which records count.
+    #[error(
+        "the config no longer names keys that signed what counts, and revocations with them would be undone: {0}. Write each \
+         there, in control.retired_keys, or in control.trusted_keys if it still signs; see docs/access.md"
+    )]
+    Forgotten(String),
 }
 
 /// What is known of the control topic is too old to let anybody in.
@@ -124,8 +145,6 @@ pub enum Stale {
 
 /// How long an append waits for its record to come back.
 const RETURN: Duration = Duration::from_secs(10);
-/// How long the thread waits for the topic before it looks whether anybody needs it.
-const POLL: Duration = Duration::from_millis(200);
 /// Alarm events of one minute; more are counted and logged only.
 const MAX_ALARMS: u32 = 60;
 
@@ -135,7 +154,14 @@ impl Control {
     /// # Errors
     /// [`OpenError`].
     pub fn open(config: &Config, report: Arc<dyn Report>, telemetry: Telemetry) -> Result<Self, OpenError> {
-        let keys = Keys::open(&config.signing_key, &config.node, &config.trusted).map_err(OpenError::Key)?;
+        let keys = Keys::open(config).map_err(OpenError::Key)?;
+        if keys.is_own_retired(&config.node) {
+            return Err(OpenError::OwnRetired);
+        }
+        let (sight, signers) = Sight::open(config.seen_file()).map_err(OpenError::Seen)?;
+        if let Some(lines) = forgotten(&keys, &signers) {
+            return Err(OpenError::Forgotten(lines));
+        }
         let (writer, steps) = match &config.kafka {
             Some(kafka) => {
                 let heartbeat = (config.max_staleness / 4).clamp(Duration::from_millis(100), Duration::from_secs(2));
@@ -158,8 +184,9 @@ impl Control {
             report,
             telemetry,
         });
+        std::fs::create_dir_all(&config.directory).map_err(OpenError::Folder)?;
         let weak = Arc::downgrade(&inner);
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || read(&steps, &weak));
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || reader::run(&steps, &weak, sight));
         thread.map_err(OpenError::Thread)?;
         Ok(Self(inner))
     }
@@ -238,114 +265,19 @@ impl Drop for Forget<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// The keys by which records count, as this node remembers, and of which the config says nothing; as the config is to name
+/// them.
+fn forgotten(keys: &Keys, signers: &Signers) -> Option<String> {
+    let unknown = signers.iter().filter(|((key, node), _)| !keys.knows(key, node));
+    let lines = unknown.map(|((key, node), signed)| {
+        format!("\"{node}\" = \"{}@{}\"", hexadecimal(key), signed.last.saturating_add(1))
+    });
+    let lines: Vec<String> = lines.collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The thread: folds until the last handle is gone.
-fn read(steps: &Steps, control: &Weak<Inner>) {
-    let mut reader = Reader::default();
-    loop {
-        let step = steps.next(POLL);
-        let Some(inner) = control.upgrade() else { return };
-        if let Some(step) = step {
-            reader.step(&inner, step);
-        }
-        reader.lapsed.tell(&inner, &reader.state, reader.caught_up);
-        inner.telemetry.fresh.set(i64::from(inner.fresh().is_ok()));
-    }
-}
-
-#[derive(Default)]
-struct Reader {
-    state: State,
-    next: Offset,
-    /// How far the topic went when it was looked at last.
-    heard: Offset,
-    /// How far it went when it was looked at, and when that was, until that is read.
-    seen: Option<(Offset, Instant)>,
-    caught_up: bool,
-    lapsed: Lapsed,
-}
-
-impl Reader {
-    fn step(&mut self, inner: &Inner, step: Step) {
-        match step {
-            Step::Record { offset, bytes } => {
-                self.next = offset + 1;
-                self.record(inner, offset, &bytes);
-            }
-            Step::Heard { first, end, at } => {
-                // not compared with what was read: a record may have come between the question and this answer
-                if first > 0 || end < self.heard {
-                    let text =
-                        "the control topic has lost records that it had: restore it, or begin a new one on all nodes";
-                    inner.lost(text);
-                }
-                self.heard = end;
-                // an end that was not reached yet stays: else a busy topic would never be known
-                self.seen.get_or_insert((end, at));
-            }
-            Step::Lost(reason) => inner.lost(&reason),
-        }
-        if let Some((_, at)) = self.seen.take_if(|(end, _)| self.next >= *end) {
-            lock(&inner.known).until = Some(at);
-            if !self.caught_up {
-                self.caught_up = true;
-                inner.state.send_replace(Arc::new(self.state.clone()));
-            }
-        }
-    }
-
-    fn record(&mut self, inner: &Inner, offset: Offset, bytes: &Bytes) {
-        let signed = match envelope::open(bytes) {
-            Ok(signed) => signed,
-            Err(error @ envelope::Error::Signature { .. }) => {
-                return inner.alarm(AlarmKind::ForgedRecord, format!("offset {offset}: {error}"));
-            }
-            Err(error) => return inner.alarm(AlarmKind::UnreadableRecord, format!("offset {offset}: {error}")),
-        };
-        let stamp = signed.stamp();
-        if !inner.keys.trusts(&stamp.key, &stamp.author) {
-            let key = schemas::chain::hexadecimal(&stamp.key);
-            let text = format!("offset {offset}: nobody trusts the key {key} for the node {:?}", stamp.author);
-            return inner.alarm(AlarmKind::ForgedRecord, text);
-        }
-        let record = match signed.record() {
-            Ok(record) => record,
-            Err(error) => {
-                inner.alarm(AlarmKind::UnreadableRecord, format!("offset {offset}: {error}"));
-                // it may have taken a right away
-                let text = "a trusted node wrote a control record that this version does not know: upgrade this node";
-                return inner.lost(text);
-            }
-        };
-        let outcome = self.state.apply(stamp, &record);
-        match &outcome {
-            Ok(_) => {
-                inner.telemetry.records.inc();
-                if self.caught_up {
-                    inner.state.send_replace(Arc::new(self.state.clone()));
-                }
-            }
-            Err(Refused::Replayed) => {
-                inner.telemetry.refused(&Refused::Replayed);
-                let text = format!("offset {offset}: a record of the node {:?} came again", stamp.author);
-                return inner.alarm(AlarmKind::ReplayedRecord, text);
-            }
-            Err(refused) => inner.telemetry.refused(refused),
-        }
-        if stamp.key == inner.keys.own && stamp.epoch == inner.epoch {
-            for body in report::events(&record, &outcome, &self.state, &inner.node) {
-                inner.report(body);
-            }
-            if let Some(waiting) = lock(&inner.waiting).remove(&stamp.sequence)
-                && waiting.send(outcome).is_err()
-            {
-                tracing::debug!("who wrote a control record is gone");
-            }
-        }
-    }
 }
 
 impl Inner {
@@ -359,10 +291,12 @@ impl Inner {
             epoch: self.epoch,
             sequence,
             time: self.clock.now_micros(),
+            seen: Some(lock(&self.known).seen),
         };
+        let room = if record.takes_away() { Room::Kept } else { Room::Ordinary };
         let bytes = envelope::seal(&self.keys.pair, &stamp, record).map_err(Error::Encode)?;
         lock(&self.waiting).insert(sequence, sender);
-        let pending = self.writer.enqueue(bytes).inspect_err(|_| drop(lock(&self.waiting).remove(&sequence)));
+        let pending = self.writer.enqueue(bytes, room).inspect_err(|_| drop(lock(&self.waiting).remove(&sequence)));
         *last = sequence;
         Ok((sequence, pending.map_err(Error::Write)?))
     }
@@ -381,6 +315,9 @@ impl Inner {
         if let Some(reason) = &known.lost {
             return Err(Stale::Lost(reason.clone()));
         }
+        if let Some(reason) = known.unfit.as_ref().or(known.doubt.as_ref()) {
+            return Err(Stale::Lost(reason.clone()));
+        }
         let age = known.until.ok_or(Stale::Beginning)?.elapsed();
         if age > self.max_staleness {
             return Err(Stale::Silent { seconds: age.as_secs(), limit: self.max_staleness.as_secs() });
@@ -388,14 +325,37 @@ impl Inner {
         Ok(())
     }
 
-    fn lost(&self, reason: &str) {
-        let first = lock(&self.known).lost.replace(reason.to_owned()).is_none();
+    /// Nothing more will be known: nobody is let in before a restart.
+    pub(crate) fn lost(&self, reason: &str) {
+        let first = {
+            // the first reason is the cause
+            let mut known = lock(&self.known);
+            let first = known.lost.is_none();
+            known.lost.get_or_insert_with(|| reason.to_owned());
+            first
+        };
         if first {
             self.alarm(AlarmKind::ControlLost, reason.to_owned());
         }
     }
 
-    fn report(&self, body: Body) {
+    /// Why the topic is not to be relied on as it is kept; none: there is no reason any more.
+    pub(crate) fn unfit(&self, reason: Option<String>) {
+        let new = std::mem::replace(&mut lock(&self.known).unfit, reason.clone()) != reason;
+        if let Some(reason) = reason.filter(|_| new) {
+            self.alarm(AlarmKind::ControlLost, reason);
+        }
+    }
+
+    /// Likewise of what was read.
+    pub(crate) fn doubt(&self, reason: Option<String>) {
+        let new = std::mem::replace(&mut lock(&self.known).doubt, reason.clone()) != reason;
+        if let Some(reason) = reason.filter(|_| new) {
+            self.alarm(AlarmKind::ControlLost, reason);
+        }
+    }
+
+    pub(crate) fn report(&self, body: Body) {
         if let Body::Alarm(alarm) = &body {
             self.telemetry.alarm(alarm.kind);
             tracing::error!(kind = name(alarm.kind), detail = alarm.detail, "alarm of the control plane");
@@ -403,7 +363,7 @@ impl Inner {
         self.report.report(self.clock.now_micros(), body);
     }
 
-    fn alarm(&self, kind: AlarmKind, detail: String) {
+    pub(crate) fn alarm(&self, kind: AlarmKind, detail: String) {
         let body = Body::Alarm(Alarm { kind, detail: detail.clone(), node: self.node.clone() });
         if self.may_report() {
             return self.report(body);

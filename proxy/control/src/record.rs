@@ -161,6 +161,36 @@ pub enum Record {
     },
     /// A webhook is being told, was told, or never will be.
     Notice(Telling),
+    /// The node that writes this counts the records of a key: whoever does not know the key lacks them.
+    KeyVouched {
+        /// The public key, 64 hexadecimal digits.
+        key: String,
+        /// For which node it signs.
+        node: String,
+    },
+}
+
+impl Record {
+    /// Whether it takes a right away, or nothing but that follows from it: it must be possible to the last.
+    pub const fn takes_away(&self) -> bool {
+        match self {
+            Self::GrantRevoked { .. }
+            | Self::IdentityDisabled { .. }
+            | Self::SessionKilled { .. }
+            | Self::AccessWithdrawn { .. }
+            | Self::HoldWithdrawn { .. }
+            | Self::HoldExpired { .. }
+            | Self::GrantLapsed { .. }
+            | Self::KeyVouched { .. } => true,
+            Self::AccessReviewed { review, .. } | Self::HoldReviewed { review, .. } => !review.approved,
+            Self::AccessRequested(_)
+            | Self::GrantExtended { .. }
+            | Self::IdentityEnabled { .. }
+            | Self::HoldAsked(_)
+            | Self::HoldReleased { .. }
+            | Self::Notice(_) => false,
+        }
+    }
 }
 
 /// What waits for an answer: a held statement or an access request. In text it is its id.
@@ -281,6 +311,15 @@ pub struct Review {
     pub reason: String,
 }
 
+/// So many different members of a group must agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// The group.
+    pub group: String,
+    /// How many.
+    pub count: u32,
+}
+
 /// A statement that waits for reviewers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HoldAsk {
@@ -304,6 +343,9 @@ pub struct HoldAsk {
     pub reviewers: Vec<String>,
     /// How many of them must agree.
     pub approvals: u32,
+    /// How many of which group, where it is not any of them: nobody counts for two.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Needs>,
     /// When it is denied unanswered, microseconds since 1970-01-01 UTC.
     pub expires: i64,
     /// What reviewers are shown; nothing of it decides.

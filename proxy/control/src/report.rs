@@ -113,7 +113,9 @@ pub(crate) fn events(record: &Record, outcome: &Result<Vec<Effect>, Refused>, st
         | Record::HoldReleased { .. }
         | Record::HoldExpired { .. }
         // what a webhook was told is in the state and in the log of the node that told it
-        | Record::Notice(_) => {}
+        | Record::Notice(_)
+        // nor is it anybody's act that one node knows another
+        | Record::KeyVouched { .. } => {}
     }
     let effects = outcome.as_deref().unwrap_or_default();
     bodies.extend(effects.iter().filter_map(|effect| effect_body(effect, state, node())));

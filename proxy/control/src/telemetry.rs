@@ -1,6 +1,7 @@
 //! What the control plane counts.
 
 use crate::Refused;
+use event_log::control::Filled;
 use kit::metrics::Registry;
 use kit::metrics::prometheus_client::encoding::EncodeLabelSet;
 use kit::metrics::prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
@@ -27,6 +28,8 @@ pub struct Telemetry {
     refused: Family<Reason, Counter>,
     alarms: Family<AlarmOf, Counter>,
     pub(crate) fresh: Gauge,
+    journal_bytes: Gauge,
+    journal_limit: Gauge,
 }
 
 impl Telemetry {
@@ -53,7 +56,24 @@ impl Telemetry {
                 "1 while the control topic is known to its end; at 0 new sessions are refused: see whether the broker is reached.",
                 Gauge::default(),
             ),
+            journal_bytes: registry.register(
+                "postern_control_journal_bytes",
+                "Size of the control journal, where there is no Kafka; at its limit only revocations are taken.",
+                Gauge::default(),
+            ),
+            journal_limit: registry.register(
+                "postern_control_journal_limit_bytes",
+                "How large the control journal may grow: move to Kafka or begin a new one well before (docs/access.md).",
+                Gauge::default(),
+            ),
         }
+    }
+
+    /// How full a journal is.
+    pub(crate) fn filled(&self, filled: &Filled) {
+        let gauge = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.journal_bytes.set(gauge(filled.bytes));
+        self.journal_limit.set(gauge(filled.limit));
     }
 
     pub(crate) fn refused(&self, refused: &Refused) {

@@ -61,6 +61,7 @@ fn config(folder: &Path, node: &str) -> Config {
         node: node.to_owned(),
         signing_key: folder.join(node).join("control.pk8"),
         trusted: BTreeMap::new(),
+        retired: BTreeMap::new(),
         directory: folder.join(node),
         max_staleness: Duration::from_secs(2),
         kafka: None,
@@ -87,7 +88,7 @@ fn disable(subject: &str) -> Record {
 fn forged(author: &str, sequence: u64) -> Bytes {
     let stranger = pair(66);
     let key = stranger.public_key().as_ref().try_into().unwrap();
-    let stamp = Stamp { author: author.to_owned(), key, epoch: 1, sequence, time: 1 };
+    let stamp = Stamp { author: author.to_owned(), key, epoch: 1, sequence, time: 1, seen: None };
     seal(&stranger, &stamp, &disable("ada")).unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! The reviewers of the control plane: asked on one node, answering on any, released on the first.
 
 use super::{Answer, Asked, Outcome, Pending, Review, Reviewers, asked::Needed};
-use control::{Control, Digest, HoldAsk, HoldState, Record};
+use control::{Control, Digest, HoldAsk, HoldState, Needs, Record};
 use schemas::{HoldId, event::Identity};
 use std::sync::Arc;
 
@@ -90,6 +90,7 @@ fn question(asked: &Asked) -> Result<HoldAsk, String> {
         policy_version: asked.policy_version.clone(),
         reviewers: asked.approvals.iter().map(|needed| needed.group.clone()).collect(),
         approvals: asked.approvals.iter().map(|needed| needed.count).sum(),
+        needs: asked.approvals.iter().map(|one| Needs { group: one.group.clone(), count: one.count }).collect(),
         expires: asked.expires,
         shown: serde_json::to_value(asked).map_err(|error| error.to_string())?,
     })

@@ -88,12 +88,19 @@ pub struct AutoFile {
 pub struct StandingFile {
     /// Its name.
     pub name: String,
-    /// Subjects that have it. _Default:_ none.
+    /// Subjects that have it, of the one `issuer`. _Default:_ none.
     #[serde(default)]
     pub subjects: Vec<String>,
-    /// Groups whose members have it. _Default:_ none.
+    /// Groups whose members have it, whoever acts for them. _Default:_ none.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The issuer that vouches for them, as its tokens state it (or an API key's or a certificate's: see the events of a
+    /// session). Subjects need it: those of the same name at another issuer are somebody else. _Default:_ none: members of
+    /// the groups by any issuer.
+    pub issuer: Option<String>,
+    /// Who may act for the subjects: each actor of the `act` claim must be named. _Default:_ none: only they themselves.
+    #[serde(default)]
+    pub actors: Vec<String>,
     /// The resource.
     pub resource: String,
     /// The role. _Default:_ none: what their groups give.
@@ -205,6 +212,12 @@ impl StandingFile {
         if self.subjects.is_empty() && self.groups.is_empty() {
             problems.push(format!("{place}: names neither subjects nor groups"));
         }
+        if !self.subjects.is_empty() && self.issuer.is_none() {
+            problems.push(format!("{place}: names subjects and not their issuer: one of that name may be at any"));
+        }
+        if !self.actors.is_empty() && self.subjects.is_empty() {
+            problems.push(format!("{place}: names actors and no subjects for whom they act"));
+        }
         let known = |name: &String| roles.iter().any(|role| role.resource == self.resource && role.name == *name);
         if self.role.as_ref().is_some_and(|name| !known(name)) {
             problems.push(format!("{place}: the resource {:?} has no such role", self.resource));
@@ -214,6 +227,8 @@ impl StandingFile {
             name: self.name,
             subjects: self.subjects,
             groups: self.groups,
+            issuer: self.issuer,
+            actors: self.actors,
             resource: self.resource,
             role: self.role,
         }

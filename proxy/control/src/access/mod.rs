@@ -73,6 +73,10 @@ pub struct Standing {
     pub subjects: Vec<String>,
     /// Groups whose members have it.
     pub groups: Vec<String>,
+    /// The issuer that vouches for them; none: any, where there are no subjects.
+    pub issuer: Option<String>,
+    /// Who may act for the subjects.
+    pub actors: Vec<String>,
     /// The registered database.
     pub resource: String,
     /// The role; none: what their groups give.
@@ -311,7 +315,13 @@ impl Role {
 
 impl Standing {
     fn is_for(&self, identity: &Identity) -> bool {
-        self.subjects.contains(&identity.subject) || any(&self.groups, &identity.groups)
+        if self.issuer.as_ref().is_some_and(|issuer| *issuer != identity.issuer) {
+            return false;
+        }
+        // a subject is its issuer's, and who acts for it is not it
+        let named = self.issuer.is_some() && self.subjects.contains(&identity.subject);
+        let itself = named && identity.on_behalf_of.iter().all(|actor| self.actors.contains(actor));
+        itself || any(&self.groups, &identity.groups)
     }
 }
 

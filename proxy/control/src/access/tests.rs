@@ -17,7 +17,7 @@ fn file() -> File {
         "roles": [{"resource": "shop", "name": "billing", "groups": ["accounting"], "requesters": ["agents"],
                    "reviewers": ["dba"], "max_minutes": 60, "break_glass_minutes": 10, "break_glass_groups": ["oncall"],
                    "auto": [auto("short", "trusted", 15, false), auto("night", "oncall", 30, true)]}],
-        "standing": [{"name": "nightly", "subjects": ["job"], "resource": "shop", "role": "billing",
+        "standing": [{"name": "nightly", "subjects": ["job"], "issuer": "https://issuer.example", "resource": "shop", "role": "billing",
                       "window": "Mon-Sun 02:00-03:00"}]});
     serde_json::from_value(file).unwrap()
 }
@@ -74,9 +74,19 @@ fn an_allowance_is_standing_access_and_grants() {
     let standing = of(&state, &job, 2);
     assert_eq!((standing.named, standing.until), (true, Some(monday(3))));
     assert_eq!(standing.groups, ["role:billing", "accounting"]);
+    let other = Identity { issuer: "https://other.example".into(), ..job.clone() };
+    assert_eq!(of(&state, &other, 2), Allowance::default(), "the same name at another issuer is somebody else");
+    let acting = Identity { on_behalf_of: vec!["agent".into()], ..job.clone() };
+    assert_eq!(of(&state, &acting, 2), Allowance::default(), "who acts for it is not it");
+    let mut named = file();
+    named.standing[0].actors = vec!["agent".into()];
+    let named = named.check().unwrap();
+    assert!(named.allowance(&state, &acting, "shop", monday(2)).named, "unless it is named");
+    let more = Identity { on_behalf_of: vec!["agent".into(), "other".into()], ..job.clone() };
+    assert!(!named.allowance(&state, &more, "shop", monday(2)).named, "each of them");
     let mut request = access.ask(&bot, wish(30), monday(12)).unwrap();
     (request.kind, request.rule) = (RequestKind::Automatic, Some("short".into()));
-    let stamp = Stamp { author: "a".into(), key: [1; 32], epoch: 1, sequence: 1, time: monday(12) };
+    let stamp = Stamp { author: "a".into(), key: [1; 32], epoch: 1, sequence: 1, time: monday(12), seen: None };
     state.apply(&stamp, &Record::AccessRequested(request.clone())).unwrap();
     let granted = of(&state, &bot, 12);
     assert_eq!(granted.grants, [GrantId::from_bytes(*request.id.as_bytes())]);
@@ -102,6 +112,14 @@ fn all_problems_come_at_once() {
     });
     file.standing[0].role = Some("root".into());
     file.standing[0].subjects.clear();
+    file.standing[0].actors = vec!["agent".into()];
+    file.standing.push(StandingFile {
+        subjects: vec!["job".into()],
+        issuer: None,
+        actors: Vec::new(),
+        role: None,
+        ..file.standing[0].clone()
+    });
     let problems = file.check().unwrap_err();
-    assert_eq!(problems.len(), 8, "{problems:#?}");
+    assert_eq!(problems.len(), 10, "{problems:#?}");
 }

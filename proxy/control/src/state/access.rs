@@ -1,12 +1,17 @@
 //! Access requests and the grants that come of them.
 
 use super::review::{Asked, approvals, same_party};
+use super::share::{self, Share};
 use super::{Effect, MAX_KEPT, Refused, State, make_room};
 use crate::record::{AccessRequest, Digest, Review};
 use schemas::event::RequestKind;
 use schemas::{GrantId, Identity, RequestId};
 use serde::Serialize;
 use std::sync::Arc;
+
+/// Open requests of one identity, and of all whom one issuer vouches for.
+const SHARE_OF_ONE: Share = Share { number: 50, weight: usize::MAX };
+const SHARE_OF_ISSUER: Share = Share { number: MAX_KEPT / 2, weight: usize::MAX };
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -141,6 +146,16 @@ impl State {
                 return Err(Refused::Ended);
             }
         }
+        if asked.kind == RequestKind::BreakGlass {
+            self.glass_holds(asked)?;
+        }
+        let requests = &self.requests;
+        let is_open = |id| requests.get(&id).is_some_and(|request| request.is_open(at));
+        let (one, all) = (share::one(&asked.requester), share::all(&asked.requester));
+        self.asked.admit(&one, &SHARE_OF_ONE, 0, is_open)?;
+        self.asked.admit(&all, &SHARE_OF_ISSUER, 0, is_open)?;
+        self.asked.enter(one, asked.id, 0, is_open);
+        self.asked.enter(all, asked.id, 0, is_open);
         make_room(&mut self.requests, MAX_KEPT, |request| !request.is_open(at))?;
         let at_once = asked.kind != RequestKind::Reviewed;
         let mut request = Request {
@@ -158,6 +173,18 @@ impl State {
         }
         self.requests.insert(asked.id, Arc::new(request));
         Ok(effects)
+    }
+
+    /// Whoever broke the glass of a resource breaks it again only after somebody has looked at the first time.
+    fn glass_holds(&self, asked: &AccessRequest) -> Result<(), Refused> {
+        let who = &asked.requester;
+        let is_one = |request: &&Arc<Request>| {
+            let before = &request.asked;
+            let same = before.requester.subject == who.subject && before.requester.issuer == who.issuer;
+            request.needs_review && same && before.resource == asked.resource
+        };
+        let before = self.requests.values().find(is_one);
+        before.map_or(Ok(()), |before| Err(Refused::Unreviewed(before.asked.id.to_string())))
     }
 
     /// Makes or prolongs the grant of a request that has all it needs.

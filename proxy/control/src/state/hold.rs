@@ -1,11 +1,21 @@
 //! Held statements: an approval releases one of them, once (CTL-1).
 
-use super::review::{Asked, approvals};
+use super::review::{Asked, agreed, approvals};
+use super::share::{self, Share};
 use super::{Effect, MAX_KEPT, Refused, State, make_room};
+use crate::reader::MAX_SKEW_MICROS;
 use crate::record::{Digest, HoldAsk, Review};
 use schemas::HoldId;
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
+
+/// Statements that one identity may have held at once, and bytes that they may show together.
+const SHARE_OF_ONE: Share = Share { number: 1000, weight: 64 << 20 };
+/// Bytes that all held statements may show together.
+const MAX_SHOWN_BYTES: usize = 256 << 20;
+/// Members of groups that may have to agree.
+const MAX_NEEDED: u32 = 64;
 
 /// Where a hold stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,7 +52,7 @@ impl HoldState {
 /// A held statement, and what was said about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hold {
-    /// What is asked.
+    /// What is asked. What is shown of it goes when it ends: the audit record has it for good.
     #[serde(flatten)]
     pub asked: HoldAsk,
     /// When, microseconds since 1970-01-01 UTC.
@@ -77,10 +87,25 @@ impl State {
         if self.is_disabled(&ask.requester).is_some() {
             return Err(Refused::Disabled(ask.requester.subject.clone()));
         }
-        if ask.approvals == 0 || ask.expires <= at {
-            return Err(Refused::Invalid("it needs no approval, or has expired already"));
+        if self.is_killed(ask.session).is_some() {
+            return Err(Refused::Killed);
         }
+        let needed = ask.needs.iter().fold(0u32, |sum, needs| sum.saturating_add(needs.count));
+        if ask.approvals == 0 || ask.approvals > MAX_NEEDED || needed > MAX_NEEDED || ask.expires <= at {
+            return Err(Refused::Invalid("it needs no approval, or too many, or has expired already"));
+        }
+        let bytes = weight(&ask.shown);
+        if self.shown_bytes.saturating_add(bytes) > MAX_SHOWN_BYTES {
+            return Err(Refused::Full { limit: self.showing.len() });
+        }
+        let holds = &self.holds;
+        let is_open = |id| holds.get(&id).is_some_and(|hold| !hold.has_ended(at));
+        let one = share::one(&ask.requester);
+        self.held.admit(&one, &SHARE_OF_ONE, bytes, is_open)?;
+        self.held.enter(one, ask.id, bytes, is_open);
         make_room(&mut self.holds, MAX_KEPT, |hold| hold.has_ended(at))?;
+        self.showing.insert((ask.expires, ask.id), bytes);
+        self.shown_bytes += bytes;
         let hold = Hold { asked: ask.clone(), time: at, state: HoldState::Waiting, reviews: Vec::new(), ended: None };
         self.holds.insert(ask.id, Arc::new(hold));
         Ok(Vec::new())
@@ -107,11 +132,15 @@ impl State {
         let mut effects = Vec::new();
         if !review.approved {
             hold.state = HoldState::Denied;
-        } else if approvals(&hold.reviews) >= hold.asked.approvals {
+        } else if agreed(&hold.asked, &hold.reviews) {
             hold.state = HoldState::Approved;
             effects.push(Effect::Approved(id));
         }
+        let denied = hold.state == HoldState::Denied;
         self.holds.insert(id, Arc::new(hold));
+        if denied {
+            self.stop_showing(id);
+        }
         Ok(effects)
     }
 
@@ -135,9 +164,13 @@ impl State {
         if self.is_disabled(&hold.asked.requester).is_some() {
             return Err(Refused::Disabled(hold.asked.requester.subject.clone()));
         }
+        if self.is_killed(hold.asked.session).is_some() {
+            return Err(Refused::Killed);
+        }
         if let Some(hold) = self.holds.get_mut(&id) {
             Arc::make_mut(hold).state = HoldState::Released;
         }
+        self.stop_showing(id);
         Ok(Vec::new())
     }
 
@@ -149,10 +182,44 @@ impl State {
                 let hold = Arc::make_mut(hold);
                 hold.state = state;
                 hold.ended = Some(reason.to_owned());
+                self.stop_showing(id);
                 Ok(Vec::new())
             }
             HoldState::Released => Err(Refused::Released),
             other => Err(Refused::Answered(other.label())),
         }
+    }
+
+    /// Lets go what is shown of a hold that has ended.
+    fn stop_showing(&mut self, id: HoldId) {
+        let Some(hold) = self.holds.get_mut(&id) else { return };
+        let hold = Arc::make_mut(hold);
+        hold.asked.shown = Value::Object(serde_json::Map::new());
+        self.shown_bytes -= self.showing.remove(&(hold.asked.expires, id)).unwrap_or(0);
+    }
+
+    /// Likewise of those whose time is over, whoever has said so or not.
+    pub(super) fn forget_shown(&mut self, at: i64) {
+        // nodes' clocks differ by a little
+        let at = at.saturating_sub(MAX_SKEW_MICROS);
+        while let Some((&(expires, id), bytes)) = self.showing.first().filter(|((expires, _), _)| *expires <= at) {
+            let bytes = *bytes;
+            self.stop_showing(id);
+            // also of one that is not there any more
+            if self.showing.remove(&(expires, id)).is_some() {
+                self.shown_bytes -= bytes;
+            }
+        }
+    }
+}
+
+/// Bytes that a value takes, about.
+fn weight(value: &Value) -> usize {
+    const EACH: usize = 32;
+    EACH + match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weight).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + weight(value)).sum(),
     }
 }

@@ -11,12 +11,15 @@
 
 mod access;
 mod hold;
+mod map;
 mod notice;
 mod refused;
 mod review;
 mod revocation;
+mod share;
 #[cfg(test)]
 mod tests;
+mod vouch;
 
 pub use access::{Answered, Grant, Request};
 pub use hold::{Hold, HoldState};
@@ -26,21 +29,32 @@ pub use revocation::{Disabled, Killed};
 
 use crate::envelope::{PublicKey, Stamp};
 use crate::record::{Record, Subject};
+use map::Map;
 use schemas::{GrantId, HoldId, Identity, RequestId, SessionId};
+use share::Shares;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is known after the records so far. Clones share what has not changed.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    requests: BTreeMap<RequestId, Arc<Request>>,
-    grants: BTreeMap<GrantId, Arc<Grant>>,
-    holds: BTreeMap<HoldId, Arc<Hold>>,
-    disabled: BTreeMap<(String, Option<String>), Arc<Disabled>>,
-    killed: BTreeMap<SessionId, Arc<Killed>>,
-    notices: BTreeMap<(Subject, String), Arc<Notice>>,
+    requests: Map<RequestId, Arc<Request>>,
+    grants: Map<GrantId, Arc<Grant>>,
+    holds: Map<HoldId, Arc<Hold>>,
+    disabled: Map<(String, Option<String>), Arc<Disabled>>,
+    killed: Map<SessionId, Arc<Killed>>,
+    notices: Map<(Subject, String), Arc<Notice>>,
     /// By key and start of a process: the last sequence seen.
-    lanes: BTreeMap<PublicKey, BTreeMap<u64, u64>>,
+    lanes: Map<(PublicKey, u64), u64>,
+    /// How many starts of processes are remembered for each key.
+    starts: BTreeMap<PublicKey, usize>,
+    /// Requests and holds that each identity and issuer has open.
+    asked: Shares<RequestId>,
+    held: Shares<HoldId>,
+    /// Holds that have not ended, by when their time is over, with the bytes that they show.
+    showing: Map<(i64, HoldId), usize>,
+    shown_bytes: usize,
+    vouched: vouch::Vouched,
     rights: u64,
 }
 
@@ -71,6 +85,7 @@ impl State {
     pub fn apply(&mut self, stamp: &Stamp, record: &Record) -> Result<Vec<Effect>, Refused> {
         self.enter(stamp)?;
         let at = stamp.time;
+        self.forget_shown(at);
         match record {
             Record::AccessRequested(request) => self.requested(at, request),
             Record::AccessReviewed { request, review } => self.reviewed(at, *request, review),
@@ -87,26 +102,31 @@ impl State {
             Record::HoldReleased { hold, digest } => self.hold_released(at, *hold, *digest),
             Record::HoldExpired { hold, reason } => self.hold_ended(*hold, HoldState::Expired, reason),
             Record::Notice(telling) => self.notice(stamp, telling),
+            Record::KeyVouched { key, node } => self.vouched(stamp, key, node),
         }
     }
 
     /// A record that came before, or out of its process's order, is no new one.
     fn enter(&mut self, stamp: &Stamp) -> Result<(), Refused> {
-        let epochs = self.lanes.entry(stamp.key).or_default();
-        if !epochs.contains_key(&stamp.epoch) {
-            let oldest = epochs.keys().next().copied().unwrap_or(0);
-            if epochs.len() >= MAX_EPOCHS {
-                if stamp.epoch < oldest {
-                    return Err(Refused::Replayed);
-                }
-                epochs.remove(&oldest);
-            }
-        }
-        let last = epochs.entry(stamp.epoch).or_insert(0);
-        if stamp.sequence <= *last {
+        let lane = (stamp.key, stamp.epoch);
+        if stamp.sequence <= self.lanes.get(&lane).copied().unwrap_or(0) {
             return Err(Refused::Replayed);
         }
-        *last = stamp.sequence;
+        if !self.lanes.contains_key(&lane) {
+            let starts = self.starts.entry(stamp.key).or_insert(0);
+            if *starts < MAX_EPOCHS {
+                *starts += 1;
+            } else {
+                let oldest = self.lanes.first_from(&(stamp.key, 0)).map(|(lane, _)| *lane);
+                match oldest {
+                    Some((key, epoch)) if key == stamp.key && epoch < stamp.epoch => {
+                        self.lanes.remove(&(key, epoch));
+                    }
+                    _ => return Err(Refused::Replayed),
+                }
+            }
+        }
+        self.lanes.insert(lane, stamp.sequence);
         Ok(())
     }
 
@@ -163,15 +183,20 @@ impl State {
         self.holds.get(&id)
     }
 
-    /// Why this identity may do nothing, where it is disabled: itself, or somebody on whose behalf it acts.
+    /// Why this identity may do nothing, where it is disabled: itself, or somebody who acts for it. A token does not say
+    /// who vouches for an actor of its chain: one whom any issuer vouches for may be the one that was disabled.
     pub fn is_disabled(&self, identity: &Identity) -> Option<&Arc<Disabled>> {
-        let of =
-            |subject: &str, issuer: Option<&str>| self.disabled.get(&(subject.to_owned(), issuer.map(str::to_owned)));
         if self.disabled.is_empty() {
             return None;
         }
-        let parties = std::iter::once(&identity.subject).chain(&identity.on_behalf_of);
-        parties.into_iter().find_map(|subject| of(subject, None).or_else(|| of(subject, Some(&identity.issuer))))
+        let of = |issuer: Option<String>| self.disabled.get(&(identity.subject.clone(), issuer));
+        let itself = of(None).or_else(|| of(Some(identity.issuer.clone())));
+        itself.or_else(|| identity.on_behalf_of.iter().find_map(|actor| self.disabled_actor(actor)))
+    }
+
+    fn disabled_actor(&self, actor: &str) -> Option<&Arc<Disabled>> {
+        let first = self.disabled.first_from(&(actor.to_owned(), None));
+        first.filter(|((subject, _), _)| subject == actor).map(|(_, disabled)| disabled)
     }
 
     /// All that are disabled.
@@ -187,7 +212,7 @@ impl State {
 
 /// Makes room for one more by letting the oldest that has ended go.
 fn make_room<K: Ord + Clone, V>(
-    map: &mut BTreeMap<K, Arc<V>>,
+    map: &mut Map<K, Arc<V>>,
     limit: usize,
     has_ended: impl Fn(&V) -> bool,
 ) -> Result<(), Refused> {

@@ -101,7 +101,7 @@ mod tests {
     const MINUTE: i64 = 60_000_000;
 
     fn stamp(key: u8, epoch: u64, sequence: u64, time: i64) -> Stamp {
-        Stamp { author: format!("node-{key}"), key: [key; 32], epoch, sequence, time }
+        Stamp { author: format!("node-{key}"), key: [key; 32], epoch, sequence, time, seen: None }
     }
 
     fn telling(told: Told, until: i64) -> Record {

@@ -61,6 +61,30 @@ pub enum Refused {
     /// A request of this kind is not reviewed in this way.
     #[error("a request of the kind {0:?} cannot be answered so")]
     Kind(RequestKind),
+    /// The session whose statement it is was ended.
+    #[error("the session was ended by an operator")]
+    Killed,
+    /// The glass was broken before, and nobody has looked at that yet.
+    #[error("the glass is broken already ({0}): it must be reviewed before it can be broken again")]
+    Unreviewed(String),
+    /// The writer's clock and the topic's differ: a grant would last longer than it says, an answer would count too late.
+    #[error("the clock of the node {node:?} and the topic's are {seconds} s apart, at most {limit} s count: set it right")]
+    Clock {
+        /// Whose.
+        node: String,
+        /// How far apart.
+        seconds: u64,
+        /// How far they may be.
+        limit: u64,
+    },
+    /// A party has as much open as it may have.
+    #[error("{who} may not have more open at once ({limit}): end some, or wait until they are answered")]
+    Share {
+        /// The party.
+        who: String,
+        /// How many it may have.
+        limit: usize,
+    },
     /// Nothing that is kept has ended.
     #[error("{limit} of them are open at once, which is the limit")]
     Full {
@@ -90,6 +114,10 @@ impl Refused {
             Self::Taken(_) => "taken",
             Self::Invalid(_) => "invalid",
             Self::Kind(_) => "kind",
+            Self::Killed => "killed",
+            Self::Unreviewed(_) => "unreviewed",
+            Self::Clock { .. } => "clock",
+            Self::Share { .. } => "share",
             Self::Full { .. } => "full",
         }
     }

@@ -1,7 +1,7 @@
 //! The rules that every review obeys, of access requests and of held statements alike.
 
 use super::{Refused, State};
-use crate::record::{Digest, Review};
+use crate::record::{Digest, HoldAsk, Review};
 use schemas::Identity;
 
 /// What is asked, as far as a review depends on it.
@@ -54,4 +54,38 @@ pub(super) fn same_party(one: &Identity, other: &Identity) -> bool {
 /// How many have agreed.
 pub(super) fn approvals(reviews: &[Review]) -> u32 {
     u32::try_from(reviews.iter().filter(|review| review.approved).count()).unwrap_or(u32::MAX)
+}
+
+/// Whether all have agreed who must. Where groups are named with a number each, every approval fills one place of one
+/// group: one person in two groups is one person.
+pub(super) fn agreed(asked: &HoldAsk, reviews: &[Review]) -> bool {
+    if asked.needs.is_empty() {
+        return approvals(reviews) >= asked.approvals;
+    }
+    let groups = asked.needs.iter();
+    let places: Vec<&str> = groups.flat_map(|needs| (0..needs.count).map(|_| needs.group.as_str())).collect();
+    let yes: Vec<&Review> = reviews.iter().filter(|review| review.approved).collect();
+    let mut taken = vec![None; places.len()];
+    let filled = (0..yes.len()).filter(|one| seat(*one, &yes, &places, &mut taken, &mut vec![false; places.len()])).count();
+    filled == places.len()
+}
+
+/// Finds a place for one approval, moving others where that helps.
+fn seat(one: usize, yes: &[&Review], places: &[&str], taken: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    let fits = |place: &str| yes.get(one).is_some_and(|review| review.reviewer.groups.iter().any(|group| group == place));
+    for at in (0..places.len()).filter(|at| places.get(*at).is_some_and(|place| fits(place))).collect::<Vec<_>>() {
+        match tried.get_mut(at) {
+            Some(tried) if !*tried => *tried = true,
+            _ => continue,
+        }
+        let free = match taken.get(at).copied().flatten() {
+            None => true,
+            Some(other) => seat(other, yes, places, taken, tried),
+        };
+        if free && let Some(taken) = taken.get_mut(at) {
+            *taken = Some(one);
+            return true;
+        }
+    }
+    false
 }

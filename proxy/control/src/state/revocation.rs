@@ -77,7 +77,7 @@ impl State {
         if self.killed.len() >= MAX_KEPT {
             // it has ended long ago
             let oldest = self.killed.iter().min_by_key(|(_, killed)| killed.time).map(|(session, _)| *session);
-            oldest.map(|oldest| self.killed.remove(&oldest));
+            oldest.and_then(|oldest| self.killed.remove(&oldest));
         }
         self.killed.insert(session, Arc::new(Killed { time: at, by: by.clone(), reason: reason.to_owned() }));
         self.rights += 1;

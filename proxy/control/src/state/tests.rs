@@ -18,7 +18,7 @@ struct Fold {
 impl Fold {
     fn put(&mut self, record: Record) -> Result<Vec<Effect>, Refused> {
         self.sequence += 1;
-        let stamp = Stamp { author: "a".into(), key: [1; 32], epoch: 1, sequence: self.sequence, time: self.now };
+        let stamp = Stamp { author: "a".into(), key: [1; 32], epoch: 1, sequence: self.sequence, time: self.now, seen: None };
         self.state.apply(&stamp, &record)
     }
 
@@ -75,6 +75,7 @@ fn hold(number: u8) -> HoldAsk {
         policy_version: "0011".into(),
         reviewers: vec!["dba".into()],
         approvals: 1,
+        needs: Vec::new(),
         expires: 15 * MINUTE,
         shown: serde_json::Value::Null,
     }
@@ -343,7 +344,7 @@ fn a_record_counts_once_and_in_its_writers_order() {
         by: identity("root", &[]),
         reason: String::new(),
     };
-    let stamp = |key: u8, epoch, sequence| Stamp { author: "a".into(), key: [key; 32], epoch, sequence, time: 0 };
+    let stamp = |key: u8, epoch, sequence| Stamp { author: "a".into(), key: [key; 32], epoch, sequence, time: 0, seen: None };
     assert!(state.apply(&stamp(1, 5, 1), &kill(1)).is_ok());
     assert_eq!(state.apply(&stamp(1, 5, 1), &kill(2)), Err(Refused::Replayed));
     assert!(state.apply(&stamp(1, 5, 3), &kill(3)).is_ok(), "one that was never written leaves a hole");
@@ -354,7 +355,8 @@ fn a_record_counts_once_and_in_its_writers_order() {
 
 #[test]
 fn what_has_ended_makes_room_and_nothing_else_does() {
-    let mut map: BTreeMap<u8, Arc<bool>> = [(1, false), (2, true), (3, true)].map(|(k, v)| (k, Arc::new(v))).into();
+    let mut map: Map<u8, Arc<bool>> = Map::default();
+    [(1, false), (2, true), (3, true)].into_iter().for_each(|(k, v)| map.insert(k, Arc::new(v)));
     assert_eq!(make_room(&mut map, 4, |ended| *ended), Ok(()));
     assert_eq!(map.len(), 3);
     assert_eq!(make_room(&mut map, 3, |ended| *ended), Ok(()));

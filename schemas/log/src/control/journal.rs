@@ -6,13 +6,13 @@
 //!
 //! A start reads all of it. What a crash left half written at the end is cut, since nobody was told that it is there.
 //! Damage before a record that is whole means that something that was acknowledged is lost, a revocation perhaps: the
-//! start is refused.
+//! start is refused. At most [`LIMITS`] bytes are written, the last of them for what takes rights away alone.
 
-use super::{MAX_RECORD_BYTES, Step};
+use super::{Filled, MAX_RECORD_BYTES, Room, Step};
 use crate::Offset;
 use bytes::Bytes;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -24,8 +24,8 @@ pub const FILE: &str = "control.log";
 
 const MAGIC: &[u8; 8] = b"PSTCTL1\n";
 const HEADER: usize = 16;
-/// Largest file that a start reads.
-const MAX_FILE_BYTES: u64 = 4 << 30;
+/// How large the file may grow.
+pub(super) const LIMITS: Limits = Limits { ordinary: 4 << 30, kept: (4 << 30) + (256 << 20) };
 /// Between two signs of life to the reader.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How far ahead the offset of a record may be that is looked for behind damage.
@@ -63,17 +63,27 @@ pub enum Error {
         at: u64,
     },
     /// It is no control journal.
-    #[error("{} is not a control journal, or larger than 4 GiB", path.display())]
+    #[error("{} is not a control journal", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
 }
 
+/// How many bytes a journal may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// With any record.
+    pub ordinary: u64,
+    /// With records that take rights away.
+    pub kept: u64,
+}
+
 /// One record to be written.
 #[derive(Debug)]
 pub(super) struct Append {
     pub bytes: Bytes,
+    pub room: Room,
     pub acknowledge: oneshot::Sender<Result<Offset, crate::Error>>,
 }
 
@@ -81,7 +91,8 @@ pub(super) struct Append {
 pub(super) fn open(
     folder: &Path,
     steps: mpsc::SyncSender<Step>,
-    limit: usize,
+    queue_limit: usize,
+    limits: Limits,
 ) -> Result<mpsc::SyncSender<Append>, Error> {
     let path = folder.join(FILE);
     let failed = |doing| {
@@ -102,67 +113,79 @@ pub(super) fn open(
         Err(std::fs::TryLockError::WouldBlock) => return Err(Error::Locked { path }),
         Err(std::fs::TryLockError::Error(source)) => return Err(failed("lock")(source)),
     }
-    if file.metadata().map_err(failed("measure"))?.len() > MAX_FILE_BYTES {
-        return Err(Error::Foreign { path });
+    let length = file.metadata().map_err(failed("measure"))?.len();
+    let found = scan(&mut file, length, &path)?;
+    if found.end < length {
+        let bytes = length - found.end;
+        tracing::warn!(bytes, "the control journal ended in a record that was never acknowledged, it is cut");
+        file.set_len(found.end).map_err(failed("cut"))?;
     }
-    let mut content = Vec::new();
-    file.read_to_end(&mut content).map_err(failed("read"))?;
-    let read = read(&content, &path)?;
-    let whole = read.end;
-    if whole < content.len() || content.is_empty() {
-        if !content.is_empty() {
-            tracing::warn!(
-                bytes = content.len() - whole,
-                "the control journal ended in a record that was never acknowledged, it is cut"
-            );
-        }
-        file.set_len(whole as u64).map_err(failed("cut"))?;
-    }
-    if whole == 0 {
+    if found.end == 0 {
         file.rewind().and_then(|()| file.write_all(MAGIC)).map_err(failed("begin"))?;
     }
-    file.seek(SeekFrom::End(0)).map_err(failed("find the end of"))?;
+    let bytes = file.seek(SeekFrom::End(0)).map_err(failed("find the end of"))?;
     file.sync_all().map_err(failed("sync"))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))?;
-    let (appends, queue) = mpsc::sync_channel(limit);
-    let records = read.records;
-    let journal = Journal { file, next: records.len() as Offset, failed: None, steps };
+    let old = File::open(&path).map_err(failed("open"))?;
+    let (appends, queue) = mpsc::sync_channel(queue_limit);
+    let journal = Journal { file, next: found.records, bytes, limits, failed: None, steps };
     std::thread::Builder::new()
         .name("control-journal".to_owned())
-        .spawn(move || journal.run(records, &queue))
+        .spawn(move || journal.run(old, &queue))
         .map_err(failed("start the thread of"))?;
     Ok(appends)
 }
 
 struct Found {
-    records: Vec<Bytes>,
-    /// Where the last whole record ends.
-    end: usize,
+    /// Whole records.
+    records: Offset,
+    /// Where the last of them ends.
+    end: u64,
 }
 
-fn read(content: &[u8], path: &Path) -> Result<Found, Error> {
-    let mut found = Found { records: Vec::new(), end: 0 };
-    let Some(mut rest) = content.strip_prefix(MAGIC.as_slice()) else {
+/// Looks at every record, holding one at a time.
+fn scan(file: &mut File, length: u64, path: &Path) -> Result<Found, Error> {
+    let failed = |source| Error::Io { doing: "read", path: path.to_owned(), source };
+    let mut reader = BufReader::new(file);
+    let mut magic = Vec::new();
+    reader.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(failed)?;
+    if magic != MAGIC {
         // a crash while the file was begun
-        let begun = MAGIC.starts_with(content) || content.iter().all(|byte| *byte == 0) && content.len() <= MAGIC.len();
+        let begun = MAGIC.starts_with(&magic) || magic.iter().all(|byte| *byte == 0) && length <= MAGIC.len() as u64;
+        let found = Found { records: 0, end: 0 };
         return if begun { Ok(found) } else { Err(Error::Foreign { path: path.to_owned() }) };
-    };
-    found.end = MAGIC.len();
-    loop {
-        let next = found.records.len() as Offset;
-        let Some(payload) = record_of(rest, next..next + 1) else { break };
-        let size = HEADER + payload.len();
-        found.records.push(Bytes::copy_from_slice(payload));
-        found.end += size;
-        rest = rest.get(size..).unwrap_or_default();
     }
-    let next = found.records.len() as Offset;
+    let mut found = Found { records: 0, end: MAGIC.len() as u64 };
+    while let Some(payload) = next_of(&mut reader, found.records).map_err(failed)? {
+        found.records += 1;
+        found.end += (HEADER + payload.len()) as u64;
+    }
+    // one record at a time is under way: what is torn is no longer than one
+    if length - found.end > (HEADER + MAX_RECORD_BYTES) as u64 {
+        return Err(Error::Damaged { path: path.to_owned(), at: found.end });
+    }
+    let mut rest = Vec::new();
+    reader.seek(SeekFrom::Start(found.end)).and_then(|_| reader.read_to_end(&mut rest)).map_err(failed)?;
+    let next = found.records;
     let follows =
         (1..rest.len()).any(|at| rest.get(at..).and_then(|later| record_of(later, next..next + MAX_LOST)).is_some());
     if follows {
-        return Err(Error::Damaged { path: path.to_owned(), at: found.end as u64 });
+        return Err(Error::Damaged { path: path.to_owned(), at: found.end });
     }
     Ok(found)
+}
+
+/// The next record, which must have this offset; none where there is no whole one.
+fn next_of(reader: &mut impl Read, offset: Offset) -> io::Result<Option<Bytes>> {
+    let mut bytes = Vec::new();
+    reader.by_ref().take(HEADER as u64).read_to_end(&mut bytes)?;
+    let Some((length, _)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let size = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    if bytes.len() < HEADER || size > MAX_RECORD_BYTES {
+        return Ok(None);
+    }
+    reader.by_ref().take(size as u64).read_to_end(&mut bytes)?;
+    Ok(record_of(&bytes, offset..offset + 1).map(Bytes::copy_from_slice))
 }
 
 /// The record at the front, if there is a whole one with such an offset.
@@ -192,21 +215,21 @@ fn put(out: &mut Vec<u8>, offset: Offset, payload: &[u8]) {
 struct Journal {
     file: File,
     next: Offset,
+    bytes: u64,
+    limits: Limits,
     failed: Option<String>,
     steps: mpsc::SyncSender<Step>,
 }
 
 impl Journal {
-    fn run(mut self, records: Vec<Bytes>, queue: &mpsc::Receiver<Append>) {
-        for (offset, bytes) in (0..).zip(records) {
-            if self.steps.send(Step::Record { offset, bytes }).is_err() {
-                return;
-            }
+    fn run(mut self, old: File, queue: &mpsc::Receiver<Append>) {
+        if let Err(error) = self.read_again(old) {
+            self.fail(format!("cannot read the control journal again: {error}"));
         }
         loop {
-            if self.failed.is_none()
-                && self.steps.send(Step::Heard { first: 0, end: self.next, at: Instant::now() }).is_err()
-            {
+            let filled = Some(Filled { bytes: self.bytes, limit: self.limits.ordinary });
+            let heard = Step::Heard { first: 0, end: self.next, at: Instant::now(), filled };
+            if self.failed.is_none() && self.steps.send(heard).is_err() {
                 return;
             }
             match queue.recv_timeout(HEARTBEAT) {
@@ -217,26 +240,53 @@ impl Journal {
         }
     }
 
+    /// Hands on what was there at the start.
+    fn read_again(&self, mut old: File) -> io::Result<()> {
+        old.seek(SeekFrom::Start(MAGIC.len() as u64))?;
+        let mut reader = BufReader::new(old);
+        for offset in 0..self.next {
+            let bytes = next_of(&mut reader, offset)?.ok_or_else(|| io::Error::other("it has changed meanwhile"))?;
+            if self.steps.send(Step::Record { offset, bytes, taken: None }).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, text: String) {
+        tracing::error!(reason = text, "the control journal has failed, nothing is acknowledged until a restart");
+        self.tell(Step::Lost(text.clone()));
+        self.failed = Some(text);
+    }
+
     /// Writes and syncs one record. Each has a sync of its own: were two under way when the power fails, the second could be
     /// whole behind a torn first, which is what damage looks like.
     fn write(&mut self, append: Append) {
         let mut bytes = Vec::new();
         put(&mut bytes, self.next, &append.bytes);
+        let limit = match append.room {
+            Room::Ordinary => self.limits.ordinary,
+            Room::Kept => self.limits.kept,
+        };
+        let is_full = self.bytes.saturating_add(bytes.len() as u64) > limit;
         if self.failed.is_none()
+            && !is_full
             && let Err(error) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data())
         {
             // after a failed sync the kernel may have dropped what was written: only a restart knows what is there
-            let text = format!("cannot write the control journal: {error}");
-            tracing::error!(%error, "cannot write the control journal, nothing is acknowledged until a restart");
-            self.tell(Step::Lost(text.clone()));
-            self.failed = Some(text);
+            self.fail(format!("cannot write the control journal: {error}"));
         }
         let done = match &self.failed {
             Some(text) => Err(crate::Error::Unavailable(text.clone())),
+            None if is_full => Err(crate::Error::Unavailable(format!(
+                "the control journal is full ({} bytes): only revocations are taken now; see docs/access.md",
+                self.bytes
+            ))),
             None => {
                 let offset = self.next;
                 self.next += 1;
-                self.tell(Step::Record { offset, bytes: append.bytes });
+                self.bytes += bytes.len() as u64;
+                self.tell(Step::Record { offset, bytes: append.bytes, taken: None });
                 Ok(offset)
             }
         };
@@ -261,13 +311,13 @@ mod tests {
         let mut records = Vec::new();
         loop {
             match steps.next(Duration::from_secs(5)).unwrap() {
-                Step::Record { offset, bytes } => {
+                Step::Record { offset, bytes, .. } => {
                     assert_eq!(offset, records.len() as u64);
                     records.push(bytes.to_vec());
                 }
                 Step::Heard { end, .. } if end == records.len() as u64 => return records,
                 Step::Heard { .. } => {}
-                Step::Lost(reason) => panic!("{reason}"),
+                other => panic!("{other:?}"),
             }
         }
     }
@@ -312,6 +362,31 @@ mod tests {
             again(folder.path()).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn a_full_journal_takes_revocations_alone_and_says_how_full_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, steps) = mpsc::sync_channel(64);
+        let limits = Limits { ordinary: 100, kept: 200 };
+        let appends = open(folder.path(), sender, 8, limits).unwrap();
+        let put = |room| {
+            let (acknowledge, acknowledged) = oneshot::channel();
+            appends.send(Append { bytes: Bytes::from_static(&[7; 30]), room, acknowledge }).unwrap();
+            acknowledged.blocking_recv().unwrap()
+        };
+        assert_eq!((put(Room::Ordinary).unwrap(), put(Room::Ordinary).unwrap()), (0, 1));
+        let said = put(Room::Ordinary).unwrap_err().to_string();
+        assert!(said.contains("full (100 bytes): only revocations"), "{said}");
+        assert_eq!((put(Room::Kept).unwrap(), put(Room::Kept).unwrap()), (2, 3));
+        assert!(put(Room::Kept).is_err());
+        let mut told = None;
+        while told.is_none_or(|filled: Filled| filled.bytes < 192) {
+            if let Step::Heard { filled, .. } = steps.recv().unwrap() {
+                told = filled;
+            }
+        }
+        assert_eq!(told, Some(Filled { bytes: 192, limit: 100 }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The control topic in Kafka: one partition, kept for ever, read by everybody without a group.
 
-use super::{MAX_RECORD_BYTES, Step};
+use super::{MAX_RECORD_BYTES, Step, settings};
 use crate::kafka::{METADATA_TIMEOUT, NewTopicOf, client, create, note, unavailable};
 use crate::{Error, KafkaConfig, Offset};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Message, Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{ClientContext, Message, Offset as KafkaOffset, Timestamp, TopicPartitionList};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ const RETRY: Duration = Duration::from_millis(500);
 const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two warnings about what passes by itself.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two looks at how the topic is kept: somebody may set a retention while gates run.
+const SETTINGS_INTERVAL: Duration = Duration::from_secs(60);
 
 type Acknowledge = oneshot::Sender<Result<Offset, Error>>;
 
@@ -105,6 +107,8 @@ pub(super) fn open(
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
         .set("fetch.wait.max.ms", "100")
+        // everybody reads the same at the same time: a stranger's transaction neither hides records nor holds them up
+        .set("isolation.level", "read_uncommitted")
         .set("allow.auto.create.topics", "false")
         .create_with_context(Context)
         .map_err(|error| unavailable("make a consumer", &error))?;
@@ -112,10 +116,10 @@ pub(super) fn open(
     let reading =
         Reading { consumer: consumer.clone(), topic: topic.clone(), steps: steps.clone(), stop: stop.clone() };
     let asking = Reading { consumer, topic: topic.clone(), steps, stop: stop.clone() };
-    let config = config.clone();
+    let (config, asked) = (config.clone(), config.clone());
     let threads = [
         std::thread::Builder::new().name("control-read".to_owned()).spawn(move || reading.read(&config)),
-        std::thread::Builder::new().name("control-heard".to_owned()).spawn(move || asking.ask(heartbeat)),
+        std::thread::Builder::new().name("control-heard".to_owned()).spawn(move || asking.ask(&asked, heartbeat)),
     ];
     for thread in threads {
         thread.map_err(|error| Error::Unavailable(format!("kafka: cannot start a thread: {error}")))?;
@@ -151,7 +155,11 @@ impl Reading {
                 Some(Ok(message)) => {
                     let offset = Offset::try_from(message.offset()).unwrap_or_default();
                     let bytes = message.payload().map(Bytes::copy_from_slice).unwrap_or_default();
-                    if self.steps.send(Step::Record { offset, bytes }).is_err() {
+                    let taken = match message.timestamp() {
+                        Timestamp::LogAppendTime(milliseconds) => Some(milliseconds.saturating_mul(1000)),
+                        Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+                    };
+                    if self.steps.send(Step::Record { offset, bytes, taken }).is_err() {
                         return;
                     }
                 }
@@ -179,7 +187,8 @@ impl Reading {
 
     fn prepare(&self, config: &KafkaConfig) -> Result<(), Error> {
         let size = (MAX_RECORD_BYTES + 4096).to_string();
-        let settings = [("retention.ms", "-1"), ("retention.bytes", "-1"), ("max.message.bytes", size.as_str())];
+        let mut settings = settings::WANTED.to_vec();
+        settings.push(("max.message.bytes", size.as_str()));
         create(config, &NewTopicOf { name: &self.topic, partitions: 1, settings: &settings })?;
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), METADATA_TIMEOUT);
         let metadata = metadata.map_err(|error| unavailable("ask for the control topic", &error))?;
@@ -196,15 +205,36 @@ impl Reading {
         added.and_then(|()| self.consumer.assign(&list)).map_err(|error| unavailable("read the control topic", &error))
     }
 
-    /// Asks the broker again and again how far the topic goes.
-    fn ask(self, heartbeat: Duration) {
+    /// Asks the broker again and again how far the topic goes, and how it is kept. How far it goes is told only once it is
+    /// known to be kept well.
+    fn ask(self, config: &KafkaConfig, heartbeat: Duration) {
         let mut complained: Option<Instant> = None;
+        let mut looked: Option<Instant> = None;
         while !self.ended() {
             let at = Instant::now();
+            if looked.is_none_or(|last| last.elapsed() > SETTINGS_INTERVAL) {
+                match settings::unfit(config, &self.topic) {
+                    Ok(unfit) => {
+                        // what is to be mended is looked at again soon
+                        looked = unfit.is_none().then_some(at);
+                        if self.steps.send(Step::Unfit(unfit)).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) if complained.is_none_or(|last| last.elapsed() > COMPLAINT_INTERVAL) => {
+                        complained = Some(at);
+                        tracing::warn!(%error, "kafka: the broker does not say how the control topic is kept");
+                    }
+                    Err(_) => {}
+                }
+            }
             match self.consumer.fetch_watermarks(&self.topic, PARTITION, WATERMARK_TIMEOUT) {
+                // not told before it is known that nothing can have been let go
+                Ok(_) if looked.is_none() => {}
                 Ok((first, end)) => {
                     let place = |offset: i64| Offset::try_from(offset).unwrap_or_default();
-                    if self.steps.send(Step::Heard { first: place(first), end: place(end), at }).is_err() {
+                    let heard = Step::Heard { first: place(first), end: place(end), at, filled: None };
+                    if self.steps.send(heard).is_err() {
                         return;
                     }
                 }

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! With no broker it is a file of this node ([`journal`]); with Kafka one topic of one partition ([`kafka`]) that is kept
-//! for ever. What the bytes mean is not this package's business.
+//! for ever ([`settings`] looks that it is). What the bytes mean is not this package's business.
 
 pub mod journal;
 pub(crate) mod kafka;
+mod settings;
 
 use crate::{Error, KafkaConfig, Offset};
 use bytes::Bytes;
@@ -37,6 +38,9 @@ pub enum Step {
         offset: Offset,
         /// Its bytes; none for a record without a value.
         bytes: Bytes,
+        /// When the topic took it, by the broker's clock, microseconds since 1970-01-01 UTC; none where nobody but its
+        /// writer says so.
+        taken: Option<i64>,
     },
     /// The topic was looked at: whoever has read everything below `end` knows all that was written before `at`.
     Heard {
@@ -46,9 +50,32 @@ pub enum Step {
         end: Offset,
         /// When the question was asked.
         at: Instant,
+        /// How full the topic is, where it has a limit.
+        filled: Option<Filled>,
     },
+    /// Why the topic must not be relied on as it is kept now: its settings let records go. None: there is no reason, or no
+    /// longer one.
+    Unfit(Option<String>),
     /// The topic cannot be read any more, for this reason: a restart is needed.
     Lost(String),
+}
+
+/// How full a journal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filled {
+    /// Bytes that it has.
+    pub bytes: u64,
+    /// Beyond these only [`Room::Kept`] is taken.
+    pub limit: u64,
+}
+
+/// Which room of a limited topic a record may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// What everything uses.
+    Ordinary,
+    /// What is kept back for records that take rights away: they must be possible to the last.
+    Kept,
 }
 
 /// The reader's side: from the first record on.
@@ -56,9 +83,17 @@ pub enum Step {
 pub struct Steps(mpsc::Receiver<Step>);
 
 impl Steps {
-    /// Waits for what is next; none when the topic is closed or nothing came in this time.
+    /// Waits for what is next; none when nothing came in this time. A topic whose threads have ended is lost.
     pub fn next(&self, wait: Duration) -> Option<Step> {
-        self.0.recv_timeout(wait).ok()
+        match self.0.recv_timeout(wait) {
+            Ok(step) => Some(step),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                // whoever asks again and again is not to spin
+                std::thread::park_timeout(wait);
+                Some(Step::Lost("the thread of the control topic has ended: restart this node".to_owned()))
+            }
+        }
     }
 }
 
@@ -77,14 +112,14 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::TooLarge`]; [`Error::Unavailable`] where too many wait; [`Error::Closed`]. Nothing was written then.
-    pub fn enqueue(&self, bytes: Bytes) -> Result<Pending, Error> {
+    pub fn enqueue(&self, bytes: Bytes, room: Room) -> Result<Pending, Error> {
         if bytes.len() > MAX_RECORD_BYTES {
             return Err(Error::TooLarge { bytes: bytes.len() as u64, limit: MAX_RECORD_BYTES as u64 });
         }
         let (acknowledge, acknowledged) = oneshot::channel();
         match &self.0 {
             Way::Journal(appends) => {
-                let append = journal::Append { bytes, acknowledge };
+                let append = journal::Append { bytes, room, acknowledge };
                 appends.try_send(append).map_err(|error| match error {
                     mpsc::TrySendError::Full(_) => unavailable("too many records wait to be written"),
                     mpsc::TrySendError::Disconnected(_) => Error::Closed,
@@ -100,7 +135,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::enqueue`] and [`Pending::durable`].
     pub async fn append(&self, bytes: Bytes) -> Result<Offset, Error> {
-        self.enqueue(bytes)?.durable().await
+        self.enqueue(bytes, Room::Ordinary)?.durable().await
     }
 }
 
@@ -133,7 +168,7 @@ fn unavailable(text: &str) -> Error {
 /// [`journal::Error`]: above all a file that is damaged before its end.
 pub fn embedded(folder: &Path) -> Result<(Writer, Steps), journal::Error> {
     let (sender, steps) = mpsc::sync_channel(MAX_WAITING);
-    let appends = journal::open(folder, sender, MAX_APPENDS)?;
+    let appends = journal::open(folder, sender, MAX_APPENDS, journal::LIMITS)?;
     Ok((Writer(Way::Journal(appends)), Steps(steps)))
 }
 
