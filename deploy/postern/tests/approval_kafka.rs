@@ -13,7 +13,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use support::{Kafka, Postern, Postgres, Process, eventually, folder};
+use support::{Kafka, Pair, Postern, Postgres, Process, eventually};
 use wire::*;
 
 const SOON: Duration = Duration::from_secs(40);
@@ -37,33 +37,13 @@ struct Site {
 }
 
 fn site() -> Site {
-    let folder = folder();
-    let postgres = Postgres::start(folder.path());
-    let kafka = Kafka::start(folder.path());
-    let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n", kafka.port);
-    let configure = |name: &str| Postern::configure(folder.path(), name, &postgres, &broker);
-    let (gates, back) = (["gate-1", "gate-2"].map(configure), configure("back"));
+    let Pair { gates, back, postgres, kafka, folder } = Pair::configure("");
     let team = folder.path().join("team.cedar");
     fs::write(&team, POLICIES).unwrap();
     for (gate, seconds) in gates.iter().zip([900, 2]) {
         gate.without_guardrails();
         gate.change("[holds]\nenabled = false\n", &format!("[holds]\nexpires_seconds = {seconds}\n"));
         gate.change("masking = [\n", &format!("policies = [\"{}\"]\nmasking = [\n", team.display()));
-    }
-    // one development issuer for all: its key is in the data folder of each
-    gates[0].run(&["token", "mint", "--subject", "first", "--group", "agents"]);
-    for other in ["gate-2", "back"] {
-        let target = folder.path().join(other);
-        fs::create_dir_all(&target).unwrap();
-        let keys = folder.path().join("gate-1/keys");
-        assert!(Command::new("cp").arg("-a").arg(&keys).arg(target).status().unwrap().success());
-    }
-    // but a signing key for each, which the others trust
-    let nodes = [&gates[0], &gates[1], &back];
-    let trusted = nodes.map(|node| node.run(&["control", "key"]).trim().to_owned()).join(", ");
-    for node in nodes {
-        let config = fs::read_to_string(&node.config).unwrap();
-        fs::write(&node.config, format!("{config}[control]\ntrusted_keys = {{ {trusted} }}\n")).unwrap();
     }
     let beside = [back.beside(), back.beside()];
     let processes = vec![

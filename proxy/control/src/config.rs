@@ -33,7 +33,13 @@ pub struct File {
 
 impl Default for File {
     fn default() -> Self {
-        Self { signing_key: None, trusted_keys: BTreeMap::new(), retired_keys: BTreeMap::new(), directory: None, max_staleness_seconds: 30 }
+        Self {
+            signing_key: None,
+            trusted_keys: BTreeMap::new(),
+            retired_keys: BTreeMap::new(),
+            directory: None,
+            max_staleness_seconds: 30,
+        }
     }
 }
 
@@ -90,10 +96,12 @@ impl File {
         for (name, list) in self.retired_keys {
             for text in list.split(',').map(str::trim) {
                 let parts = text.split_once('@');
-                match parts.and_then(|(key, before)| Some((schemas::chain::from_hexadecimal(key)?, before.parse().ok()?)))
+                match parts
+                    .and_then(|(key, before)| Some((schemas::chain::from_hexadecimal(key)?, before.parse().ok()?)))
                 {
                     Some((key, _)) if trusted.get(&key).is_some_and(|one| *one == name) => {
-                        problems.push(format!("control.retired_keys.{name}: {text} stands in control.trusted_keys too"));
+                        problems
+                            .push(format!("control.retired_keys.{name}: {text} stands in control.trusted_keys too"));
                     }
                     Some((key, before)) => drop(retired.insert(key, Retired { node: name.clone(), before })),
                     None => problems.push(format!(

@@ -14,10 +14,10 @@ use crate::keys::Keys;
 use crate::reader;
 use crate::record::Record;
 use crate::report::Report;
-use crate::seen::{self, Seen, Sight, Signers};
+use crate::seen::{self, Seen, Sight, Signer, Signers};
 use crate::state::{Effect, Refused, State};
 use crate::telemetry::{Telemetry, name};
-use event_log::control::{Pending, Room, Writer, embedded, in_kafka, journal};
+use event_log::control::{Pending, Room, Steps, Writer, embedded, in_kafka, journal};
 use kit::Clock;
 use schemas::Body;
 use schemas::chain::hexadecimal;
@@ -114,7 +114,9 @@ pub enum OpenError {
     #[error("remembering the control topic")]
     Seen(#[source] seen::Error),
     /// The config retires the key by which this node signs.
-    #[error("control.retired_keys names the key by which this node signs: give it a new one (control.signing_key), or take it out")]
+    #[error(
+        "control.retired_keys names the key by which this node signs: give it a new one (control.signing_key), or take it out"
+    )]
     OwnRetired,
     /// The config does not name keys any more by which records count.
     #[error(
@@ -145,6 +147,8 @@ pub enum Stale {
 
 /// How long an append waits for its record to come back.
 const RETURN: Duration = Duration::from_secs(10);
+/// How long a start that is refused reads the topic, to say what the config lacks.
+const LOOK: Duration = Duration::from_secs(30);
 /// Alarm events of one minute; more are counted and logged only.
 const MAX_ALARMS: u32 = 60;
 
@@ -158,10 +162,7 @@ impl Control {
         if keys.is_own_retired(&config.node) {
             return Err(OpenError::OwnRetired);
         }
-        let (sight, signers) = Sight::open(config.seen_file()).map_err(OpenError::Seen)?;
-        if let Some(lines) = forgotten(&keys, &signers) {
-            return Err(OpenError::Forgotten(lines));
-        }
+        let sight = Sight::open(config.seen_file()).map_err(OpenError::Seen)?;
         let (writer, steps) = match &config.kafka {
             Some(kafka) => {
                 let heartbeat = (config.max_staleness / 4).clamp(Duration::from_millis(100), Duration::from_secs(2));
@@ -169,6 +170,9 @@ impl Control {
             }
             None => embedded(&config.directory).map_err(OpenError::Journal)?,
         };
+        if let Some(lines) = forgotten(&keys, sight.signers(), &steps) {
+            return Err(OpenError::Forgotten(lines));
+        }
         let clock = Clock::system();
         let inner = Arc::new(Inner {
             node: config.node.clone(),
@@ -186,7 +190,8 @@ impl Control {
         });
         std::fs::create_dir_all(&config.directory).map_err(OpenError::Folder)?;
         let weak = Arc::downgrade(&inner);
-        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || reader::run(&steps, &weak, sight));
+        let thread =
+            std::thread::Builder::new().name("control".to_owned()).spawn(move || reader::run(&steps, &weak, sight));
         thread.map_err(OpenError::Thread)?;
         Ok(Self(inner))
     }
@@ -267,13 +272,24 @@ impl Drop for Forget<'_> {
 
 /// The keys by which records count, as this node remembers, and of which the config says nothing; as the config is to name
 /// them.
-fn forgotten(keys: &Keys, signers: &Signers) -> Option<String> {
-    let unknown = signers.iter().filter(|((key, node), _)| !keys.knows(key, node));
-    let lines = unknown.map(|((key, node), signed)| {
-        format!("\"{node}\" = \"{}@{}\"", hexadecimal(key), signed.last.saturating_add(1))
-    });
-    let lines: Vec<String> = lines.collect();
-    (!lines.is_empty()).then(|| lines.join(", "))
+fn forgotten(keys: &Keys, signers: &Signers, steps: &Steps) -> Option<String> {
+    let unknown: Signers = signers.iter().filter(|(key, node)| !keys.knows(key, node)).cloned().collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let last = reader::last_signed(steps, &unknown, LOOK);
+    let line = |signer: &Signer| {
+        let (key, node) = (hexadecimal(&signer.0), &signer.1);
+        match &last {
+            Some(last) => {
+                format!("\"{node}\" = \"{key}@{}\"", last.get(signer).map_or(0, |last| last.saturating_add(1)))
+            }
+            None => {
+                format!("\"{node}\" = \"{key}@...\" (start again once the topic can be read: then the offset is told)")
+            }
+        }
+    };
+    Some(unknown.iter().map(line).collect::<Vec<_>>().join(", "))
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -14,14 +14,14 @@ use crate::lapsed::Lapsed;
 use crate::plane::{Inner, lock};
 use crate::record::Record;
 use crate::report;
-use crate::seen::{Contradiction, Sight};
+use crate::seen::{Contradiction, Sight, Signer, Signers};
 use crate::state::{Refused, State};
 use bytes::Bytes;
 use event_log::Offset;
 use event_log::control::{Filled, Step, Steps};
 use schemas::chain::hexadecimal;
 use schemas::event::AlarmKind;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -77,7 +77,7 @@ struct Reader {
     caught_up: bool,
     lapsed: Lapsed,
     /// Keys for which this process has vouched.
-    vouched: BTreeSet<(envelope::PublicKey, String)>,
+    vouched: BTreeSet<Signer>,
     warned: usize,
 }
 
@@ -169,7 +169,7 @@ impl Reader {
         match &outcome {
             Ok(_) => {
                 inner.telemetry.records.inc();
-                self.counted(inner, offset, &signed, &record);
+                self.counted(inner, &signed, &record);
                 if self.caught_up {
                     inner.state.send_replace(Arc::new(self.state.clone()));
                 }
@@ -194,10 +194,10 @@ impl Reader {
     }
 
     /// What follows from a record that counts, for whose records count.
-    fn counted(&mut self, inner: &Inner, offset: Offset, signed: &Signed, record: &Record) {
+    fn counted(&mut self, inner: &Inner, signed: &Signed, record: &Record) {
         let stamp = signed.stamp();
         let Record::KeyVouched { key, node } = record else {
-            return self.sight.counted(stamp.key, &stamp.author, offset);
+            return self.sight.counted(stamp.key, &stamp.author);
         };
         let is_known = schemas::chain::from_hexadecimal(key).is_some_and(|key| inner.keys.knows(&key, node));
         if !is_known {
@@ -213,10 +213,9 @@ impl Reader {
     /// Says for which keys this node has counted records: who reads the topic and lacks one of them must not go on.
     fn vouch(&mut self, inner: &Inner) {
         let own = inner.keys.own;
-        let is_new = |signer: &&(envelope::PublicKey, String)| {
-            signer.0 != own && !self.vouched.contains(*signer) && !self.state.vouches(&own, signer)
-        };
-        let Some((key, node)) = self.sight.signers().keys().find(is_new).cloned() else { return };
+        let is_new =
+            |signer: &&Signer| signer.0 != own && !self.vouched.contains(*signer) && !self.state.vouches(&own, signer);
+        let Some((key, node)) = self.sight.counting().iter().find(is_new).cloned() else { return };
         self.vouched.insert((key, node.clone()));
         // nobody waits for what comes of it; a later start writes it again
         let (sender, _) = oneshot::channel();
@@ -239,6 +238,28 @@ impl Reader {
         }
         self.warned = passed;
     }
+}
+
+/// Where each of these signed last, read to the topic's end; none where that is not reached in this time.
+pub(crate) fn last_signed(steps: &Steps, signers: &Signers, limit: Duration) -> Option<BTreeMap<Signer, Offset>> {
+    let (mut last, mut next, until) = (BTreeMap::new(), 0, Instant::now() + limit);
+    while Instant::now() < until {
+        match steps.next(POLL) {
+            Some(Step::Record { offset, bytes, .. }) => {
+                next = offset.saturating_add(1);
+                if let Ok(signed) = envelope::open(&bytes) {
+                    let signer = (signed.stamp().key, signed.stamp().author.clone());
+                    if signers.contains(&signer) {
+                        last.insert(signer, offset);
+                    }
+                }
+            }
+            Some(Step::Heard { end, .. }) if next >= end => return Some(last),
+            Some(Step::Lost(_)) => return None,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Whether the writer's clock is right, where the topic has one of its own. It bounds what gives something; what takes a

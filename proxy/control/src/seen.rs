@@ -15,7 +15,7 @@ use event_log::Offset;
 use ring::digest::{Context, SHA256};
 use schemas::chain::{from_hexadecimal, hexadecimal};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -48,26 +48,18 @@ impl Seen {
     }
 }
 
-/// What a key signed that counted.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Signed {
-    /// How many records.
-    pub records: u64,
-    /// The place of the last of them.
-    pub last: Offset,
-}
+/// A key, and the node that it signs for.
+pub type Signer = (PublicKey, String);
 
-/// By key, and the node that it signed for.
-pub type Signers = BTreeMap<(PublicKey, String), Signed>;
+/// The keys by which records ever counted.
+pub type Signers = BTreeSet<Signer>;
 
 /// One of them in the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Signer {
+struct Line {
     key: String,
     node: String,
-    records: u64,
-    last: Offset,
 }
 
 /// The file.
@@ -77,7 +69,7 @@ struct File {
     version: u32,
     next: Offset,
     digest: String,
-    signers: Vec<Signer>,
+    signers: Vec<Line>,
 }
 
 /// The file cannot be used.
@@ -132,7 +124,9 @@ pub(crate) enum Contradiction {
         file: PathBuf,
     },
     /// A writer has read other records.
-    #[error("the node {author:?} has read other records below offset {next} of the control topic than there are: was it cut, thinned out or made anew?")]
+    #[error(
+        "the node {author:?} has read other records below offset {next} of the control topic than there are: was it cut, thinned out or made anew?"
+    )]
     Testimony {
         /// The writer.
         author: String,
@@ -146,7 +140,10 @@ pub(crate) struct Sight {
     path: PathBuf,
     now: Seen,
     places: VecDeque<Seen>,
+    /// Those of the file, and those since: one that counted once is never forgotten.
     signers: Signers,
+    /// Those whose records this process has counted.
+    counted: Signers,
     /// From the file, until it is reached.
     remembered: Option<Seen>,
     /// There was a hole before this place, and nobody has testified to what lies around it.
@@ -155,14 +152,16 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    /// Reads the file, if there is one; gives the keys by which records counted, too.
+    /// Reads the file, if there is one.
     ///
     /// # Errors
     /// [`Error`].
-    pub(crate) fn open(path: PathBuf) -> Result<(Self, Signers), Error> {
-        let (remembered, before) = load(&path)?.map_or((None, Signers::new()), |(seen, signers)| (Some(seen), signers));
-        let (now, places, signers) = (Seen::default(), VecDeque::new(), Signers::new());
-        Ok((Self { path, now, places, signers, remembered, doubt: None, saved: None }, before))
+    pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
+        let (remembered, signers) =
+            load(&path)?.map_or((None, Signers::new()), |(seen, signers)| (Some(seen), signers));
+        let remembered = remembered.filter(|seen| seen.next > 0);
+        let (now, places, counted) = (Seen::default(), VecDeque::new(), Signers::new());
+        Ok(Self { path, now, places, signers, counted, remembered, doubt: None, saved: None })
     }
 
     /// What was read so far.
@@ -170,9 +169,14 @@ impl Sight {
         self.now
     }
 
-    /// The keys by which records counted so far.
+    /// The keys by which records ever counted, as far as is remembered.
     pub(crate) const fn signers(&self) -> &Signers {
         &self.signers
+    }
+
+    /// Those by which records counted in this process.
+    pub(crate) const fn counting(&self) -> &Signers {
+        &self.counted
     }
 
     /// Takes the next record's bytes in; true where records are missing before it.
@@ -236,11 +240,18 @@ impl Sight {
         })
     }
 
-    /// Notes by which key a record counted.
-    pub(crate) fn counted(&mut self, key: PublicKey, node: &str, offset: Offset) {
-        let signed = self.signers.entry((key, node.to_owned())).or_default();
-        signed.records += 1;
-        signed.last = offset;
+    /// Notes by which key a record counted. One that is new is in the file when this returns.
+    pub(crate) fn counted(&mut self, key: PublicKey, node: &str) {
+        let signer = (key, node.to_owned());
+        if self.counted.contains(&signer) {
+            return;
+        }
+        self.counted.insert(signer.clone());
+        if self.signers.insert(signer) {
+            // what was read may lag: at the next start it is less that must be there
+            let (seen, before) = (self.remembered.unwrap_or(self.now), self.signers.clone());
+            self.put(&seen, before);
+        }
     }
 
     /// Writes the file, now and then; at once where `now` says so. Never while what was remembered is not reached.
@@ -252,23 +263,33 @@ impl Sight {
         if !is_due || self.remembered.is_some() || self.doubt.is_some() {
             return;
         }
-        // another process of this node may have read further
-        let further = load(&self.path).ok().flatten().is_some_and(|(seen, _)| seen.next > self.now.next);
-        let written = if further { Ok(()) } else { self.write() };
+        self.put(&self.now, self.signers.clone());
         self.saved = Some((self.now, Instant::now()));
+    }
+
+    /// Another process of this node may have read further, and counted others.
+    fn put(&self, seen: &Seen, mut signers: Signers) {
+        let written = load(&self.path).and_then(|before| {
+            let (mut seen, mut is_new) = (*seen, true);
+            if let Some((further, known)) = before {
+                is_new = further.next < seen.next || !signers.is_subset(&known);
+                signers.extend(known);
+                if further.next > seen.next {
+                    seen = further;
+                }
+            }
+            if is_new { self.write(&seen, &signers) } else { Ok(()) }
+        });
         if let Err(error) = written {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "what was read of the control topic cannot be remembered");
         }
     }
 
-    fn write(&self) -> Result<(), Error> {
-        let signer = |((key, node), signed): (&(PublicKey, String), &Signed)| {
-            let (key, node) = (hexadecimal(key), node.clone());
-            Signer { key, node, records: signed.records, last: signed.last }
-        };
-        let signers = self.signers.iter().map(signer).collect();
-        let file = File { version: 1, next: self.now.next, digest: hexadecimal(&self.now.digest), signers };
+    fn write(&self, seen: &Seen, signers: &Signers) -> Result<(), Error> {
+        let line = |(key, node): &Signer| Line { key: hexadecimal(key), node: node.clone() };
+        let signers = signers.iter().map(line).collect();
+        let file = File { version: 1, next: seen.next, digest: hexadecimal(&seen.digest), signers };
         let failed = |doing| move |source| Error::Io { doing, path: self.path.clone(), source };
         let text = serde_json::to_vec_pretty(&file).map_err(|error| failed("write")(error.into()))?;
         let new = self.path.with_extension(format!("{}.new", std::process::id()));
@@ -279,14 +300,6 @@ impl Sight {
         put.map_err(failed("write"))?;
         std::fs::rename(&new, &self.path).map_err(failed("replace"))
     }
-}
-
-/// The keys by which records counted, as this file remembers them, and how far the topic was read.
-///
-/// # Errors
-/// [`Error`].
-pub fn remembered(path: &Path) -> Result<Option<(Seen, Signers)>, Error> {
-    load(path)
 }
 
 fn load(path: &Path) -> Result<Option<(Seen, Signers)>, Error> {
@@ -301,8 +314,8 @@ fn load(path: &Path) -> Result<Option<(Seen, Signers)>, Error> {
     let file: File = serde_json::from_slice(&std::fs::read(path).map_err(failed)?).map_err(|_| foreign())?;
     let digest = from_hexadecimal(&file.digest).filter(|_| file.version == 1).ok_or_else(foreign)?;
     let mut signers = Signers::new();
-    for Signer { key, node, records, last } in file.signers {
-        signers.insert((from_hexadecimal(&key).ok_or_else(foreign)?, node), Signed { records, last });
+    for Line { key, node } in file.signers {
+        signers.insert((from_hexadecimal(&key).ok_or_else(foreign)?, node));
     }
     Ok(Some((Seen { next: file.next, digest }, signers)))
 }
@@ -312,7 +325,7 @@ mod tests {
     use super::*;
 
     fn sight(path: &Path) -> Sight {
-        Sight::open(path.to_owned()).unwrap().0
+        Sight::open(path.to_owned()).unwrap()
     }
 
     #[test]
@@ -323,10 +336,14 @@ mod tests {
         for offset in 0..5u8 {
             assert_eq!(first.take(offset.into(), &[offset], false), Ok(false));
         }
-        first.counted([7; 32], "gate-1", 3);
+        first.counted([7; 32], "gate-1");
+        assert!(sight(&path).signers().contains(&([7; 32], "gate-1".to_owned())), "at once");
         first.save(true);
-        let (mut same, signers) = Sight::open(path.clone()).unwrap();
-        assert_eq!(signers[&([7; 32], "gate-1".to_owned())], Signed { records: 1, last: 3 });
+        let mut same = sight(&path);
+        same.counted([8; 32], "gate-2");
+        first.save(true);
+        assert_eq!(sight(&path).signers().len(), 2, "nobody is forgotten");
+        assert!(same.counting().len() == 1 && first.counting().len() == 1);
         assert!(matches!(same.heard(4), Err(Contradiction::Short { end: 4, next: 5, .. })), "it was cut");
         assert_eq!(same.heard(5), Ok(()));
         for offset in 0..5u8 {

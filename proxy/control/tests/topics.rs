@@ -3,94 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may")]
 
+mod support;
+
 use bytes::Bytes;
-use control::envelope::{Stamp, seal};
-use control::testing::{identity, pair};
-use control::{AccessRequest, Config, Control, Error, Record, Refused, Report, Stale, Telemetry};
-use event_log::KafkaConfig;
-use kit::metrics::Registry;
-use ring::signature::KeyPair;
+use control::testing::identity;
+use control::{AccessRequest, Error, Record, Refused, Stale};
 use schemas::{Body, RequestId, SessionId, event::RequestKind};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-const DEADLINE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
-
-#[derive(Default)]
-struct Ledger(Mutex<Vec<Body>>);
-
-impl Report for Ledger {
-    fn report(&self, _time: i64, body: Body) {
-        self.0.lock().unwrap().push(body);
-    }
-}
-
-impl Ledger {
-    fn names(&self) -> Vec<&'static str> {
-        self.0.lock().unwrap().iter().map(Body::name).collect()
-    }
-}
-
-struct Node {
-    control: Control,
-    ledger: Arc<Ledger>,
-    registry: Registry,
-}
-
-impl Node {
-    fn open(config: &Config) -> Self {
-        let (ledger, registry) = (Arc::new(Ledger::default()), Registry::new());
-        let control = eventually("the topic is free", || {
-            match Control::open(config, ledger.clone(), Telemetry::new(&Registry::new())) {
-                Ok(control) => Some(control),
-                Err(error) if format!("{error:?}").contains("Locked") => None,
-                Err(error) => panic!("{error:?}"),
-            }
-        });
-        control.wait_fresh(DEADLINE).unwrap();
-        Self { control, ledger, registry }
-    }
-}
-
-fn config(folder: &Path, node: &str) -> Config {
-    Config {
-        node: node.to_owned(),
-        signing_key: folder.join(node).join("control.pk8"),
-        trusted: BTreeMap::new(),
-        retired: BTreeMap::new(),
-        directory: folder.join(node),
-        max_staleness: Duration::from_secs(2),
-        kafka: None,
-    }
-}
-
-fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(begun.elapsed() < DEADLINE, "{what} did not happen within {DEADLINE:?}");
-        std::thread::park_timeout(POLL);
-    }
-}
-
-fn disable(subject: &str) -> Record {
-    let (by, reason) = (identity("root", &["operators"]), "left".to_owned());
-    Record::IdentityDisabled { subject: subject.to_owned(), issuer: None, by, reason }
-}
-
-/// A record that a stranger signed, for this node's name.
-fn forged(author: &str, sequence: u64) -> Bytes {
-    let stranger = pair(66);
-    let key = stranger.public_key().as_ref().try_into().unwrap();
-    let stamp = Stamp { author: author.to_owned(), key, epoch: 1, sequence, time: 1, seen: None };
-    seal(&stranger, &stamp, &disable("ada")).unwrap()
-}
+use support::{Broker, DEADLINE, Node, config, disable, eventually, forged};
 
 #[tokio::test]
 async fn an_embedded_topic_is_known_after_a_restart_and_refuses_for_everybody_alike() {
@@ -182,50 +102,6 @@ fn what_nobody_signed_changes_nothing_and_raises_an_alarm() {
     assert_eq!(kinds, ["ForgedRecord", "ForgedRecord", "UnreadableRecord"]);
     drop(ledger);
     drop(node.registry);
-}
-
-/// A real Apache Kafka, ended when dropped.
-struct Broker {
-    child: Option<Child>,
-    folder: PathBuf,
-    ports: (u16, u16),
-}
-
-impl Broker {
-    fn new(folder: &Path) -> Self {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut broker = Self { child: None, folder: folder.to_owned(), ports: (free(), free()) };
-        broker.start();
-        broker
-    }
-
-    fn start(&mut self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/services/kafka");
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("broker.log")).unwrap();
-        let mut command = Command::new(script);
-        command.args(["start", "--partitions", "4", "--port", &self.ports.0.to_string()]);
-        command.args(["--controller-port", &self.ports.1.to_string()]).arg("--dir").arg(self.folder.join("kafka"));
-        self.child = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
-        eventually("the broker listens", || std::net::TcpStream::connect(("127.0.0.1", self.ports.0)).ok());
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    fn config(&self) -> KafkaConfig {
-        let brokers = vec![format!("127.0.0.1:{}", self.ports.0)];
-        event_log::config::KafkaFile { brokers, ..Default::default() }.check().unwrap().unwrap()
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
 
 #[test]

@@ -3,8 +3,11 @@
 
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+mod pair;
 mod services;
 
+#[allow(unused_imports, reason = "each test uses its part of it")]
+pub use pair::Pair;
 #[allow(unused_imports, reason = "each test uses its part of it")]
 pub use services::{Issuer, Kafka};
 

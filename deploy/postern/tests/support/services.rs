@@ -87,6 +87,14 @@ impl Kafka {
         self.process = Some(process);
     }
 
+    /// Changes how it keeps a topic, such as `retention.ms=-1`.
+    pub fn keep(&self, topic: &str, set: &str) {
+        let mut command = Command::new(root().join("deploy/services/kafka"));
+        command.args(["alter", "--port", &self.port.to_string(), "--topic", topic, "--set", set]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();

@@ -137,7 +137,9 @@ mod tests {
             let key = (random >> 33) % 1500;
             match random % 5 {
                 0 | 1 => assert_eq!(map.remove(&key), model.remove(&key)),
-                2 => assert_eq!(map.get_mut(&key).map(|value| *value += 1), model.get_mut(&key).map(|value| *value += 1)),
+                2 => {
+                    assert_eq!(map.get_mut(&key).map(|value| *value += 1), model.get_mut(&key).map(|value| *value += 1))
+                }
                 _ => {
                     map.insert(key, round);
                     model.insert(key, round);

@@ -68,7 +68,9 @@ pub enum Refused {
     #[error("the glass is broken already ({0}): it must be reviewed before it can be broken again")]
     Unreviewed(String),
     /// The writer's clock and the topic's differ: a grant would last longer than it says, an answer would count too late.
-    #[error("the clock of the node {node:?} and the topic's are {seconds} s apart, at most {limit} s count: set it right")]
+    #[error(
+        "the clock of the node {node:?} and the topic's are {seconds} s apart, at most {limit} s count: set it right"
+    )]
     Clock {
         /// Whose.
         node: String,

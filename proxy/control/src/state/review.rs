@@ -66,13 +66,15 @@ pub(super) fn agreed(asked: &HoldAsk, reviews: &[Review]) -> bool {
     let places: Vec<&str> = groups.flat_map(|needs| (0..needs.count).map(|_| needs.group.as_str())).collect();
     let yes: Vec<&Review> = reviews.iter().filter(|review| review.approved).collect();
     let mut taken = vec![None; places.len()];
-    let filled = (0..yes.len()).filter(|one| seat(*one, &yes, &places, &mut taken, &mut vec![false; places.len()])).count();
+    let filled =
+        (0..yes.len()).filter(|one| seat(*one, &yes, &places, &mut taken, &mut vec![false; places.len()])).count();
     filled == places.len()
 }
 
 /// Finds a place for one approval, moving others where that helps.
 fn seat(one: usize, yes: &[&Review], places: &[&str], taken: &mut [Option<usize>], tried: &mut [bool]) -> bool {
-    let fits = |place: &str| yes.get(one).is_some_and(|review| review.reviewer.groups.iter().any(|group| group == place));
+    let fits =
+        |place: &str| yes.get(one).is_some_and(|review| review.reviewer.groups.iter().any(|group| group == place));
     for at in (0..places.len()).filter(|at| places.get(*at).is_some_and(|place| fits(place))).collect::<Vec<_>>() {
         match tried.get_mut(at) {
             Some(tried) if !*tried => *tried = true,

@@ -28,7 +28,7 @@ const WATERMARK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two warnings about what passes by itself.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two looks at how the topic is kept: somebody may set a retention while gates run.
-const SETTINGS_INTERVAL: Duration = Duration::from_secs(60);
+const SETTINGS_INTERVAL: Duration = Duration::from_secs(30);
 
 type Acknowledge = oneshot::Sender<Result<Offset, Error>>;
 

@@ -40,6 +40,10 @@ pub(super) fn unfit(config: &KafkaConfig, topic: &str) -> Result<Option<String>,
     let described = asked.map_err(|error| unavailable("ask how the control topic is kept", &error))?;
     let described = described.into_iter().next().unwrap_or(Err(RDKafkaErrorCode::UnknownTopicOrPartition));
     match described {
+        // a topic that is being made has none yet
+        Ok(described) if described.entries.is_empty() => {
+            Err(Error::Unavailable(format!("kafka: how the topic {topic} is kept is not known yet")))
+        }
         Ok(described) => {
             let entries = described.entries.into_iter().map(|entry| (entry.name, entry.value.unwrap_or_default()));
             Ok(judge(topic, &entries.collect::<Vec<_>>()))
@@ -82,7 +86,8 @@ mod tests {
     fn a_topic_that_lets_records_go_is_not_relied_on() {
         let sound = WANTED.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(judge("postern.control", &sound), None);
-        for (at, bad) in [(0, "compact"), (0, "compact,delete"), (1, "604800000"), (2, "1073741824"), (3, "CreateTime")] {
+        for (at, bad) in [(0, "compact"), (0, "compact,delete"), (1, "604800000"), (2, "1073741824"), (3, "CreateTime")]
+        {
             let mut settings = sound.to_vec();
             bad.clone_into(&mut settings[at].1);
             let said = judge("postern.control", &settings).unwrap();
