@@ -1,7 +1,9 @@
 //! What tests of the control plane and of its users share.
 
+use crate::record::AccessRequest;
 use ring::signature::Ed25519KeyPair;
-use schemas::{Identity, IdentityKind};
+use schemas::event::RequestKind;
+use schemas::{Identity, IdentityKind, RequestId};
 
 /// An identity of this subject, with these groups.
 pub fn identity(subject: &str, groups: &[&str]) -> Identity {
@@ -19,4 +21,23 @@ pub fn identity(subject: &str, groups: &[&str]) -> Identity {
 /// A key pair that follows from a number.
 pub fn pair(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("every seed of 32 bytes is a key")
+}
+
+/// A request of half an hour for a role, which one of `dba` answers within the first hour of 1970.
+pub fn request(number: u8) -> AccessRequest {
+    const MINUTE: i64 = 60_000_000;
+    AccessRequest {
+        id: RequestId::from_bytes([number; 16]),
+        requester: identity("bot", &["agents"]),
+        resource: "shop".into(),
+        role: "billing".into(),
+        duration: 30 * MINUTE,
+        reason: "ticket".into(),
+        kind: RequestKind::Reviewed,
+        rule: None,
+        extends: None,
+        reviewers: vec!["dba".into()],
+        approvals: 1,
+        expires: 60 * MINUTE,
+    }
 }

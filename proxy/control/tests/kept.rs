@@ -179,16 +179,16 @@ fn over_kafka_nothing_that_was_said_is_unsaid() {
     assert!(is_disabled(&node, "ada"));
     drop(node);
 
-    // made anew: who runs notices, and who starts and remembers
+    // made anew: who starts remembers, and who runs notices once it is there again
     drop(second);
     broker.wipe();
+    let (node, why) = Node::open_lost(&b);
+    assert!(why.contains("this node has read it to"), "{why}");
     let why = eventually("it is lost", || match first.control.fresh() {
         Err(control::Stale::Lost(why)) => Some(why),
         _ => None,
     });
     assert!(why.contains("control topic"), "{why}");
     assert!(is_disabled(&first, "ada"), "what is known stays known");
-    let (node, why) = Node::open_lost(&b);
-    assert!(why.contains("this node has read it to"), "{why}");
     drop(node);
 }

@@ -34,7 +34,7 @@ function one(results, hold) {
     ["Relations", list(seen.relations, (one) => `${one.name} (${one.actions.join(", ")})`)],
     ["Columns", list(seen.columns, (one) => `${one.name} (${one.usage}${one.masked ? ", masked" : ""})`)],
     ["Functions", list(seen.functions, (one) => one)],
-    ["Estimate", seen.estimated_rows === null ? "none" : `${seen.estimated_rows} rows, cost ${seen.estimated_cost}`],
+    ["Estimate", (seen.estimated_rows ?? null) === null ? "none" : `${seen.estimated_rows} rows, cost ${seen.estimated_cost}`],
     ["Counted", counted(seen.measured)],
     ["Values", list(seen.values, (one) => one.shown ?? "NULL")],
     ["Transaction", seen.in_transaction ? "open: it keeps its locks while it waits" : "none"],

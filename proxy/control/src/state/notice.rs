@@ -93,10 +93,9 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{AccessRequest, Record};
-    use crate::testing::identity;
+    use crate::record::Record;
+    use crate::testing::request;
     use schemas::RequestId;
-    use schemas::event::RequestKind;
 
     const MINUTE: i64 = 60_000_000;
 
@@ -111,21 +110,7 @@ mod tests {
 
     fn state() -> State {
         let mut state = State::default();
-        let asked = AccessRequest {
-            id: RequestId::from_bytes([1; 16]),
-            requester: identity("bot", &["agents"]),
-            resource: "shop".into(),
-            role: "billing".into(),
-            duration: MINUTE,
-            reason: "ticket".into(),
-            kind: RequestKind::Reviewed,
-            rule: None,
-            extends: None,
-            reviewers: vec!["dba".into()],
-            approvals: 1,
-            expires: 60 * MINUTE,
-        };
-        state.apply(&stamp(9, 1, 1, 0), &Record::AccessRequested(asked)).unwrap();
+        state.apply(&stamp(9, 1, 1, 0), &Record::AccessRequested(request(1))).unwrap();
         state
     }
 
