@@ -196,7 +196,7 @@ impl Reader {
     /// What follows from a record that counts, for whose records count.
     fn counted(&mut self, inner: &Inner, signed: &Signed, record: &Record) {
         let stamp = signed.stamp();
-        let Record::KeyVouched { key, node } = record else {
+        let Record::SignerVouched { key, node } = record else {
             return self.sight.counted(stamp.key, &stamp.author);
         };
         let is_known = schemas::chain::from_hexadecimal(key).is_some_and(|key| inner.keys.knows(&key, node));
@@ -219,7 +219,7 @@ impl Reader {
         self.vouched.insert((key, node.clone()));
         // nobody waits for what comes of it; a later start writes it again
         let (sender, _) = oneshot::channel();
-        let record = Record::KeyVouched { key: hexadecimal(&key), node };
+        let record = Record::SignerVouched { key: hexadecimal(&key), node };
         if let Err(error) = inner.hand_over(&record, sender) {
             tracing::warn!(%error, "it was not told whose records count here");
         }
@@ -272,4 +272,42 @@ fn punctual(signed: &Signed, record: &Record, taken: Option<i64>) -> Result<(), 
     }
     let seconds = |micros: i64| u64::try_from(micros / 1_000_000).unwrap_or(0);
     Err(Refused::Clock { node: stamp.author.clone(), seconds: seconds(apart), limit: seconds(MAX_SKEW_MICROS) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{Stamp, seal};
+    use crate::record::Review;
+    use crate::testing::{identity, pair, request};
+    use ring::signature::KeyPair;
+
+    /// A record by a writer whose clock is this far from the topic's.
+    fn count(record: &Record, apart: i64, has_clock: bool) -> Result<(), Refused> {
+        let (pair, now) = (pair(1), 1_000 * MAX_SKEW_MICROS);
+        let key = pair.public_key().as_ref().try_into().unwrap();
+        let stamp = Stamp { author: "a".to_owned(), key, epoch: 1, sequence: 1, time: now + apart, seen: None };
+        let signed = envelope::open(&seal(&pair, &stamp, record).unwrap()).unwrap();
+        punctual(&signed, record, has_clock.then_some(now))
+    }
+
+    #[test]
+    fn a_writers_clock_bounds_what_gives_and_nothing_that_takes_away() {
+        let gives = Record::AccessRequested(request(1));
+        let (by, reason) = (identity("root", &[]), String::new());
+        let takes = Record::IdentityDisabled { subject: "ada".to_owned(), issuer: None, by, reason };
+        let answer = |approved| {
+            let (digest, reviewer, reason) = (request(1).digest(), identity("ada", &["dba"]), String::new());
+            let review = Review { digest, reviewer, approved, reason };
+            Record::AccessReviewed { request: request(1).id, review }
+        };
+        for apart in [MAX_SKEW_MICROS, -MAX_SKEW_MICROS] {
+            assert_eq!(count(&gives, apart, true), Ok(()));
+            let over = apart + apart.signum() * 1_000_000;
+            let refused = Err(Refused::Clock { node: "a".to_owned(), seconds: 61, limit: 60 });
+            assert_eq!((count(&gives, over, true), count(&answer(true), over, true)), (refused.clone(), refused));
+            assert_eq!((count(&takes, over, true), count(&answer(false), over, true)), (Ok(()), Ok(())));
+            assert_eq!(count(&gives, over, false), Ok(()), "a journal has no clock but its writer's");
+        }
+    }
 }

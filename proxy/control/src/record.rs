@@ -162,7 +162,7 @@ pub enum Record {
     /// A webhook is being told, was told, or never will be.
     Notice(Telling),
     /// The node that writes this counts the records of a key: whoever does not know the key lacks them.
-    KeyVouched {
+    SignerVouched {
         /// The public key, 64 hexadecimal digits.
         key: String,
         /// For which node it signs.
@@ -181,7 +181,7 @@ impl Record {
             | Self::HoldWithdrawn { .. }
             | Self::HoldExpired { .. }
             | Self::GrantLapsed { .. }
-            | Self::KeyVouched { .. } => true,
+            | Self::SignerVouched { .. } => true,
             Self::AccessReviewed { review, .. } | Self::HoldReviewed { review, .. } => !review.approved,
             Self::AccessRequested(_)
             | Self::GrantExtended { .. }

@@ -115,7 +115,7 @@ pub(crate) fn events(record: &Record, outcome: &Result<Vec<Effect>, Refused>, st
         // what a webhook was told is in the state and in the log of the node that told it
         | Record::Notice(_)
         // nor is it anybody's act that one node knows another
-        | Record::KeyVouched { .. } => {}
+        | Record::SignerVouched { .. } => {}
     }
     let effects = outcome.as_deref().unwrap_or_default();
     bodies.extend(effects.iter().filter_map(|effect| effect_body(effect, state, node())));

@@ -110,6 +110,12 @@ fn a_journal_of_another_day_is_not_believed() {
     let (node, why) = Node::open_lost(&config);
     assert!(why.contains("ends at offset 1, and this node has read it to 2"), "{why}");
     assert!(node.ledger.alarms().iter().any(|alarm| alarm.starts_with("ControlLost")));
+    eventually("the metric says so", || node.registry.encode().contains("postern_control_fresh 0").then_some(()));
+    assert!(
+        node.registry.encode().contains("postern_control_journal_limit_bytes 4294967296"),
+        "{}",
+        node.registry.encode()
+    );
     drop(node);
     // a stranger's record does not stop anybody, before a cut or behind it
     std::fs::write(&journal, &late).unwrap();

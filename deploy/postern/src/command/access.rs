@@ -122,14 +122,22 @@ pub fn identity(global: &Global, verb: &IdentityVerb) -> Result<(), Failure> {
     };
     let path = format!("/api/v1/identities/{}/{path}", encoded(subject));
     let answer = Client::new(global, at)?.post(&path, &json!({"issuer": issuer, "reason": reason}))?;
-    show(global, &answer, |_| format!("{} {done}", output::plain(subject)))
+    let unseen =
+        "no session of that name is in the archive: look whether it is written right; whoever comes by it is refused";
+    show(global, &answer, |answer| format!("{} {done}{}", output::plain(subject), note(answer, unseen)))
 }
 
 /// `postern session kill`.
 pub fn kill(global: &Global, at: &At, session: SessionId, reason: &str) -> Result<(), Failure> {
     let path = format!("/api/v1/sessions/{session}/kill");
     let answer = Client::new(global, at)?.post(&path, &json!({"reason": reason}))?;
-    show(global, &answer, |_| format!("{session} ends"))
+    let unseen = "no such session is in the archive: it began a moment ago, or the id is not right";
+    show(global, &answer, |answer| format!("{session} ends{}", note(answer, unseen)))
+}
+
+/// What is to be said of a name that nobody has seen.
+fn note(answer: &Value, unseen: &str) -> String {
+    if answer.get("seen").and_then(Value::as_bool) == Some(false) { format!("\nNOTE: {unseen}") } else { String::new() }
 }
 
 fn show(global: &Global, value: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {

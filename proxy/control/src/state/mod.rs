@@ -102,7 +102,7 @@ impl State {
             Record::HoldReleased { hold, digest } => self.hold_released(at, *hold, *digest),
             Record::HoldExpired { hold, reason } => self.hold_ended(*hold, HoldState::Expired, reason),
             Record::Notice(telling) => self.notice(stamp, telling),
-            Record::KeyVouched { key, node } => self.vouched(stamp, key, node),
+            Record::SignerVouched { key, node } => self.vouched(stamp, key, node),
         }
     }
 
