@@ -156,4 +156,19 @@ mod tests {
         assert!(kept.iter().all(|(map, model)| map.iter().eq(model.iter())), "clones are not changed");
         assert!(map.chunks.iter().all(|chunk| (1..=MOST).contains(&chunk.len())));
     }
+
+    #[test]
+    fn a_change_copies_one_chunk() {
+        let mut map = Map::default();
+        (0..10_000u64).for_each(|key| map.insert(key, key));
+        let before = map.clone();
+        map.insert(10_000, 0);
+        map.remove(&5_000);
+        if let Some(value) = map.get_mut(&7_000) {
+            *value += 1;
+        }
+        let same = |chunk: &Arc<Vec<(u64, u64)>>| before.chunks.iter().any(|other| Arc::ptr_eq(chunk, other));
+        let copied = map.chunks.iter().filter(|chunk| !same(chunk)).count();
+        assert_eq!((copied, map.chunks.len() > 100), (3, true), "of {} chunks", map.chunks.len());
+    }
 }
