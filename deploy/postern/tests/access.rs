@@ -256,11 +256,26 @@ fn the_disabled_and_the_killed_are_out_at_once() {
         Some(open().first()?["session"].as_str()?.to_owned())
     });
     let kill = ["session", "kill", &session, "--reason", "runs wild"];
-    let told = site.ends(sleeper, || drop(site.does(&root, &kill)));
+    let told = site.ends(sleeper, || assert_eq!(site.does(&root, &kill)["seen"], true));
     assert!(told.contains("this session was ended by root: runs wild"), "{told}");
     site.postern.sql(&report, "select 1");
-    let revoked = site.events("Revoked", 3);
+    // a name that nobody has seen is taken all the same, and it is said
+    let unseen = |arguments: &[&str]| {
+        let output = site.command(&root, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(site.does(&root, &["identity", "disable", "root", "--issuer", "https://other.example"])["seen"], false);
+    let told = unseen(&["identity", "disable", "reprot"]);
+    assert!(told.contains("reprot is disabled") && told.contains("NOTE: no session of that name"), "{told}");
+    assert!(
+        site.postern.refused(&site.token("reprot", &["agents"]), "select 1").contains("reprot was disabled by root")
+    );
+    let told = unseen(&["session", "kill", "ses_00000000000000000000000000000001"]);
+    assert!(told.contains("ends") && told.contains("NOTE: no such session"), "{told}");
+    let revoked = site.events("Revoked", 6);
     let kinds: Vec<_> = revoked.iter().map(|one| (one["kind"].as_str().unwrap(), one["restored"] == true)).collect();
-    assert_eq!(kinds, [("identity", false), ("identity", true), ("session", false)]);
+    let last = [("identity", false), ("identity", false), ("session", false)];
+    assert_eq!(kinds, [("identity", false), ("identity", true), ("session", false), last[0], last[1], last[2]]);
     site.postern.verified();
 }
