@@ -14,6 +14,7 @@ pub mod adapters;
 pub mod api;
 pub mod config;
 pub mod hooks;
+mod crowd;
 mod listener;
 pub mod memory;
 mod moment;

@@ -11,6 +11,7 @@
 //! [`record`] first (what can be done), then [`state`] (what follows from it), then [`plane`] (the handle).
 
 pub mod access;
+mod api_keys;
 pub mod config;
 pub mod envelope;
 mod keys;
@@ -27,7 +28,7 @@ pub use access::Access;
 pub use config::Config;
 pub use keys::public_key;
 pub use plane::{Control, Error, OpenError, Plane, Stale};
-pub use record::{AccessRequest, Digest, HoldAsk, Record, Review, Subject, Telling, Told};
+pub use record::{AccessRequest, ApiKey, Digest, HoldAsk, Record, Review, Subject, Telling, Told};
 pub use report::{Report, Silent};
 pub use state::{Effect, Grant, Hold, HoldState, Notice, Refused, Request, State};
 pub use telemetry::Telemetry;

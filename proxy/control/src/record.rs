@@ -5,7 +5,7 @@
 
 use ring::digest::{SHA256, digest};
 use schemas::event::RequestKind;
-use schemas::{GrantId, HoldId, Identity, RequestId, SessionId};
+use schemas::{GrantId, HoldId, Identity, IdentityKind, RequestId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// SHA-256 of what a reviewer saw: an answer counts only for that.
@@ -161,6 +161,58 @@ pub enum Record {
     },
     /// A webhook is being told, was told, or never will be.
     Notice(Telling),
+    /// An API key was issued; what is written is its hash.
+    KeyIssued {
+        /// The key.
+        key: Box<ApiKey>,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+    /// An API key opens nothing any more.
+    KeyRevoked {
+        /// Which.
+        key: String,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An API key, as every node knows it: enough to recognise it, and nothing to log in with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Its public part.
+    pub id: String,
+    /// SHA-256 of its secret.
+    pub sha256: Digest,
+    /// Whom it stands for.
+    pub subject: String,
+    /// A person or a program.
+    pub kind: IdentityKind,
+    /// Groups that it has.
+    pub groups: Vec<String>,
+    /// The resources that it opens; empty for all.
+    pub resources: Vec<String>,
+    /// When it ends, microseconds since 1970-01-01 UTC.
+    pub expires: i64,
+}
+
+impl ApiKey {
+    /// Whom it stands for, as sessions and requests see it.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            kind: self.kind,
+            subject: self.subject.clone(),
+            issuer: identity::api_key::ISSUER.to_owned(),
+            name: self.subject.clone(),
+            groups: self.groups.clone(),
+            on_behalf_of: Vec::new(),
+            task: None,
+        }
+    }
 }
 
 /// What waits for an answer: a held statement or an access request. In text it is its id.
@@ -279,6 +331,9 @@ pub struct Review {
     pub approved: bool,
     /// Why.
     pub reason: String,
+    /// The entry of the config by which the reviewer answers though it is no person; none for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
 }
 
 /// A statement that waits for reviewers.

@@ -10,6 +10,7 @@
 //! besides, by the first node that says so.
 
 mod access;
+mod api_key;
 mod hold;
 mod notice;
 mod refused;
@@ -19,9 +20,11 @@ mod revocation;
 mod tests;
 
 pub use access::{Answered, Grant, Request};
+pub use api_key::Issued;
 pub use hold::{Hold, HoldState};
 pub use notice::Notice;
 pub use refused::Refused;
+pub(crate) use review::person;
 pub use revocation::{Disabled, Killed};
 
 use crate::envelope::{PublicKey, Stamp};
@@ -38,6 +41,7 @@ pub struct State {
     holds: BTreeMap<HoldId, Arc<Hold>>,
     disabled: BTreeMap<(String, Option<String>), Arc<Disabled>>,
     killed: BTreeMap<SessionId, Arc<Killed>>,
+    keys: BTreeMap<String, Arc<Issued>>,
     notices: BTreeMap<(Subject, String), Arc<Notice>>,
     /// By key and start of a process: the last sequence seen.
     lanes: BTreeMap<PublicKey, BTreeMap<u64, u64>>,
@@ -87,6 +91,8 @@ impl State {
             Record::HoldReleased { hold, digest } => self.hold_released(at, *hold, *digest),
             Record::HoldExpired { hold, reason } => self.hold_ended(*hold, HoldState::Expired, reason),
             Record::Notice(telling) => self.notice(stamp, telling),
+            Record::KeyIssued { key, by, .. } => self.key_issued(at, key, by),
+            Record::KeyRevoked { key, by, reason } => self.key_revoked(at, key, by, reason),
         }
     }
 

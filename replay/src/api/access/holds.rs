@@ -98,7 +98,7 @@ impl HoldView {
             policy_version: asked.policy_version.clone(),
             reviews: hold.reviews.iter().map(review).collect(),
             ended: hold.ended.clone(),
-            may_answer: open && caller.reviews(hold) && !caller.sent(hold),
+            may_answer: open && caller.reviews(hold) && !caller.sent(hold) && caller.may_answer(),
             shown: asked.shown.clone(),
         }
     }
@@ -116,10 +116,12 @@ impl Caller {
 
     /// One's own, those that one may answer, and for operators and auditors all.
     fn sees_hold(&self, api: &Api, hold: &Hold) -> bool {
-        self.sent(hold)
+        let groups = &self.identity.groups;
+        let concerned = self.sent(hold)
             || self.reviews(hold)
             || self.plane.access.is_operator(&self.identity)
-            || self.identity.groups.contains(&api.0.config.auditor_group)
+            || groups.contains(&api.0.config.auditor_group);
+        concerned && self.scope.covers(&hold.asked.resource)
     }
 
     /// Answers a held statement that this one may see.
@@ -135,7 +137,7 @@ impl Caller {
         digest: Digest,
     ) -> Result<(), Problem> {
         self.held(api, hold)?;
-        let review = Review { digest, reviewer: self.identity.clone(), approved, reason };
+        let review = self.answers(approved, reason, digest);
         self.write(Record::HoldReviewed { hold, review }).await
     }
 
