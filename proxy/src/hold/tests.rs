@@ -115,6 +115,7 @@ impl Scene {
             expires,
             expires_in_transaction: expires / 2,
             max_held: NonZeroUsize::MIN,
+            max_held_per_identity: NonZeroUsize::MIN,
             console: Some("https://postern.example".to_owned()),
         };
         let folder = tempfile::tempdir().unwrap();
