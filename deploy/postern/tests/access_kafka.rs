@@ -25,7 +25,7 @@ fn site() -> Site {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
     let kafka = Kafka::start(folder.path());
-    let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n", kafka.port);
+    let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n[api_keys]\nenabled = true\n", kafka.port);
     let configure = |name: &str| Postern::configure(folder.path(), name, &postgres, &broker);
     let (gates, back) = (["gate-1", "gate-2"].map(configure), configure("back"));
     // one development issuer for all: its key is in the data folder of each
@@ -104,6 +104,30 @@ fn a_disabled_identity_is_out_on_both_gates_within_a_second() {
         times[times.len() - 1]
     );
     assert!(times[times.len() * 99 / 100] < Duration::from_secs(1), "{times:?}");
+
+    // an API key is the same: known to each, and revoked for each
+    let issue = ["key", "create", "--subject", "legacy", "--group", "agents", "--ttl", "1h"];
+    let made = site.back.does(&root, &issue);
+    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    eventually("both gates know the key", Duration::from_secs(5), || {
+        site.gates.iter().all(|gate| gate.psql(key, &["-c", "select 1"]).status.success()).then_some(())
+    });
+    let mut sleepers = [site.sleeper(&site.gates[0], key), site.sleeper(&site.gates[1], key)];
+    site.operate(&root, &["key", "revoke", id, "--reason", "leaked"]);
+    let begun = Instant::now();
+    for sleeper in &mut sleepers {
+        eventually("the client is out", Duration::from_secs(5), || sleeper.try_wait().unwrap());
+    }
+    let took = begun.elapsed();
+    println!("a revoked key is out on both gates after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    for sleeper in sleepers {
+        let told = String::from_utf8(sleeper.wait_with_output().unwrap().stderr).unwrap();
+        assert!(told.contains(&format!("the API key {id} was revoked by root: leaked")), "{told}");
+    }
+    for gate in &site.gates {
+        assert!(gate.refused(key, "select 1").contains("has been revoked"));
+    }
 
     let mut sleeper = site.sleeper(&site.gates[0], &bot);
     site.kafka.stop();

@@ -99,14 +99,7 @@ impl Scene {
     }
 
     fn api(&self, token: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let url = format!("http://127.0.0.1:{}{path}", self.postern.api);
-        let bearer = format!("Bearer {token}");
-        let mut answer = match body {
-            Some(body) => agent.post(url).header("authorization", bearer).send_json(body).unwrap(),
-            None => agent.get(url).header("authorization", bearer).call().unwrap(),
-        };
-        (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
+        self.postern.ask(token, path, body)
     }
 
     /// The messages that operators see, once they are in this state.

@@ -95,7 +95,11 @@ async fn admitted(
     let read = tokio::time::timeout_at(deadline, body::of_stranger(api, &parts, body, MAX_BODY_BYTES)).await;
     let body = read.unwrap_or_else(|_| Err(late())).map_err(|problem| ("body", problem))?;
     let (timestamp, signature) = (only(&parts.headers, TIMESTAMP), only(&parts.headers, SIGNATURE));
-    hook.admit(api.0.clock.now_seconds(), timestamp, signature, &body).map_err(|refused| {
+    let admitted = match hook.keeper() {
+        Some(keeper) => keeper.admit(api.0.clock.now_seconds(), timestamp, signature, &body),
+        None => Err(Refused::Signature),
+    };
+    admitted.map_err(|refused| {
         let (result, status) = match refused {
             Refused::Unsigned => ("unsigned", StatusCode::UNAUTHORIZED),
             Refused::Old => ("old", StatusCode::UNAUTHORIZED),
