@@ -12,6 +12,7 @@
 
 pub mod access;
 mod api_keys;
+mod cancel;
 pub mod config;
 pub mod envelope;
 mod keys;
@@ -25,6 +26,7 @@ pub mod telemetry;
 pub mod testing;
 
 pub use access::Access;
+pub use cancel::CancelMark;
 pub use config::Config;
 pub use keys::public_key;
 pub use plane::{Control, Error, OpenError, Plane, Stale};

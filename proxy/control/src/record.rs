@@ -3,6 +3,7 @@
 //! A record says what was done, never what follows from it: that is [`crate::State`]'s to say, the same on every node.
 //! Records are JSON inside of a signed [`crate::envelope`]; names, once written, are read for ever.
 
+use crate::cancel::CancelMark;
 use ring::digest::{SHA256, digest};
 use schemas::event::RequestKind;
 use schemas::{GrantId, HoldId, Identity, IdentityKind, RequestId, SessionId};
@@ -363,4 +364,7 @@ pub struct HoldAsk {
     pub expires: i64,
     /// What reviewers are shown; nothing of it decides.
     pub shown: serde_json::Value,
+    /// By what the client's cancel request is recognised where it comes to another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<CancelMark>,
 }

@@ -1,7 +1,7 @@
 //! What a reviewer is shown of a held statement: who, what, on what, and why it is held.
 
 use super::Measured;
-use crate::{decide::Decision, frames::Fields};
+use crate::{decide::Decision, frames::Fields, startup::Cancel};
 use judge::{
     mask::detect::{self, Set},
     policy::Approval,
@@ -72,6 +72,9 @@ pub struct Asked {
     pub asked: i64,
     /// When it is denied, microseconds since 1970.
     pub expires: i64,
+    /// What its client sends to cancel it; nobody is shown that.
+    #[serde(skip)]
+    pub cancel: Option<Cancel>,
 }
 
 /// So many different members of a group must agree.

@@ -16,6 +16,7 @@
 pub mod asked;
 pub mod config;
 pub mod digest;
+mod elsewhere;
 mod holding;
 mod measure;
 mod message;
@@ -26,13 +27,14 @@ mod withdraw;
 
 pub use asked::{Asked, Bound};
 pub use config::Settings;
+pub use elsewhere::Elsewhere;
 pub(crate) use holding::Holding;
 pub use measure::{Measured, Written};
 pub(crate) use message::Held;
 pub use plane::ByControl;
 pub use withdraw::Signal;
 
-use crate::telemetry;
+use crate::{startup::Cancel, telemetry};
 use room::{Full, Place, Room};
 use schemas::event::Identity;
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -59,6 +61,8 @@ pub enum Answer {
     Approved(Vec<Review>),
     /// Somebody said no.
     Denied(Review),
+    /// Its client cancelled it, at another node.
+    Withdrawn,
     /// It ended otherwise, and why.
     Ended(String),
 }
@@ -144,8 +148,10 @@ pub struct Holder {
     pub identity: Identity,
     /// The database role that it works as.
     pub role: String,
-    /// How its client cancels.
+    /// How its client cancels, where that comes to this node.
     pub signal: Arc<Signal>,
+    /// What its client sends to cancel, for the other nodes.
+    pub cancel: Option<Cancel>,
 }
 
 #[cfg(test)]

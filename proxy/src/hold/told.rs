@@ -113,6 +113,7 @@ impl Conversation {
             digest: hold.digest.clone(),
             asked: crate::record::now(),
             expires,
+            cancel: holder.and_then(|holder| holder.cancel.clone()),
         };
         asked::fits(&asked)?;
         Ok(asked)

@@ -77,6 +77,7 @@ fn hold(number: u8) -> HoldAsk {
         approvals: 1,
         expires: 15 * MINUTE,
         shown: serde_json::Value::Null,
+        cancel: None,
     }
 }
 
