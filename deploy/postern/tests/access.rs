@@ -33,7 +33,7 @@ auto = [{ name = "brief", groups = ["trusted"], max_minutes = 2 }]
 
 [[access.machine_reviewers]]
 subject = "risk-bot"
-issuer = "postern-development"
+issuer = "urn:postern:development"
 
 [[access.standing]]
 name = "the nightly report"

@@ -398,7 +398,7 @@ fn every_value_is_shown_whole_or_nobody_is_asked() {
     let mut wire = scene.wire();
     let places: Vec<String> = (1..=MANY).map(|place| format!("${place}")).collect();
     let sql = format!("delete from stock where id in ({})", places.join(", "));
-    let long = format!("{}7", "0".repeat(2_000));
+    let long = format!("{}7", "0".repeat(20_000));
     let values: Vec<String> = (1..=MANY).map(|place| if place == 300 { long.clone() } else { place.to_string() }).collect();
     let bytes: Vec<Option<&[u8]>> = values.iter().map(|value| Some(value.as_bytes())).collect();
     wire.send(&[parse("", &sql), bind("", "", false, &bytes, false), execute("", 0), sync()]);
@@ -408,8 +408,7 @@ fn every_value_is_shown_whole_or_nobody_is_asked() {
         hold["shown"]["values"].as_array().unwrap().iter().map(|one| one["shown"].as_str().unwrap()).collect();
     assert_eq!(shown, values, "all of them, and each whole");
     assert_eq!(listed["shown"]["shortened"], true, "the list has the beginning, and says so");
-    let told = scene.postern.command(&["review", "show", hold["id"].as_str().unwrap()]);
-    let mut told = told;
+    let mut told = scene.postern.command(&["review", "show", hold["id"].as_str().unwrap()]);
     let told = told.env("POSTERN_TOKEN", &scene.reviewer).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
     for line in [format!("  $400 = {}", values[399]), format!("  $300 = {long}")] {
