@@ -54,12 +54,7 @@ impl Cancels {
 
     /// Passes a cancel request to the database that the key belongs to, and to the node that holds a statement of it. The
     /// client is told nothing, as by PostgreSQL.
-    pub async fn forward(
-        &self,
-        cancel: &Cancel,
-        resources: &BTreeMap<String, Arc<Resource>>,
-        elsewhere: &Elsewhere,
-    ) {
+    pub async fn forward(&self, cancel: &Cancel, resources: &BTreeMap<String, Arc<Resource>>, elsewhere: &Elsewhere) {
         let key = (cancel.backend_pid, cancel.key.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         // nothing of a held statement runs in the database

@@ -55,7 +55,9 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permit:
     let negotiated = tokio::time::timeout_at(deadline, tls::negotiate(socket, &gate.acceptor)).await;
     let mut started = match negotiated {
         Ok(Ok(Negotiated::Started(started))) => started,
-        Ok(Ok(Negotiated::Cancel(cancel))) => return gate.cancels.forward(&cancel, &gate.resources, &gate.elsewhere).await,
+        Ok(Ok(Negotiated::Cancel(cancel))) => {
+            return gate.cancels.forward(&cancel, &gate.resources, &gate.elsewhere).await;
+        }
         Ok(Err(error)) => return refuse::before_startup(&gate, peer, &error),
         Err(_) => return refuse::too_slow(&gate, peer),
     };

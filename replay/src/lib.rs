@@ -13,8 +13,8 @@
 pub mod adapters;
 pub mod api;
 pub mod config;
-pub mod hooks;
 mod crowd;
+pub mod hooks;
 mod listener;
 pub mod memory;
 mod moment;

@@ -106,9 +106,8 @@ impl Search for Oracle {
             let reason = "there is no field nonsense".to_owned();
             return ready(Err(SearchError::Question { reason }));
         }
-        let covers = |hit: &&crate::search::Hit| {
-            question.resources.as_ref().is_none_or(|all| all.contains(&hit.resource))
-        };
+        let covers =
+            |hit: &&crate::search::Hit| question.resources.as_ref().is_none_or(|all| all.contains(&hit.resource));
         let hits = self.0.hits.iter().filter(covers).skip(question.offset).take(question.limit).cloned().collect();
         ready(Ok(Found { hits, ..self.0.clone() }))
     }

@@ -71,7 +71,9 @@ impl Site {
     fn slow(&self, path: &str, token: Option<&str>) -> TcpStream {
         let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
         let kind = "content-type: application/x-www-form-urlencoded";
-        self.send(&format!("POST {path} HTTP/1.1\r\nhost: a\r\n{authorization}{kind}\r\ncontent-length: 1000\r\n\r\na="))
+        self.send(&format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\n{authorization}{kind}\r\ncontent-length: 1000\r\n\r\na="
+        ))
     }
 
     /// What an auditor gets meanwhile, and how long it took.
@@ -98,8 +100,7 @@ fn said(mut stream: TcpStream) -> String {
 fn a_hundred_slow_bodies_of_one_identity_keep_nobody_else_out() {
     let site = site(|file| file.receive_ms = 2_000);
     let begun = Instant::now();
-    let mut slow: Vec<TcpStream> =
-        (0..100).map(|_| site.slow("/api/v1/requests", Some(sample::STRANGER))).collect();
+    let mut slow: Vec<TcpStream> = (0..100).map(|_| site.slow("/api/v1/requests", Some(sample::STRANGER))).collect();
     // those beyond its share are told so at once
     let late = slow.split_off(16);
     let told: Vec<String> = late
@@ -127,7 +128,8 @@ fn slow_bodies_of_strangers_keep_nobody_out() {
     let slow: Vec<TcpStream> = (0..100).map(|_| site.slow("/oauth/token", None)).collect();
     assert!(site.auditor() < SOON);
     // a path that needs a token refuses who has none without waiting for more
-    let said_of = said(site.send("POST /api/v1/requests HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 9\r\n\r\n"));
+    let said_of =
+        said(site.send("POST /api/v1/requests HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 9\r\n\r\n"));
     assert!(said_of.starts_with("HTTP/1.1 401"), "{said_of}");
     drop(slow);
 }

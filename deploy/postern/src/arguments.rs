@@ -115,8 +115,8 @@ mod access;
 mod key;
 mod review;
 
-pub use key::{Key, NewKey};
 pub use access::{At, ControlVerb, Grant, IdentityVerb, Request};
+pub use key::{Key, NewKey};
 pub use review::{Answer, Review};
 
 /// Verbs of `session`.

@@ -265,10 +265,12 @@ fn the_disabled_and_the_killed_are_out_at_once() {
 #[test]
 fn nobody_reviews_through_a_person() {
     let site = site();
-    let create = ["request", "create", "--resource", "shop", "--role", "billing-read", "--for", "5m", "--reason", "why"];
+    let create =
+        ["request", "create", "--resource", "shop", "--role", "billing-read", "--for", "5m", "--reason", "why"];
     let asked = site.does(&site.token("bot", &["bots"]), &create);
     let of = |subject: &str, options: &[&str], human| {
-        site.postern.mint(&[&["--subject", subject, "--group", "dba", "--group", "operators"][..], options].concat(), human)
+        site.postern
+            .mint(&[&["--subject", subject, "--group", "dba", "--group", "operators"][..], options].concat(), human)
     };
     let through = of("ada", &["--actor", "assistant"], true);
     let program = of("some-bot", &[], false);

@@ -25,7 +25,8 @@ fn site() -> Site {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
     let kafka = Kafka::start(folder.path());
-    let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n[api_keys]\nenabled = true\n", kafka.port);
+    let broker =
+        format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n[api_keys]\nenabled = true\n", kafka.port);
     let configure = |name: &str| Postern::configure(folder.path(), name, &postgres, &broker);
     let (gates, back) = (["gate-1", "gate-2"].map(configure), configure("back"));
     // one development issuer for all: its key is in the data folder of each

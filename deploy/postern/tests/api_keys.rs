@@ -184,7 +184,10 @@ fn a_key_is_good_for_its_resource_at_the_api_too() {
     let get = |path: &str| postern.ask(&key, path, None);
 
     let (status, list) = get("/api/v1/sessions");
-    assert_eq!((status, list["sessions"].as_array().unwrap().len(), text(&list["sessions"][0], "id")), (200, 1, own.clone()));
+    assert_eq!(
+        (status, list["sessions"].as_array().unwrap().len(), text(&list["sessions"][0], "id")),
+        (200, 1, own.clone())
+    );
     assert_eq!(get("/api/v1/sessions?resource=hr").0, 403);
     for part in ["", "/timeline", "/frames", "/events"] {
         assert_eq!(get(&format!("/api/v1/sessions/{own}{part}")).0, 200, "{part}");
@@ -213,7 +216,10 @@ fn a_key_is_good_for_its_resource_at_the_api_too() {
         let path = format!("/api/v1/requests/{}/review", text(request, "id"));
         let (given, said) = postern.ask(token, &path, Some(&body));
         assert_eq!(given, status, "{said}");
-        assert!(status == 404 || text(&said, "detail").contains("an API key does not prove that a person is there"), "{said}");
+        assert!(
+            status == 404 || text(&said, "detail").contains("an API key does not prove that a person is there"),
+            "{said}"
+        );
     }
     // what concerns all resources is not for it
     let none = json!({});

@@ -399,7 +399,8 @@ fn every_value_is_shown_whole_or_nobody_is_asked() {
     let places: Vec<String> = (1..=MANY).map(|place| format!("${place}")).collect();
     let sql = format!("delete from stock where id in ({})", places.join(", "));
     let long = format!("{}7", "0".repeat(20_000));
-    let values: Vec<String> = (1..=MANY).map(|place| if place == 300 { long.clone() } else { place.to_string() }).collect();
+    let values: Vec<String> =
+        (1..=MANY).map(|place| if place == 300 { long.clone() } else { place.to_string() }).collect();
     let bytes: Vec<Option<&[u8]>> = values.iter().map(|value| Some(value.as_bytes())).collect();
     wire.send(&[parse("", &sql), bind("", "", false, &bytes, false), execute("", 0), sync()]);
     let listed = scene.one();

@@ -121,15 +121,8 @@ impl Authority {
         };
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let (algorithms, usage) = (webpki::ALL_VERIFICATION_ALGS, KeyUsage::client_auth());
-        let verified = certificate.verify_for_usage(
-            algorithms,
-            &trust.anchors,
-            intermediates,
-            time,
-            usage,
-            revocation,
-            None,
-        );
+        let verified =
+            certificate.verify_for_usage(algorithms, &trust.anchors, intermediates, time, usage, revocation, None);
         verified.map(drop).map_err(Judged::Bad)
     }
 

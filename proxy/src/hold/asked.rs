@@ -127,7 +127,9 @@ fn is_classified(decision: &Decision) -> bool {
 pub(super) fn fits(asked: &Asked) -> Result<(), String> {
     let bytes = serde_json::to_vec(asked).map_err(|error| format!("it cannot be shown to reviewers: {error}"))?.len();
     if bytes > MAX_SHOWN {
-        return Err(format!("text and values have {bytes} bytes, and reviewers can be shown {MAX_SHOWN} of one statement"));
+        return Err(format!(
+            "text and values have {bytes} bytes, and reviewers can be shown {MAX_SHOWN} of one statement"
+        ));
     }
     Ok(())
 }

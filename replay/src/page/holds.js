@@ -45,6 +45,7 @@ function one(results, hold) {
     element("pre", { class: "card" }, element("code", {}, seen.text ?? "")),
     (seen.runs ?? []).map((text) => element("pre", { class: "card" }, element("code", {}, text))),
     values(seen.values ?? []),
+    seen.shortened ? element("p", {}, "It has ended, and only its beginning is kept here: the session's record has all of it.") : null,
     element("dl", {}, facts.map(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value ?? ""))])),
     "Expires ", moment(hold.expires), hold.may_answer ? form(hold, said) : null, said);
 }

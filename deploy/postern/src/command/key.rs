@@ -35,7 +35,8 @@ pub fn run(global: &Global, verb: &Key) -> Result<(), Failure> {
             let safe: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
             let revoked =
                 Client::new(global, at)?.post(&format!("/api/v1/keys/{safe}/revoke"), &json!({"reason": reason}))?;
-            let told = || format!("{} is {}; its sessions end, on every node", text(&revoked, "id"), text(&revoked, "state"));
+            let told =
+                || format!("{} is {}; its sessions end, on every node", text(&revoked, "id"), text(&revoked, "state"));
             Ok(output::either(global.output, told, || revoked.clone())?)
         }
     }

@@ -150,7 +150,8 @@ impl File {
         }
         for machine in &self.machine_reviewers {
             if machine.subject.is_empty() || machine.issuer.is_empty() || machine.through.iter().any(String::is_empty) {
-                problems.push("access.machine_reviewers: an entry needs a subject and an issuer, none empty".to_owned());
+                problems
+                    .push("access.machine_reviewers: an entry needs a subject and an issuer, none empty".to_owned());
             }
         }
         let standing: Vec<Standing> = self.standing.into_iter().map(|file| file.check(&roles, &mut problems)).collect();

@@ -5,7 +5,13 @@ use super::{Effect, MAX_KEPT, Refused, State, make_room};
 use crate::record::{Digest, HoldAsk, Review};
 use schemas::HoldId;
 use serde::Serialize;
+use serde_json::json;
 use std::sync::Arc;
+
+/// Bytes of what reviewers were shown that are kept of a hold that has ended.
+const MAX_SHOWN_AFTERWARDS: usize = 16 << 10;
+/// Characters of a longer one's text that are.
+const MAX_TEXT_AFTERWARDS: usize = 1_000;
 
 /// Where a hold stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,6 +67,23 @@ impl Hold {
         self.state == HoldState::Waiting && now < self.asked.expires
     }
 
+    /// It waits no more. Of what reviewers were shown only the beginning is kept where that is much: the record has all of it.
+    fn end(&mut self, state: HoldState) {
+        self.state = state;
+        let shown = &self.asked.shown;
+        if shown.to_string().len() > MAX_SHOWN_AFTERWARDS {
+            let text: String = shown
+                .get("text")
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .chars()
+                .take(MAX_TEXT_AFTERWARDS)
+                .collect();
+            let (reason, kinds) = (shown.get("reason"), shown.get("kinds"));
+            self.asked.shown = json!({"text": text, "reason": reason, "kinds": kinds, "shortened": true});
+        }
+    }
+
     fn has_ended(&self, now: i64) -> bool {
         match self.state {
             HoldState::Waiting | HoldState::Approved => now >= self.asked.expires,
@@ -106,7 +129,7 @@ impl State {
         hold.reviews.push(review.clone());
         let mut effects = Vec::new();
         if !review.approved {
-            hold.state = HoldState::Denied;
+            hold.end(HoldState::Denied);
         } else if approvals(&hold.reviews) >= hold.asked.approvals {
             hold.state = HoldState::Approved;
             effects.push(Effect::Approved(id));
@@ -136,7 +159,7 @@ impl State {
             return Err(Refused::Disabled(hold.asked.requester.subject.clone()));
         }
         if let Some(hold) = self.holds.get_mut(&id) {
-            Arc::make_mut(hold).state = HoldState::Released;
+            Arc::make_mut(hold).end(HoldState::Released);
         }
         Ok(Vec::new())
     }
@@ -147,7 +170,7 @@ impl State {
         match hold.state {
             HoldState::Waiting | HoldState::Approved => {
                 let hold = Arc::make_mut(hold);
-                hold.state = state;
+                hold.end(state);
                 hold.ended = Some(reason.to_owned());
                 Ok(Vec::new())
             }

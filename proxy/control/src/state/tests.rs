@@ -434,7 +434,26 @@ fn a_key_is_issued_by_a_person_and_revoked_once() {
     assert_eq!(fold.put(revoke("a")), Ok(vec![]));
     assert!(!fold.state.api_key("a").unwrap().is_good(2 * MINUTE) && fold.state.rights() > rights);
     assert_eq!(fold.put(revoke("a")), Err(Refused::Answered("revoked")));
-    let disabled = Record::IdentityDisabled { subject: "root".into(), issuer: None, by: root.clone(), reason: "".into() };
+    let disabled =
+        Record::IdentityDisabled { subject: "root".into(), issuer: None, by: root.clone(), reason: "".into() };
     fold.put(disabled).unwrap();
     assert_eq!(fold.put(issue(key("c", 5 * MINUTE), &root)), Err(Refused::Disabled("root".into())));
+}
+
+#[test]
+fn of_a_large_hold_that_has_ended_the_beginning_is_kept() {
+    let mut fold = Fold::default();
+    let shown = serde_json::json!({"text": "x".repeat(20_000), "values": [], "reason": "why", "kinds": ["DELETE"]});
+    for (number, end) in [(1, true), (2, false)] {
+        let ask = HoldAsk { shown: shown.clone(), ..hold(number) };
+        fold.put(Record::HoldAsked(Box::new(ask.clone()))).unwrap();
+        assert_eq!(fold.state.hold(ask.id).unwrap().asked.shown, shown, "reviewers see all of it");
+        fold.review_hold(&ask, "ada", end).unwrap();
+        if end {
+            assert_eq!(fold.state.hold(ask.id).unwrap().asked.shown, shown, "and its gate does");
+            fold.release(&ask).unwrap();
+        }
+        let kept = &fold.state.hold(ask.id).unwrap().asked.shown;
+        assert!(kept.to_string().len() < 2_000 && kept["shortened"] == true && kept["reason"] == "why", "{kept}");
+    }
 }

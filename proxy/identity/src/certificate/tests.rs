@@ -1,12 +1,12 @@
 //! Certificates of an authority that is made here.
 
 use super::*;
-use std::time::Instant;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     date_time_ymd,
 };
+use std::time::Instant;
 use std::{fs, path::Path};
 
 type Ca = CertifiedIssuer<'static, KeyPair>;

@@ -64,9 +64,8 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let limit = limit(&api, asked.limit)?;
     let (state, now) = (caller.plane.control.state(), caller.plane.control.now());
-    let wanted = |grant: &&Arc<Grant>| {
-        caller.sees_grant(grant) && asked.live.is_none_or(|live| grant.is_live(now) == live)
-    };
+    let wanted =
+        |grant: &&Arc<Grant>| caller.sees_grant(grant) && asked.live.is_none_or(|live| grant.is_live(now) == live);
     let grants = state.grants().rev().filter(wanted).take(limit).map(|one| GrantView::of(one, now)).collect();
     answer::json(&api, &List { grants })
 }

@@ -72,8 +72,7 @@ struct Made {
 impl KeyView {
     fn of(issued: &Issued, now: i64) -> Self {
         let key = &issued.key;
-        let (revoked_by, revoked_reason) =
-            issued.revoked.clone().map(|(_, by, reason)| (by.subject, reason)).unzip();
+        let (revoked_by, revoked_reason) = issued.revoked.clone().map(|(_, by, reason)| (by.subject, reason)).unzip();
         Self {
             id: key.id.clone(),
             state: issued.label(now),
@@ -107,7 +106,11 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Result<Respo
     answer::json(&api, &List { keys: state.api_keys().map(|one| KeyView::of(one, now)).collect() })
 }
 
-pub(super) async fn issue(State(api): State<Api>, caller: Caller, Sent(asked): Sent<Asked>) -> Result<Response, Problem> {
+pub(super) async fn issue(
+    State(api): State<Api>,
+    caller: Caller,
+    Sent(asked): Sent<Asked>,
+) -> Result<Response, Problem> {
     caller.operator_in_person()?;
     reason_fits(&asked.reason)?;
     let kind = if asked.human { IdentityKind::Human } else { IdentityKind::Machine };

@@ -131,9 +131,11 @@ impl Caller {
 fn counts_not(refused: &Refused) -> Problem {
     let status = match refused {
         Refused::Unknown(_) => StatusCode::NOT_FOUND,
-        Refused::Requester | Refused::NotPerson(_) | Refused::NotReviewer(_) | Refused::NotHolder(_) | Refused::Disabled(_) => {
-            StatusCode::FORBIDDEN
-        }
+        Refused::Requester
+        | Refused::NotPerson(_)
+        | Refused::NotReviewer(_)
+        | Refused::NotHolder(_)
+        | Refused::Disabled(_) => StatusCode::FORBIDDEN,
         _ => StatusCode::CONFLICT,
     };
     let mut problem = Problem::new(status, "It does not count", format!("{refused}."), "Nothing was changed.");
