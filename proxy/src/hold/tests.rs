@@ -261,22 +261,6 @@ async fn a_denial_an_end_and_a_withdrawal_have_their_own_words() {
     assert_eq!(*scene.panel.ended.lock().unwrap(), [Outcome::Withdrawn, Outcome::Withdrawn]);
 }
 
-/// CTL-1: nobody approves what was not shown.
-#[tokio::test]
-async fn what_cannot_be_shown_whole_is_refused_with_what_to_do() {
-    let mut scene = Scene::new();
-    // each line's end is two bytes where it is shown
-    let large = format!("delete from customers {}", "\n".repeat(200 << 10));
-    assert_eq!(scene.query(&large), Flow::More, "nobody is asked");
-    assert!(scene.panel.asked.lock().unwrap().is_empty());
-    let text = scene.refusal();
-    assert!(text.contains("C42501") && text.contains("nobody could see what they would approve"), "{text}");
-    assert!(text.contains("send it in smaller parts"), "{text}");
-    scene.server(b'Z', b"I");
-    // its place is free again
-    assert_eq!(scene.query(HELD), Flow::Wait);
-}
-
 #[tokio::test]
 async fn nobody_answers_in_time() {
     let mut scene = Scene::with(Panel::default(), Duration::from_millis(40));
