@@ -5,7 +5,7 @@
 //! The key lets its holder cancel that one session's statements, as without the gate.
 
 use crate::{
-    hold::Signal,
+    hold::{Elsewhere, Signal},
     resource::Resource,
     tls::Cancel,
     upstream::{self, Upstream},
@@ -52,13 +52,17 @@ impl Cancels {
         Registered { cancels: self.clone(), key, signal }
     }
 
-    /// Passes a cancel request to the database that the key belongs to. The client is told nothing, as by PostgreSQL.
-    pub async fn forward(&self, cancel: &Cancel, resources: &BTreeMap<String, Arc<Resource>>) {
+    /// Passes a cancel request to the database that the key belongs to, and to the node that holds a statement of it. The
+    /// client is told nothing, as by PostgreSQL.
+    pub async fn forward(&self, cancel: &Cancel, resources: &BTreeMap<String, Arc<Resource>>, elsewhere: &Elsewhere) {
         let key = (cancel.backend_pid, cancel.key.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         // nothing of a held statement runs in the database
         if known.as_ref().is_some_and(|(_, signal)| signal.cancel()) {
             return;
+        }
+        if known.is_none() {
+            elsewhere.withdraw(cancel).await;
         }
         let targets: Vec<&Arc<Resource>> =
             known.as_ref().map_or_else(|| resources.values().collect(), |(one, _)| vec![one]);

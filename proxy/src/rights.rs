@@ -10,7 +10,7 @@
 use crate::{conversation::End, refuse::Refusal, resource::Resource};
 use control::{Plane, State, access::Allowance};
 use futures_util::task::AtomicWaker;
-use identity::Verified;
+use identity::{Method, Verified};
 use judge::policy::Denial;
 use kit::Shutdown;
 use schemas::{GrantId, Identity, SessionId, event::CloseReason};
@@ -36,6 +36,7 @@ pub struct Rights {
 pub struct Right {
     rights: Rights,
     identity: Identity,
+    key: Option<String>,
     allowance: Allowance,
 }
 
@@ -49,6 +50,8 @@ pub struct Live {
 struct Entry {
     session: SessionId,
     identity: Identity,
+    /// The API key that it was opened with, where that is one that all nodes know.
+    key: Option<String>,
     grants: Vec<GrantId>,
     /// Where standing access ends; none: never, or it rests on grants alone.
     standing: Option<i64>,
@@ -102,7 +105,9 @@ impl Rights {
                 format!("{} has no grant for {:?}, and no standing access", verified.identity.name, resource.name);
             return Err(Refusal::no_grant(text, &self.hint(&verified.identity, resource), verified));
         }
-        Ok(Right { rights: self.clone(), identity: verified.identity.clone(), allowance })
+        let of_key = verified.credential.as_ref().filter(|_| verified.method == Method::ApiKey);
+        let key = of_key.filter(|id| state.api_key(id).is_some()).cloned();
+        Ok(Right { rights: self.clone(), identity: verified.identity.clone(), key, allowance })
     }
 
     /// A refusal by policy; where a role could be asked for, it says how.
@@ -177,10 +182,11 @@ impl Right {
 
     /// Puts a session on the list.
     pub fn enter(self, session: SessionId) -> Live {
-        let Self { rights, identity, allowance } = self;
+        let Self { rights, identity, key, allowance } = self;
         let entry = Arc::new(Entry {
             session,
             identity,
+            key,
             grants: allowance.grants,
             standing: allowance.standing,
             changed: AtomicBool::new(false),
@@ -224,6 +230,17 @@ impl Entry {
         if let Some(disabled) = state.is_disabled(&self.identity) {
             let text = format!("{} was disabled by {}: {}", disabled.subject, disabled.by.name, disabled.reason);
             return Now { until: None, ended: Some(("28000", text)) };
+        }
+        if let Some(id) = &self.key {
+            let revoked = state.api_key(id).map(|issued| issued.revoked.as_ref());
+            let text = match revoked {
+                Some(None) => None,
+                Some(Some((_, by, reason))) => Some(format!("the API key {id} was revoked by {}: {reason}", by.name)),
+                None => Some(format!("the API key {id} is not there any more")),
+            };
+            if let Some(text) = text {
+                return Now { until: None, ended: Some(("28000", text)) };
+            }
         }
         let mut until = self.standing;
         for id in &self.grants {

@@ -22,7 +22,7 @@ use crate::{
     resource::Resource,
     rights::{Change, Live},
     scope::Lease,
-    startup::Started,
+    startup::{Cancel, Started},
     tls::{self, Negotiated},
     upstream::{self, Upstream},
 };
@@ -55,7 +55,9 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permit:
     let negotiated = tokio::time::timeout_at(deadline, tls::negotiate(socket, &gate.acceptor)).await;
     let mut started = match negotiated {
         Ok(Ok(Negotiated::Started(started))) => started,
-        Ok(Ok(Negotiated::Cancel(cancel))) => return gate.cancels.forward(&cancel, &gate.resources).await,
+        Ok(Ok(Negotiated::Cancel(cancel))) => {
+            return gate.cancels.forward(&cancel, &gate.resources, &gate.elsewhere).await;
+        }
         Ok(Err(error)) => return refuse::before_startup(&gate, peer, &error),
         Err(_) => return refuse::too_slow(&gate, peer),
     };
@@ -180,7 +182,13 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
         .with_interrupt(interrupt);
     if let Some(holds) = gate.holds.clone() {
         let (identity, role) = (verified.identity.clone(), upstream.user.clone());
-        conversation = conversation.with_holder(Holder { holds, identity, role, signal: registered.signal() });
+        conversation = conversation.with_holder(Holder {
+            holds,
+            identity,
+            role,
+            signal: registered.signal(),
+            cancel: Some(Cancel { backend_pid: upstream.backend_pid, key: upstream.cancel_key.clone() }),
+        });
     }
     let watch = Ending::new(&verified, live, gate);
     let mut exchange =

@@ -24,8 +24,16 @@ pub struct File {
     pub rows_limit: usize,
     /// Requests of which the answer is being made at one time; more are refused. _Default:_ 64.
     pub concurrent_requests: usize,
+    /// Of these, requests of one identity: who sends slowly or asks for much keeps nobody else out. _Default:_ 16.
+    pub requests_per_identity: usize,
     /// Open connections; more wait to be accepted. _Default:_ 1024.
     pub connections: usize,
+    /// Open connections from one address; more are closed at once. A proxy that ends TLS in front of the API is one address:
+    /// raise it where that keeps more. _Default:_ 256.
+    pub connections_per_address: usize,
+    /// Milliseconds in which a request's head must have come, and then its body; an idle connection is closed after it.
+    /// _Default:_ 10000.
+    pub receive_ms: u64,
     /// Milliseconds after which a request is given up. _Default:_ 30000.
     pub timeout_ms: u64,
     /// Milliseconds that running requests have at shutdown. _Default:_ 10000.
@@ -43,7 +51,10 @@ impl Default for File {
             answer_limit_bytes: 64 << 20,
             rows_limit: recorder::play::ROWS,
             concurrent_requests: 64,
+            requests_per_identity: 16,
             connections: 1024,
+            connections_per_address: 256,
+            receive_ms: 10_000,
             timeout_ms: 30_000,
             drain_ms: 10_000,
         }
@@ -61,6 +72,8 @@ pub struct Config {
     pub auditor_group: String,
     /// See [`File::connections`].
     pub connections: usize,
+    /// See [`File::connections_per_address`].
+    pub connections_per_address: usize,
     /// See [`File::drain_ms`].
     pub drain: Duration,
     /// What one request may ask for.
@@ -82,6 +95,10 @@ pub struct Limits {
     pub rows: usize,
     /// See [`File::concurrent_requests`].
     pub concurrent_requests: usize,
+    /// See [`File::requests_per_identity`].
+    pub requests_per_identity: usize,
+    /// See [`File::receive_ms`].
+    pub receive: Duration,
     /// See [`File::timeout_ms`].
     pub timeout: Duration,
 }
@@ -111,6 +128,12 @@ impl File {
         require((1..=recorder::play::ROWS).contains(&self.rows_limit), "api.rows_limit: must be 1 to 50");
         require((1..=10_000).contains(&self.concurrent_requests), "api.concurrent_requests: must be 1 to 10000");
         require((1..=100_000).contains(&self.connections), "api.connections: must be 1 to 100000");
+        require((1..=10_000).contains(&self.requests_per_identity), "api.requests_per_identity: must be 1 to 10000");
+        require(
+            (1..=100_000).contains(&self.connections_per_address),
+            "api.connections_per_address: must be 1 to 100000",
+        );
+        require((100..=600_000).contains(&self.receive_ms), "api.receive_ms: must be 100 to 600000");
         require((100..=600_000).contains(&self.timeout_ms), "api.timeout_ms: must be 100 to 600000");
         require(self.drain_ms <= 600_000, "api.drain_ms: must be at most 600000");
         match listen {
@@ -119,6 +142,7 @@ impl File {
                 listen,
                 auditor_group: self.auditor_group,
                 connections: self.connections,
+                connections_per_address: self.connections_per_address,
                 drain: Duration::from_millis(self.drain_ms),
                 limits: Limits {
                     page_default: self.page_default,
@@ -127,6 +151,8 @@ impl File {
                     answer_bytes: self.answer_limit_bytes,
                     rows: self.rows_limit,
                     concurrent_requests: self.concurrent_requests,
+                    requests_per_identity: self.requests_per_identity,
+                    receive: Duration::from_millis(self.receive_ms),
                     timeout: Duration::from_millis(self.timeout_ms),
                 },
             }),

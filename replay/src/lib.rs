@@ -13,6 +13,7 @@
 pub mod adapters;
 pub mod api;
 pub mod config;
+mod crowd;
 pub mod hooks;
 mod listener;
 pub mod memory;

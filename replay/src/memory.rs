@@ -3,11 +3,11 @@
 use crate::reconstruct::{Session, Status, Timeline};
 use crate::search::{Found, Question};
 use crate::sources::{
-    Archive, Authenticate, Events, Filter, Later, Record, Refused, Search, SearchError, Sessions, Unavailable,
+    Archive, Authenticate, Events, Filter, Known, Later, Record, Refused, Search, SearchError, Sessions, Unavailable,
 };
 use kit::Secret;
 use schemas::event::{Body, Direction};
-use schemas::{Event, Identity, SessionId};
+use schemas::{Event, SessionId};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -106,7 +106,9 @@ impl Search for Oracle {
             let reason = "there is no field nonsense".to_owned();
             return ready(Err(SearchError::Question { reason }));
         }
-        let hits = self.0.hits.iter().skip(question.offset).take(question.limit).cloned().collect();
+        let covers =
+            |hit: &&crate::search::Hit| question.resources.as_ref().is_none_or(|all| all.contains(&hit.resource));
+        let hits = self.0.hits.iter().filter(covers).skip(question.offset).take(question.limit).cloned().collect();
         ready(Ok(Found { hits, ..self.0.clone() }))
     }
 }
@@ -114,12 +116,12 @@ impl Search for Oracle {
 /// Identities by token.
 #[derive(Debug, Default)]
 pub struct Doorman(
-    /// The identities.
-    pub BTreeMap<String, Identity>,
+    /// Who they are, and what their tokens are good for.
+    pub BTreeMap<String, Known>,
 );
 
 impl Authenticate for Doorman {
-    fn identity(&self, token: Secret<String>) -> Later<'_, Result<Identity, Refused>> {
+    fn identity(&self, token: Secret<String>) -> Later<'_, Result<Known, Refused>> {
         let known = self.0.get(token.expose()).cloned();
         ready(known.ok_or_else(|| Refused::Token { reason: "The token's signature is not its issuer's.".to_owned() }))
     }

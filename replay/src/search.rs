@@ -14,6 +14,8 @@ pub struct Question {
     pub since: Option<i64>,
     /// Before, likewise.
     pub until: Option<i64>,
+    /// Of these registered databases alone; none: of all.
+    pub resources: Option<Vec<String>>,
     /// Most hits.
     pub limit: usize,
     /// Hits to leave out at the beginning.

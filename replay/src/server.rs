@@ -2,12 +2,22 @@
 
 use crate::api::{Api, Parts, router};
 use crate::config::Config;
-use crate::listener::{Limited, Peer};
+use crate::listener::{Connection, Limited, Peer};
 use crate::telemetry::Telemetry;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use kit::{Clock, Shutdown};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 /// The API could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +31,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The listener broke.
+    /// The listener cannot be used.
     #[error("serving the API")]
     Serve {
         /// Why.
@@ -62,28 +72,51 @@ impl Server {
     /// # Errors
     /// [`Error::Serve`].
     pub async fn serve(self, parts: Parts, telemetry: Telemetry, shutdown: Shutdown) -> Result<(), Error> {
-        let (drain, connections) = (self.config.drain, self.config.connections);
+        let Config { drain, connections, connections_per_address, limits, .. } = self.config;
         tracing::info!(address = %self.address, "serving the api and the console");
         if let (Some(plane), Some(hooks)) = (&parts.plane, &parts.hooks) {
             hooks.spawn(&plane.control, &telemetry.hooks, &shutdown);
         }
         let router = router(Api::new(self.config, parts, telemetry, Clock::system(), shutdown.clone()));
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(|source| Error::Serve { source })?;
-        let service = router.into_make_service_with_connect_info::<Peer>();
-        let told = shutdown.clone();
-        let serving = axum::serve(Limited::new(listener, connections), service)
-            .with_graceful_shutdown(async move { told.wait().await });
-        tokio::select! {
-            served = async { serving.await } => served.map_err(|source| Error::Serve { source }),
-            () = drained(&shutdown, drain) => {
-                tracing::warn!("requests still running at the end of the drain, cut off");
-                Ok(())
+        let listener = Limited::new(listener, connections, connections_per_address);
+        let mut running = JoinSet::new();
+        loop {
+            tokio::select! {
+                (connection, peer) = listener.accept() => {
+                    running.spawn(connected(connection, peer, router.clone(), limits.receive, shutdown.clone()));
+                }
+                // those that have ended make room
+                Some(_) = running.join_next() => {}
+                () = shutdown.wait() => break,
             }
         }
+        drop(listener);
+        let ended = async { while running.join_next().await.is_some() {} };
+        if tokio::time::timeout(drain, ended).await.is_err() {
+            tracing::warn!("requests still running at the end of the drain, cut off");
+        }
+        Ok(())
     }
 }
 
-async fn drained(shutdown: &Shutdown, drain: Duration) {
-    shutdown.wait().await;
-    tokio::time::sleep(drain).await;
+/// Serves one connection: a head that does not come in time closes it, and so does a client that is idle as long.
+async fn connected(connection: Connection, peer: Peer, router: Router, head: Duration, shutdown: Shutdown) {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(head);
+    let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(connection), service));
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = shutdown.wait() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(peer = %peer.0, %error, "a connection of the api broke off");
+    }
 }

@@ -72,8 +72,24 @@ pub trait Search: Send + Sync {
 
 /// Who holds a token.
 pub trait Authenticate: Send + Sync {
-    /// The identity that an issuer vouches for by this token.
-    fn identity(&self, token: Secret<String>) -> Later<'_, Result<Identity, Refused>>;
+    /// The identity that an issuer vouches for by this token, and what the token is good for.
+    fn identity(&self, token: Secret<String>) -> Later<'_, Result<Known, Refused>>;
+}
+
+/// Who showed a credential, and what that is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Who.
+    pub identity: Identity,
+    /// The resources that the credential is good for; none: for all.
+    pub resources: Option<Vec<String>>,
+}
+
+impl From<Identity> for Known {
+    /// By a credential that is good for all.
+    fn from(identity: Identity) -> Self {
+        Self { identity, resources: None }
+    }
 }
 
 /// The record of accesses.

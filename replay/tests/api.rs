@@ -373,3 +373,31 @@ async fn the_description_and_the_routes_are_the_same() {
     assert_eq!(wrong(json!({"name": "a", "usage": null, "masked": true})), Vec::<String>::new());
     assert_eq!(wrong(json!({"name": 1, "usage": "eaten", "extra": 0})).len(), 4);
 }
+
+/// A credential that is good for some resources reads the record of these alone.
+#[tokio::test]
+async fn a_scoped_token_reads_the_record_of_its_resources_alone() {
+    let all = bench().ask("/api/v1/sessions").await.json();
+    let resource = all["sessions"][0]["resource"].as_str().unwrap().to_owned();
+    let with = |scope: &str| {
+        let mut doorman = sample::doorman();
+        doorman.0.get_mut(sample::AUDITOR).unwrap().resources = Some(vec![scope.to_owned()]);
+        bench_with(File::default(), |parts| replay::Parts { authenticate: Arc::new(doorman), ..parts })
+    };
+    let own = with(&resource);
+    let list = own.ask("/api/v1/sessions").await.json();
+    let is_own = |one: &&Value| one["resource"] == *resource;
+    let sessions = all["sessions"].as_array().unwrap();
+    assert_eq!(list["sessions"].as_array().unwrap().len(), sessions.iter().filter(is_own).count());
+    assert_eq!(own.ask("/api/v1/sessions?resource=elsewhere").await.status, 403);
+    let other = with("elsewhere");
+    assert_eq!(other.ask("/api/v1/sessions").await.json()["sessions"], json!([]));
+    let id = sessions.iter().find(is_own).unwrap()["id"].as_str().unwrap();
+    for path in ["", "/timeline", "/frames", "/events"] {
+        let path = format!("/api/v1/sessions/{id}{path}");
+        assert_eq!((own.ask(&path).await.status, other.ask(&path).await.status), (200, 404), "{path}");
+    }
+    let hits = |bench: Bench| async move { bench.ask("/api/v1/search?q=x").await.json()["hits"].clone() };
+    assert!(!hits(own).await.as_array().unwrap().is_empty());
+    assert_eq!(hits(other).await, json!([]));
+}

@@ -111,40 +111,12 @@ pub enum Command {
     Version,
 }
 
-/// Verbs of `key`.
-#[derive(Debug, Subcommand)]
-pub enum Key {
-    /// Make a key, and show it this once
-    Create {
-        /// Whom it stands for
-        #[arg(long)]
-        subject: String,
-        /// A group; again for more
-        #[arg(long = "group")]
-        groups: Vec<String>,
-        /// A resource that it opens; again for more; without it all
-        #[arg(long = "resource")]
-        resources: Vec<String>,
-        /// It stands for a person, not a program
-        #[arg(long)]
-        human: bool,
-        /// How long it is good, at most 366d
-        #[arg(long, default_value = "90d", value_parser = duration)]
-        ttl: Duration,
-    },
-    /// List keys, revoked and expired ones too
-    Ls,
-    /// Revoke a key: it opens nothing from now on, and its sessions end
-    Revoke {
-        /// As postern key ls has it
-        id: String,
-    },
-}
-
 mod access;
+mod key;
 mod review;
 
 pub use access::{At, ControlVerb, Grant, IdentityVerb, Request};
+pub use key::{Key, NewKey};
 pub use review::{Answer, Review};
 
 /// Verbs of `session`.

@@ -7,7 +7,7 @@ mod support;
 
 use serde_json::Value;
 use std::{
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 use support::{Postern, Postgres, eventually, folder};
@@ -30,6 +30,10 @@ name = "payments"
 reviewers = ["dba"]
 approvals = 2
 auto = [{ name = "brief", groups = ["trusted"], max_minutes = 2 }]
+
+[[access.machine_reviewers]]
+subject = "risk-bot"
+issuer = "urn:postern:development"
 
 [[access.standing]]
 name = "the nightly report"
@@ -59,27 +63,20 @@ fn site() -> Site {
 }
 
 impl Site {
+    /// A token of a program if it is one of the agents or bots, of a person otherwise.
     fn token(&self, subject: &str, groups: &[&str]) -> String {
-        let mut arguments = vec!["token", "mint", "--subject", subject];
-        groups.iter().for_each(|group| arguments.extend(["--group", group]));
-        self.postern.run(&arguments).trim().to_owned()
-    }
-
-    /// Runs a command as the holder of a token.
-    fn command(&self, token: &str, arguments: &[&str]) -> Output {
-        self.postern.command(arguments).env("POSTERN_TOKEN", token).output().unwrap()
+        let mut options = vec!["--subject", subject];
+        groups.iter().for_each(|group| options.extend(["--group", group]));
+        let program = groups.iter().any(|group| ["agents", "bots"].contains(group));
+        self.postern.mint(&options, !program)
     }
 
     fn does(&self, token: &str, arguments: &[&str]) -> Value {
-        let output = self.command(token, &[arguments, &["-o", "json"]].concat());
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
+        self.postern.does(token, arguments)
     }
 
     fn may_not(&self, token: &str, arguments: &[&str]) -> String {
-        let output = self.command(token, arguments);
-        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).unwrap()
+        self.postern.may_not(token, arguments)
     }
 
     /// A session that sleeps in the database.
@@ -261,7 +258,7 @@ fn the_disabled_and_the_killed_are_out_at_once() {
     site.postern.sql(&report, "select 1");
     // a name that nobody has seen is taken all the same, and it is said
     let unseen = |arguments: &[&str]| {
-        let output = site.command(&root, arguments);
+        let output = site.postern.command(arguments).env("POSTERN_TOKEN", &root).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -278,4 +275,37 @@ fn the_disabled_and_the_killed_are_out_at_once() {
     let last = [("identity", false), ("identity", false), ("session", false)];
     assert_eq!(kinds, [("identity", false), ("identity", true), ("session", false), last[0], last[1], last[2]]);
     site.postern.verified();
+}
+
+/// Whoever acts for a reviewer, a program and an API key answer nothing, whatever groups they have; each refusal is an event.
+#[test]
+fn nobody_reviews_through_a_person() {
+    let site = site();
+    let create =
+        ["request", "create", "--resource", "shop", "--role", "billing-read", "--for", "5m", "--reason", "why"];
+    let asked = site.does(&site.token("bot", &["bots"]), &create);
+    let of = |subject: &str, options: &[&str], human| {
+        site.postern
+            .mint(&[&["--subject", subject, "--group", "dba", "--group", "operators"][..], options].concat(), human)
+    };
+    let through = of("ada", &["--actor", "assistant"], true);
+    let program = of("some-bot", &[], false);
+    for (token, why) in [(&through, "whoever acts for somebody"), (&program, "a program may not")] {
+        for verb in ["approve", "deny"] {
+            let told = site.may_not(token, &["request", verb, id(&asked)]);
+            assert!(told.contains("only a person may answer") && told.contains(why), "{told}");
+        }
+        // what gives rights is a person's, what takes them away is any operator's
+        let told = site.may_not(token, &["key", "create", "--subject", "x", "--group", "agents"]);
+        assert!(told.contains(why), "{told}");
+        site.does(token, &["identity", "disable", "eve"]);
+        assert!(site.may_not(token, &["identity", "enable", "eve"]).contains(why));
+        site.does(&of("ada", &[], true), &["identity", "enable", "eve"]);
+    }
+    assert_eq!(site.does(&of("ada", &[], true), &["request", "show", id(&asked)])["state"], "waiting");
+    let reviews = site.events("AccessReviewed", 4);
+    assert!(reviews.iter().all(|one| one["refused"].as_str().unwrap().contains("only a person")), "{reviews:#?}");
+    // the config may name one
+    let named = of("risk-bot", &[], false);
+    assert_eq!(site.does(&named, &["request", "approve", id(&asked)])["state"], "granted");
 }

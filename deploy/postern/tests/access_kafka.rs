@@ -29,7 +29,12 @@ unless { context.approved };
 struct Site(Pair);
 
 fn site() -> Site {
-    Site(Pair::configure("max_staleness_seconds = 3\n"))
+    Site(Pair::configure(
+        "max_staleness_seconds = 3
+[api_keys]
+enabled = true
+",
+    ))
 }
 
 impl Site {
@@ -117,6 +122,30 @@ fn a_disabled_identity_is_out_on_both_gates_within_a_second() {
         times[times.len() - 1]
     );
     assert!(times.iter().all(|time| *time < AT_ONCE), "{times:?}");
+
+    // an API key is the same: known to each, and revoked for each
+    let issue = ["key", "create", "--subject", "legacy", "--group", "agents", "--ttl", "1h"];
+    let made = back.does(&root, &issue);
+    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    eventually("both gates know the key", Duration::from_secs(5), || {
+        gates.iter().all(|gate| gate.psql(key, &["-c", "select 1"]).status.success()).then_some(())
+    });
+    let mut sleepers = [site.sleeper(&gates[0], key), site.sleeper(&gates[1], key)];
+    let begun = Instant::now();
+    site.ask(&root, &["key", "revoke", id, "--reason", "leaked"]).unwrap();
+    for sleeper in &mut sleepers {
+        eventually("the client is out", Duration::from_secs(5), || sleeper.try_wait().unwrap());
+    }
+    let took = begun.elapsed();
+    println!("a revoked key is out on both gates after {took:?}");
+    assert!(took < AT_ONCE, "{took:?}");
+    for sleeper in sleepers {
+        let told = said(sleeper);
+        assert!(told.contains(&format!("the API key {id} was revoked by root: leaked")), "{told}");
+    }
+    for gate in gates {
+        assert!(gate.refused(key, "select 1").contains("has been revoked"));
+    }
     drop(running);
 }
 

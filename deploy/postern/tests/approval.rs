@@ -50,7 +50,7 @@ fn scene(holds: &str) -> Scene {
     let postern =
         Postern::configure(folder.path(), "gate", &postgres, &format!("policies = [\"{}\"]\n", policies.display()));
     postern.without_guardrails();
-    postern.change("[holds]\nenabled = false\n", &format!("[holds]\nmax_held = 1000\n{holds}\n"));
+    postern.change("[holds]\nenabled = false\n", &format!("[holds]\nmax_held_per_identity = 1000\n{holds}\n"));
     let process = postern.start("up");
     let (token, reviewer) = (postern.token("stock-bot", "agents"), postern.token("olga", "data-owners"));
     Scene { postern, token, reviewer, postgres, folder, _process: process }
@@ -58,14 +58,7 @@ fn scene(holds: &str) -> Scene {
 
 impl Scene {
     fn api(&self, token: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let url = format!("http://127.0.0.1:{}{path}", self.postern.api);
-        let bearer = format!("Bearer {token}");
-        let mut answer = match body {
-            Some(body) => agent.post(url).header("authorization", bearer).send_json(body).unwrap(),
-            None => agent.get(url).header("authorization", bearer).call().unwrap(),
-        };
-        (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
+        self.postern.ask(token, path, body)
     }
 
     /// The open holds that the reviewer sees, once there are so many.
@@ -116,6 +109,13 @@ impl Scene {
 
     fn left(&self) -> String {
         self.postgres.sql("select count(*) from stock")
+    }
+
+    /// What the system says of the gate's process: its folder under /proc, and its status.
+    fn of_gate(&self) -> (std::path::PathBuf, String) {
+        let folder = std::path::PathBuf::from(format!("/proc/{}", self._process.pid()));
+        let status = std::fs::read_to_string(folder.join("status")).unwrap();
+        (folder, status)
     }
 }
 
@@ -390,36 +390,106 @@ fn an_approval_falls_with_definitions_and_not_with_statistics() {
     assert_eq!(scene.left(), "99");
 }
 
-/// Two hundred held statements cost the other sessions nothing that can be felt.
+/// CTL-1: whoever approves has been shown all of it, or nobody is asked.
+#[test]
+fn every_value_is_shown_whole_or_nobody_is_asked() {
+    const MANY: usize = 400;
+    let scene = scene("");
+    let mut wire = scene.wire();
+    let places: Vec<String> = (1..=MANY).map(|place| format!("${place}")).collect();
+    let sql = format!("delete from stock where id in ({})", places.join(", "));
+    let long = format!("{}7", "0".repeat(20_000));
+    let values: Vec<String> =
+        (1..=MANY).map(|place| if place == 300 { long.clone() } else { place.to_string() }).collect();
+    let bytes: Vec<Option<&[u8]>> = values.iter().map(|value| Some(value.as_bytes())).collect();
+    wire.send(&[parse("", &sql), bind("", "", false, &bytes, false), execute("", 0), sync()]);
+    let listed = scene.one();
+    let (_, hold) = scene.api(&scene.reviewer, &format!("/api/v1/holds/{}", listed["id"].as_str().unwrap()), None);
+    let shown: Vec<&str> =
+        hold["shown"]["values"].as_array().unwrap().iter().map(|one| one["shown"].as_str().unwrap()).collect();
+    assert_eq!(shown, values, "all of them, and each whole");
+    assert_eq!(listed["shown"]["shortened"], true, "the list has the beginning, and says so");
+    let mut told = scene.postern.command(&["review", "show", hold["id"].as_str().unwrap()]);
+    let told = told.env("POSTERN_TOKEN", &scene.reviewer).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    for line in [format!("  $400 = {}", values[399]), format!("  $300 = {long}")] {
+        assert!(told.lines().any(|one| one == line), "{line}: {told}");
+    }
+    scene.approve(&hold);
+    assert_eq!(kinds(&wire.until(b'Z')), "1N2CZ");
+    // what is too large to be shown is denied, with what to do
+    let huge = "x".repeat(63 << 10);
+    let sql = format!("delete from stock where note = $1 and note <> '{}'", "y".repeat(240 << 10));
+    let frames = [parse("", &sql), bind("", "", false, &[Some(huge.as_bytes())], false), execute("", 0), sync()];
+    wire.send(&frames);
+    let answer = wire.until(b'Z');
+    let said = report(&answer, b'E');
+    assert!(said.contains("C42501") && said.contains("nobody could see what they would approve"), "{said}");
+    assert!(said.contains("send it in smaller parts"), "{said}");
+    scene.open(0);
+}
+
+/// Two hundred held statements cost no more than their sockets: no thread, little memory, and the others are answered. What
+/// they cost the others in time is measured by loadtest/bench/holds, in rounds by turns on a quiet machine.
 #[test]
 fn two_hundred_wait_and_the_others_go_on() {
     let scene = scene("");
     let mut other = scene.wire();
-    let round = |other: &mut Wire| {
-        let mut times: Vec<Duration> = (0..300)
-            .map(|_| {
-                let start = Instant::now();
-                assert_eq!(other.query("select count(*) from stock"), "TDCZ");
-                start.elapsed()
-            })
-            .collect();
-        times.sort();
-        (times[150], times[296])
+    let mut held: Vec<Wire> = (0..200).map(|_| scene.wire()).collect();
+    assert_eq!(other.query("select count(*) from stock"), "TDCZ");
+    let gate = || {
+        let (folder, status) = scene.of_gate();
+        let number = |name: &str| -> u64 {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        (std::fs::read_dir(folder.join("fd")).unwrap().count(), number("Threads:"), number("VmRSS:"))
     };
-    round(&mut other);
-    let before = round(&mut other);
-    let held: Vec<Wire> = (0..200)
-        .map(|number| {
-            let mut wire = scene.wire();
-            wire.send(&[query(&format!("delete from stock where id = {}", number % 100))]);
-            wire
-        })
-        .collect();
+    let (files, threads, memory) = gate();
+    for (number, wire) in held.iter_mut().enumerate() {
+        wire.send(&[query(&format!("delete from stock where id = {}", number % 100))]);
+    }
     scene.open(200);
     assert!(scene.metrics().contains("postern_proxy_statements_held 200\n"));
-    let during = round(&mut other);
-    eprintln!("p50 and p99 before {before:?}, with 200 held {during:?}");
-    assert!(during.0 < before.0 * 3 + Duration::from_millis(1), "{before:?} {during:?}");
+    for _ in 0..300 {
+        assert_eq!(other.query("select count(*) from stock"), "TDCZ");
+    }
+    let (files_now, threads_now, memory_now) = gate();
+    eprintln!("descriptors {files} -> {files_now}, threads {threads} -> {threads_now}, KiB {memory} -> {memory_now}");
+    assert!(files_now <= files + 20, "no descriptor for a held statement: {files} {files_now}");
+    assert!(threads_now <= threads + 16, "no thread for each held statement: {threads} {threads_now}");
+    assert!(memory_now <= memory + 64 * 1024, "200 statements and what is shown of them: {memory} {memory_now} KiB");
     drop(held);
     scene.open(0);
+}
+
+/// One identity leaves room for the others.
+#[test]
+fn one_identity_does_not_take_all_places() {
+    let scene = scene("");
+    scene.postern.change("max_held_per_identity = 1000", "max_held_per_identity = 2");
+    let Scene { postern, token, _process, .. } = scene;
+    drop(_process);
+    let _process = postern.start("up");
+    let wires = |token: &str, count: usize| -> Vec<Wire> {
+        let one = |number| {
+            let mut wire = Wire::connect(postern.port, "agent", "shop", token);
+            wire.send(&[query(&format!("delete from stock where id = {number}"))]);
+            wire
+        };
+        (0..count).map(one).collect()
+    };
+    let _held = wires(&token, 2);
+    let held = |count: usize| {
+        let line = format!("postern_proxy_statements_held {count}\n");
+        let url = format!("http://127.0.0.1:{}/metrics", postern.metrics);
+        let read = || ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap();
+        eventually("they are held", SOON, || read().contains(&line).then_some(()));
+    };
+    held(2);
+    let answer = wires(&token, 1).remove(0).until(b'Z');
+    let said = report(&answer, b'E');
+    assert!(said.contains("C53400") && said.contains("holds.max_held_per_identity"), "{said}");
+    let _other = wires(&postern.token("other-bot", "agents"), 1);
+    held(3);
 }

@@ -154,6 +154,20 @@ fn an_approval_given_elsewhere_releases_one_statement_once_and_nothing_else() {
     let answer = wire.until(b'Z');
     assert!(text(&answer, b'E').contains("policies have changed"), "{}", text(&answer, b'E'));
 
+    // cancelled by the other gate; a key that is not its own cancels nothing
+    let stranger = Wire::connect(site.gates[1].port, "agent", "shop", &site.token);
+    wire.send(&delete(b"104"));
+    let cancelled = site.waiting(&[&other]);
+    stranger.cancel_at(site.gates[1].port);
+    stranger.cancel_at(site.gates[0].port);
+    assert_eq!(site.waiting(&[&other])["id"], cancelled["id"]);
+    wire.cancel_at(site.gates[1].port);
+    let answer = wire.until(b'Z');
+    assert!(text(&answer, b'E').contains("canceling statement due to user request"), "{}", text(&answer, b'E'));
+    let late = approve(&cancelled, &["--digest", cancelled["digest"].as_str().unwrap()]).unwrap_err();
+    assert!(late.contains("withdrawn already"), "{late}");
+    drop(stranger);
+
     // after its time, on the gate that gives little of it
     let psql = site.psql(1, "delete from payments where id = 103");
     let late = site.waiting(&[]);
@@ -192,7 +206,7 @@ fn an_approval_given_elsewhere_releases_one_statement_once_and_nothing_else() {
     eventually("search finds it", SOON, || {
         let held = site.back.found("verdict:hold relation:payments");
         let tried = [&released, &other, &late].map(|hold| site.back.found(&format!("type:control \"{}\"", id(hold))));
-        (held == 4 && tried.iter().all(|count| *count > 0)).then_some(())
+        (held == 5 && tried.iter().all(|count| *count > 0)).then_some(())
     });
     drop(wire);
     site.processes.into_iter().for_each(Process::stop);

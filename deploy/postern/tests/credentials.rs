@@ -123,8 +123,18 @@ fn a_client_certificate_opens_a_session_and_one_that_is_no_good_is_told_why() {
     assert_eq!(opened["identity"]["subject"], "spiffe://example.org/agents/good");
     assert_eq!(opened["identity"]["issuer"], "spiffe://example.org");
 
-    // a new list is in force without a restart
+    // a new list is in force without a restart, for what runs too
+    let mut command = Command::new("psql");
+    command.envs(postern.environment("")).env_remove("PGPASSWORD").args(["-X", "-c", "select pg_sleep(60)"]);
+    command.env("PGSSLCERT", path.join("good.crt")).env("PGSSLKEY", path.join("good.key"));
+    let mut sleeper = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let running = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()";
+    eventually("it sleeps", Duration::from_secs(10), || (postgres.sql(running) == "1").then_some(()));
     revoke(path, &ca, &[1, 13]);
+    eventually("its session is out", Duration::from_secs(1), || sleeper.try_wait().unwrap());
+    let said = String::from_utf8(sleeper.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("has been revoked"), "{said}");
+    eventually("its statement is cancelled", Duration::from_secs(5), || (postgres.sql(running) == "0").then_some(()));
     eventually("the new list is in force", Duration::from_secs(5), || {
         let output = with_certificate(&postern, path, "good");
         String::from_utf8_lossy(&output.stderr).contains("has been revoked").then_some(())
@@ -132,7 +142,7 @@ fn a_client_certificate_opens_a_session_and_one_that_is_no_good_is_told_why() {
 }
 
 #[test]
-fn an_api_key_opens_its_resources_until_it_is_revoked_and_its_session_ends_then() {
+fn a_key_of_the_node_s_file_opens_its_resources_until_it_is_revoked_and_its_session_ends_then() {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
     let postern = Postern::configure(folder.path(), "gate", &postgres, "[api_keys]\nenabled = true\n");
@@ -141,6 +151,7 @@ fn an_api_key_opens_its_resources_until_it_is_revoked_and_its_session_ends_then(
         let made = postern.run(&[
             "key",
             "create",
+            "--file",
             "--subject",
             "legacy",
             "--group",
@@ -162,7 +173,7 @@ fn an_api_key_opens_its_resources_until_it_is_revoked_and_its_session_ends_then(
     assert!(refused.contains("not good for the resource \"shop\"") && refused.contains("hr"), "{refused}");
     let forged = format!("{}{}", &key[..key.len() - 4], "AAAA");
     assert!(postern.refused(&forged, "select 1").contains("not one of this gate's"));
-    let listed = postern.run(&["key", "ls"]);
+    let listed = postern.run(&["key", "ls", "--file"]);
     assert!(listed.contains(&id) && listed.contains("good") && !listed.contains(&key), "{listed}");
 
     let mut command = Command::new("psql");
@@ -170,13 +181,13 @@ fn an_api_key_opens_its_resources_until_it_is_revoked_and_its_session_ends_then(
     let sleeper = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let running = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()";
     eventually("it sleeps", Duration::from_secs(10), || (postgres.sql(running) == "1").then_some(()));
-    postern.run(&["key", "revoke", &id]);
+    postern.run(&["key", "revoke", &id, "--file"]);
     let begun = std::time::Instant::now();
     let output = sleeper.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("has been revoked") && begun.elapsed() < Duration::from_secs(2), "{said}");
     assert!(postern.refused(&key, "select 1").contains("has been revoked"));
-    assert!(postern.run(&["key", "ls"]).contains("revoked"));
+    assert!(postern.run(&["key", "ls", "--file"]).contains("revoked"));
 
     refusals(&postern, 3);
     let events = postern.events();

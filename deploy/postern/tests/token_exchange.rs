@@ -53,6 +53,17 @@ fn a_job_gets_a_short_token_for_its_provider_s() {
     let short = answer["access_token"].as_str().unwrap().to_owned();
     assert_eq!(postern.sql(&short, "select 1"), "1");
 
+    // at the API it is good for as little: an auditor's token that was exchanged for one resource reads no other
+    let mut auditor = claims("auditor", 3600);
+    auditor["groups"] = json!(["agents", "auditor", "operators"]);
+    let (_, answer) = exchange(&postern, &issuer.sign("RS256", &auditor), &[("scope", "resource:shop")]);
+    let scoped = answer["access_token"].as_str().unwrap();
+    assert_eq!(postern.ask(scoped, "/api/v1/sessions", None).0, 200);
+    for path in ["/api/v1/sessions?resource=hr", "/api/v1/identities", "/api/v1/keys"] {
+        let (status, said) = postern.ask(scoped, path, None);
+        assert!(status == 403 && said["detail"].as_str().unwrap().contains("good for shop alone"), "{path}: {said}");
+    }
+
     // it is no way to more: not longer, not again, not elsewhere, not with what is no token of an issuer
     let (_, answer) = exchange(&postern, &issuer.sign("RS256", &claims("job", 60)), &[]);
     assert!((50..=60).contains(&answer["expires_in"].as_u64().unwrap()), "{answer}");

@@ -99,14 +99,7 @@ impl Scene {
     }
 
     fn api(&self, token: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let url = format!("http://127.0.0.1:{}{path}", self.postern.api);
-        let bearer = format!("Bearer {token}");
-        let mut answer = match body {
-            Some(body) => agent.post(url).header("authorization", bearer).send_json(body).unwrap(),
-            None => agent.get(url).header("authorization", bearer).call().unwrap(),
-        };
-        (answer.status().as_u16(), answer.body_mut().read_json().unwrap())
+        self.postern.ask(token, path, body)
     }
 
     /// The messages that operators see, once they are in this state.
@@ -270,9 +263,20 @@ fn messages_hide_what_reviewers_may_not_see_and_two_are_two() {
         let error = run.await.unwrap().unwrap_err();
         assert!(error.as_db_error().unwrap().message().contains("olga denied it"), "{error:?}");
     });
+    // what does not fit a message is cut, the message says so, and approving is for where all of it is shown
+    let list: Vec<String> = (1..=900).map(|id| id.to_string()).collect();
+    let psql = scene.psql(&format!("delete from stock where id in ({})", list.join(", ")));
+    let large = receiver.wait(2).remove(1);
+    assert_eq!(large.buttons(), [DENY, "postern_open"]);
+    assert!(large.body.contains("does not show all of what would be approved"), "{}", large.body);
+    let (_, said) = scene.press(&large, "UOLGA", APPROVE, &receiver);
+    assert!(said["text"].as_str().unwrap().contains("does not show all"), "{said}");
+    scene.press(&large, "UOLGA", DENY, &receiver);
+    assert!(texts(psql).1.contains("olga denied it"));
+    silent.wait(2);
     // two must agree: the buttons stay for the second
     let psql = scene.psql("delete from vault");
-    let message = receiver.wait(2).remove(1);
+    let message = receiver.wait(3).remove(2);
     let (_, said) = scene.press(&message, "UOLGA", APPROVE, &receiver);
     assert!(said["replace_original"] == true && said.to_string().contains(APPROVE), "{said}");
     let (_, said) = scene.press(&message, "UOLGA", APPROVE, &receiver);
@@ -285,18 +289,18 @@ fn messages_hide_what_reviewers_may_not_see_and_two_are_two() {
     // access is asked for, and taken in an emergency: of both `ops` is told, and of neither `silent`
     let (bot, oncall) = (scene.postern.token("bot", "agents"), scene.postern.token("oncall", "agents"));
     let asked = scene.ask(&bot, false);
-    let message = receiver.wait(3).remove(2);
+    let message = receiver.wait(4).remove(3);
     assert!(message.body.contains("bot asks for billing-read on shop") && message.body.contains("ticket 12"));
     let (_, said) = scene.press(&message, "UOLGA", APPROVE, &receiver);
     assert!(said.to_string().contains("It is granted."), "{said}");
     assert_eq!(scene.api(&bot, &format!("/api/v1/requests/{asked}"), None).1["state"], "granted");
     let taken = scene.ask(&oncall, true);
-    let message = receiver.wait(4).remove(3);
+    let message = receiver.wait(5).remove(4);
     assert!(message.json()["text"].as_str().unwrap().starts_with("ALERT: oncall broke the glass"), "{}", message.body);
     let (_, said) = scene.press(&message, "UOLGA", DENY, &receiver);
     assert!(said.to_string().contains("It is denied."), "{said}");
     assert_eq!(scene.api(&oncall, &format!("/api/v1/requests/{taken}"), None).1["state"], "denied");
-    assert_eq!(silent.messages().len(), 2, "two holds");
+    assert_eq!(silent.messages().len(), 3, "three holds");
 }
 
 #[test]

@@ -11,6 +11,8 @@
 //! [`record`] first (what can be done), then [`state`] (what follows from it), then [`plane`] (the handle).
 
 pub mod access;
+mod api_keys;
+mod cancel;
 pub mod config;
 pub mod envelope;
 mod keys;
@@ -26,10 +28,11 @@ pub mod telemetry;
 pub mod testing;
 
 pub use access::Access;
+pub use cancel::CancelMark;
 pub use config::Config;
 pub use keys::public_key;
 pub use plane::{Control, Error, OpenError, Plane, Stale};
-pub use record::{AccessRequest, Digest, HoldAsk, Needs, Record, Review, Subject, Telling, Told};
+pub use record::{AccessRequest, ApiKey, Digest, HoldAsk, Needs, Record, Review, Subject, Telling, Told};
 pub use report::{Report, Silent};
 pub use state::{Effect, Grant, Hold, HoldState, Notice, Refused, Request, State};
 pub use telemetry::Telemetry;

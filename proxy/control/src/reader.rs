@@ -298,7 +298,7 @@ mod tests {
         let takes = Record::IdentityDisabled { subject: "ada".to_owned(), issuer: None, by, reason };
         let answer = |approved| {
             let (digest, reviewer, reason) = (request(1).digest(), identity("ada", &["dba"]), String::new());
-            let review = Review { digest, reviewer, approved, reason };
+            let review = Review { digest, reviewer, approved, reason, exception: None };
             Record::AccessReviewed { request: request(1).id, review }
         };
         for apart in [MAX_SKEW_MICROS, -MAX_SKEW_MICROS] {

@@ -3,9 +3,10 @@
 //! A record says what was done, never what follows from it: that is [`crate::State`]'s to say, the same on every node.
 //! Records are JSON inside of a signed [`crate::envelope`]; names, once written, are read for ever.
 
+use crate::cancel::CancelMark;
 use ring::digest::{SHA256, digest};
 use schemas::event::RequestKind;
-use schemas::{GrantId, HoldId, Identity, RequestId, SessionId};
+use schemas::{GrantId, HoldId, Identity, IdentityKind, RequestId, SessionId};
 use serde::{Deserialize, Serialize};
 
 /// SHA-256 of what a reviewer saw: an answer counts only for that.
@@ -168,6 +169,24 @@ pub enum Record {
         /// For which node it signs.
         node: String,
     },
+    /// An API key was issued; what is written is its hash.
+    KeyIssued {
+        /// The key.
+        key: Box<ApiKey>,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
+    /// An API key opens nothing any more.
+    KeyRevoked {
+        /// Which.
+        key: String,
+        /// Who did it.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Record {
@@ -181,6 +200,7 @@ impl Record {
             | Self::HoldWithdrawn { .. }
             | Self::HoldExpired { .. }
             | Self::GrantLapsed { .. }
+            | Self::KeyRevoked { .. }
             | Self::SignerVouched { .. } => true,
             Self::AccessReviewed { review, .. } | Self::HoldReviewed { review, .. } => !review.approved,
             Self::AccessRequested(_)
@@ -188,7 +208,42 @@ impl Record {
             | Self::IdentityEnabled { .. }
             | Self::HoldAsked(_)
             | Self::HoldReleased { .. }
+            | Self::KeyIssued { .. }
             | Self::Notice(_) => false,
+        }
+    }
+}
+
+/// An API key, as every node knows it: enough to recognise it, and nothing to log in with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Its public part.
+    pub id: String,
+    /// SHA-256 of its secret.
+    pub sha256: Digest,
+    /// Whom it stands for.
+    pub subject: String,
+    /// A person or a program.
+    pub kind: IdentityKind,
+    /// Groups that it has.
+    pub groups: Vec<String>,
+    /// The resources that it opens; empty for all.
+    pub resources: Vec<String>,
+    /// When it ends, microseconds since 1970-01-01 UTC.
+    pub expires: i64,
+}
+
+impl ApiKey {
+    /// Whom it stands for, as sessions and requests see it.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            kind: self.kind,
+            subject: self.subject.clone(),
+            issuer: identity::api_key::ISSUER.to_owned(),
+            name: self.subject.clone(),
+            groups: self.groups.clone(),
+            on_behalf_of: Vec::new(),
+            task: None,
         }
     }
 }
@@ -309,6 +364,9 @@ pub struct Review {
     pub approved: bool,
     /// Why.
     pub reason: String,
+    /// The entry of the config by which the reviewer answers though it is no person; none for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
 }
 
 /// So many different members of a group must agree.
@@ -350,4 +408,7 @@ pub struct HoldAsk {
     pub expires: i64,
     /// What reviewers are shown; nothing of it decides.
     pub shown: serde_json::Value,
+    /// By what the client's cancel request is recognised where it comes to another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<CancelMark>,
 }

@@ -105,6 +105,31 @@ pub(crate) fn events(record: &Record, outcome: &Result<Vec<Effect>, Refused>, st
         Record::SessionKilled { session, by, reason } => {
             bodies.push(revoked(RevocationKind::Session, session.to_string(), None, by, reason, node()));
         }
+        // a key is a grant of its own: told as one
+        Record::KeyIssued { key, by, reason } => bodies.push(Body::AccessGranted(AccessGranted {
+            grant: key_name(&key.id),
+            request: reason.clone(),
+            identity: key.identity(),
+            resource: key.resources.join(" "),
+            role: String::new(),
+            from: state.api_key(&key.id).map_or(0, |issued| issued.time),
+            until: key.expires,
+            by: vec![by.subject.clone()],
+            extended: false,
+            node: node(),
+        })),
+        Record::KeyRevoked { key, by, reason } => {
+            bodies.extend(state.api_key(key).map(|issued| {
+                Body::AccessEnded(AccessEnded {
+                    grant: key_name(key),
+                    identity: issued.key.identity(),
+                    resource: issued.key.resources.join(" "),
+                    reason: reason.clone(),
+                    by: Some(by.clone()),
+                    node: node(),
+                })
+            }));
+        }
         // those of a session's statement are in that session's own record
         Record::GrantExtended { .. }
         | Record::GrantLapsed { .. }
@@ -120,6 +145,11 @@ pub(crate) fn events(record: &Record, outcome: &Result<Vec<Effect>, Refused>, st
     let effects = outcome.as_deref().unwrap_or_default();
     bodies.extend(effects.iter().filter_map(|effect| effect_body(effect, state, node())));
     bodies
+}
+
+/// An API key, where events name grants.
+fn key_name(id: &str) -> String {
+    format!("api-key:{id}")
 }
 
 fn revoked(

@@ -4,18 +4,21 @@
 //! a slow hash (argon2, scrypt) protects passwords, which can be guessed; nobody guesses 256 random bits, at any speed, so
 //! that a slow hash would only make each login slow, and each stranger's attempt a way to wear the gate out.
 //!
-//! The store is one file, changed by `postern key` under a lock and put in place whole. Running processes look at it
-//! every [`LOOK_AGAIN`]: a revoked key opens nothing from then on, and ends the sessions that it opened.
+//! Keys are kept in a [`Book`] that all nodes share: the control plane's. Besides, a node reads the keys of a file of its own,
+//! as earlier versions made them, changed by `postern key --file` under a lock and put in place whole. Running processes
+//! look at the file every [`LOOK_AGAIN`]: a revoked key opens nothing from then on, and ends the sessions that it opened.
 
+mod generate;
 mod store;
 
-pub use store::{Entry, Error, New, Store};
+pub use generate::{Generated, MAX_LIFETIME, New, generate};
+pub use store::{Entry, Error, Store};
 
 use crate::{
     rejection::{Kind, Rejection},
-    verifier::{Method, Verified},
+    verifier::{Method, Verified, Watched},
 };
-use kit::{Clock, Secret};
+use kit::Clock;
 use schemas::Identity;
 use std::{
     path::PathBuf,
@@ -31,19 +34,29 @@ pub const PREFIX: &str = "postern_";
 /// The issuer of the identities that keys prove.
 pub const ISSUER: &str = "urn:postern:api-key";
 
-/// Verifies API keys against the store, as it is now.
+/// Keys that all nodes share.
+pub trait Book: Send + Sync {
+    /// The key of this id, revoked and expired ones too; none: there is none.
+    ///
+    /// # Errors
+    /// Why it cannot be known now: no key is accepted then.
+    fn find(&self, id: &str) -> Result<Option<Entry>, String>;
+}
+
+/// Verifies API keys against the book and the file, as they are now.
 pub(crate) struct Keys {
+    book: Option<Arc<dyn Book>>,
     store: Store,
     clock: Clock,
     table: watch::Sender<Arc<Table>>,
 }
 
 impl Keys {
-    /// Reads the store and begins to watch it.
-    pub(crate) fn open(path: PathBuf, clock: Clock) -> Result<Arc<Self>, Error> {
+    /// Reads the file and begins to watch it; a file that is not there holds no keys.
+    pub(crate) fn open(path: PathBuf, book: Option<Arc<dyn Book>>, clock: Clock) -> Result<Arc<Self>, Error> {
         let store = Store::new(path);
         let table = watch::Sender::new(Arc::new(store.read()?));
-        let keys = Arc::new(Self { store, clock, table });
+        let keys = Arc::new(Self { book, store, clock, table });
         let watched = Arc::downgrade(&keys);
         let spawned = std::thread::Builder::new().name("api-keys".to_owned()).spawn(move || watch(&watched));
         spawned.map_err(Error::Watch)?;
@@ -54,14 +67,9 @@ impl Keys {
     pub(crate) fn verify(&self, text: &str) -> Result<Verified, Rejection> {
         let not_a_key = || Rejection::new(Kind::ApiKey, "the API key is not one of this gate's");
         let (id, secret) = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).ok_or_else(not_a_key)?;
-        let known = self.table.borrow().find(id).cloned();
-        let entry = match known {
-            Some(entry) => entry,
-            None => {
-                // made since the last look, perhaps
-                self.look();
-                self.table.borrow().find(id).cloned().ok_or_else(not_a_key)?
-            }
+        let (entry, watch) = match self.shared(id)? {
+            Some(entry) => (entry, Watched::Elsewhere),
+            None => (self.filed(id).ok_or_else(not_a_key)?, Watched::KeyFile),
         };
         if !entry.is_secret(secret) {
             return Err(not_a_key());
@@ -84,10 +92,28 @@ impl Keys {
         let resources = (!entry.resources.is_empty()).then(|| entry.resources.clone());
         let (expires, credential) = (entry.expires, Some(entry.id.clone()));
         let (method, token_issuer) = (Method::ApiKey, String::new());
-        Ok(Verified { identity, expires, method, credential, resources, token_issuer, may_act: None })
+        Ok(Verified { identity, expires, method, credential, resources, token_issuer, may_act: None, watch })
     }
 
-    /// Ready when a key is no longer good: it was revoked, or is gone from the store.
+    /// The key that all nodes know by this id.
+    fn shared(&self, id: &str) -> Result<Option<Entry>, Rejection> {
+        let Some(book) = &self.book else { return Ok(None) };
+        book.find(id).map_err(|why| {
+            Rejection::new(Kind::Unavailable, format!("the API key cannot be checked now, try again: {why}"))
+        })
+    }
+
+    /// The key of this id in the file.
+    fn filed(&self, id: &str) -> Option<Entry> {
+        let known = self.table.borrow().find(id).cloned();
+        known.or_else(|| {
+            // made since the last look, perhaps
+            self.look();
+            self.table.borrow().find(id).cloned()
+        })
+    }
+
+    /// Ready when a key of the file is no longer good: it was revoked, or is gone from the file.
     pub(crate) async fn ended(&self, id: &str) {
         let mut table = self.table.subscribe();
         let is_over = |table: &Arc<Table>| table.find(id).is_none_or(|entry| entry.revoked.is_some());
@@ -123,14 +149,6 @@ fn watch(keys: &Weak<Keys>) {
     }
 }
 
-/// The key and its entry are made.
-pub struct Made {
-    /// The key: shown once, never again.
-    pub key: Secret<String>,
-    /// What is kept of it.
-    pub entry: Entry,
-}
-
 /// A revocation is in force within this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
@@ -139,7 +157,7 @@ mod tests {
     use super::*;
     use schemas::IdentityKind;
 
-    fn verify_all(keys: &Keys, made: &Made) -> (Kind, Verified) {
+    fn verify_all(keys: &Keys, made: &Generated) -> (Kind, Verified) {
         let wrong = format!("{}{}_{}", PREFIX, made.entry.id, "A".repeat(43));
         (keys.verify(&wrong).unwrap_err().kind(), keys.verify(made.key.expose()).unwrap())
     }
@@ -159,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys/api-keys.json");
         let clock = Clock::fixed(1_700_000_000_000_000);
-        let keys = Keys::open(path.clone(), clock.clone()).unwrap();
+        let keys = Keys::open(path.clone(), None, clock.clone()).unwrap();
         let store = Store::new(path.clone());
         let made = store.create(new("legacy"), &clock).unwrap();
         let (kind, verified) = verify_all(&keys, &made);
@@ -191,6 +209,35 @@ mod tests {
         std::fs::write(&path, "damaged").unwrap();
         keys.look();
         assert!(keys.verify(made.key.expose()).unwrap_err().to_string().contains("revoked"), "the last state holds");
+    }
+
+    /// What all nodes know: a key, or that nothing can be known.
+    struct Shared(std::sync::Mutex<Result<Entry, String>>);
+
+    impl Book for Shared {
+        fn find(&self, id: &str) -> Result<Option<Entry>, String> {
+            self.0.lock().unwrap().clone().map(|entry| Some(entry).filter(|entry| entry.id == id))
+        }
+    }
+
+    #[test]
+    fn a_key_that_all_nodes_know_needs_no_file_and_none_is_accepted_where_nothing_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::fixed(1_700_000_000_000_000);
+        let made = generate(new("shared"), &clock).unwrap();
+        let book = Arc::new(Shared(std::sync::Mutex::new(Ok(made.entry.clone()))));
+        let path = folder.path().join("api-keys.json");
+        let filed = Store::new(path.clone()).create(new("filed"), &clock).unwrap();
+        let keys = Keys::open(path, Some(book.clone()), clock.clone()).unwrap();
+        let (kind, verified) = verify_all(&keys, &made);
+        assert_eq!((kind, verified.watch), (Kind::ApiKey, Watched::Elsewhere));
+        assert_eq!(verify_all(&keys, &filed).1.watch, Watched::KeyFile);
+        *book.0.lock().unwrap() = Ok(Entry { revoked: Some(1), ..made.entry.clone() });
+        assert!(keys.verify(made.key.expose()).unwrap_err().to_string().contains("revoked"));
+        *book.0.lock().unwrap() = Err("the topic is stale".to_owned());
+        for key in [&made, &filed] {
+            assert_eq!(keys.verify(key.key.expose()).unwrap_err().kind(), Kind::Unavailable);
+        }
     }
 
     #[test]

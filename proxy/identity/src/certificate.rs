@@ -4,7 +4,7 @@
 //! judged here, after it: so that a client whose certificate has expired or was revoked is told so in words, and an event
 //! says so too, where a failed handshake would leave both with an alert's number.
 //!
-//! The files are looked at again at most every [`LOOK_AGAIN`]; files that have become wrong leave the last good ones in
+//! The files are looked at every [`LOOK_AGAIN`], and what is revoked then ends the sessions that it opened; files that have become wrong leave the last good ones in
 //! force (a revocation that is known stays known), and say so in the log.
 
 mod files;
@@ -15,16 +15,17 @@ pub use mapping::{File, IdentityFile};
 
 use crate::{
     rejection::{Kind, Rejection},
-    verifier::{Method, Verified},
+    verifier::{Method, Verified, Watched},
 };
 use files::{Files, Trust};
 use kit::Clock;
 use mapping::Config;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
+use tokio::sync::watch;
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
     UnknownStatusPolicy,
@@ -37,21 +38,41 @@ pub(crate) use mapping::Config as Settings;
 pub(crate) struct Authority {
     config: Config,
     clock: Clock,
-    state: Mutex<State>,
-}
-
-struct State {
-    files: Files,
-    trust: Arc<Trust>,
-    looked: Instant,
+    files: Mutex<Files>,
+    trust: watch::Sender<Arc<Trust>>,
 }
 
 impl Authority {
+    /// Reads the files and begins to watch them.
+    pub(crate) fn open(config: Config, clock: Clock) -> Result<Arc<Self>, Error> {
+        let authority = Arc::new(Self::new(config, clock)?);
+        let watched = Arc::downgrade(&authority);
+        let spawned = std::thread::Builder::new().name("certificates".to_owned()).spawn(move || watch(&watched));
+        spawned.map_err(Error::Watch)?;
+        Ok(authority)
+    }
+
     /// Reads the files.
-    pub(crate) fn new(config: Config, clock: Clock) -> Result<Self, Error> {
+    fn new(config: Config, clock: Clock) -> Result<Self, Error> {
         let mut files = Files::new(config.ca_file.clone(), config.crl_file.clone());
-        let trust = Arc::new(files.read()?);
-        Ok(Self { config, clock, state: Mutex::new(State { files, trust, looked: Instant::now() }) })
+        let trust = watch::Sender::new(Arc::new(files.read()?));
+        Ok(Self { config, clock, files: Mutex::new(files), trust })
+    }
+
+    /// Ready when one of this chain's certificates has been revoked, or its authority is not accepted any more. A list that
+    /// is out of date lets nobody in, and ends nothing that runs.
+    pub(crate) async fn ended(&self, chain: &[CertificateDer<'static>]) {
+        let mut trust = self.trust.subscribe();
+        let is_over = |trust: &Arc<Trust>| {
+            use webpki::Error as E;
+            let Some((own, intermediates)) = chain.split_first() else { return true };
+            let Ok(certificate) = EndEntityCert::try_from(own) else { return true };
+            let judged = self.judge(trust, &certificate, intermediates);
+            matches!(judged, Err(Judged::NoList | Judged::Bad(E::CertRevoked | E::UnknownIssuer)))
+        };
+        // the sender lives as long as this
+        let over = trust.wait_for(is_over).await.is_ok();
+        debug_assert!(over);
     }
 
     /// Judges the chain that a client showed, its own certificate first.
@@ -61,33 +82,11 @@ impl Authority {
             return Err(rejected("the client certificate's chain is too long"));
         }
         let certificate = EndEntityCert::try_from(own).map_err(|_| rejected("the client certificate is malformed"))?;
-        let now = u64::try_from(self.clock.now_seconds()).unwrap_or(0);
-        let trust = self.trust();
-        let lists: Vec<&CertRevocationList<'_>> = trust.lists.iter().collect();
-        let revocation = match self.config.crl_file {
-            None => None,
-            Some(_) => Some(
-                RevocationOptionsBuilder::new(&lists)
-                    .map_err(|_| rejected("the gate has no revocation list"))?
-                    .with_depth(RevocationCheckDepth::Chain)
-                    .with_status_policy(UnknownStatusPolicy::Deny)
-                    .with_expiration_policy(ExpirationPolicy::Enforce)
-                    .build(),
-            ),
-        };
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
-        let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        certificate
-            .verify_for_usage(
-                algorithms,
-                &trust.anchors,
-                intermediates,
-                time,
-                KeyUsage::client_auth(),
-                revocation,
-                None,
-            )
-            .map_err(|error| rejected(&reason(&error)))?;
+        let trust = self.trust.borrow().clone();
+        self.judge(&trust, &certificate, intermediates).map_err(|judged| match judged {
+            Judged::NoList => rejected("the gate has no revocation list"),
+            Judged::Bad(error) => rejected(&reason(&error)),
+        })?;
         let identity = self.config.identity(&certificate)?;
         Ok(Verified {
             identity,
@@ -97,30 +96,69 @@ impl Authority {
             resources: None,
             token_issuer: String::new(),
             may_act: None,
+            watch: Watched::Certificates(Arc::new(chain.iter().map(|one| one.clone().into_owned()).collect())),
         })
     }
 
-    fn trust(&self) -> Arc<Trust> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.looked.elapsed() >= LOOK_AGAIN {
-            state.looked = Instant::now();
-            if state.files.changed() {
-                match state.files.read() {
-                    Ok(trust) => {
-                        tracing::info!(lists = trust.lists.len(), "authorities and revocation lists were read again");
-                        state.trust = Arc::new(trust);
-                    }
-                    Err(error) => {
-                        tracing::error!(
-                            error = crate::chain(&error),
-                            "the files of client certificates are wrong; the last ones hold"
-                        );
-                    }
-                }
+    fn judge(
+        &self,
+        trust: &Trust,
+        certificate: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), Judged> {
+        let now = u64::try_from(self.clock.now_seconds()).unwrap_or(0);
+        let lists: Vec<&CertRevocationList<'_>> = trust.lists.iter().collect();
+        let revocation = match self.config.crl_file {
+            None => None,
+            Some(_) => Some(
+                RevocationOptionsBuilder::new(&lists)
+                    .map_err(|_| Judged::NoList)?
+                    .with_depth(RevocationCheckDepth::Chain)
+                    .with_status_policy(UnknownStatusPolicy::Deny)
+                    .with_expiration_policy(ExpirationPolicy::Enforce)
+                    .build(),
+            ),
+        };
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        let (algorithms, usage) = (webpki::ALL_VERIFICATION_ALGS, KeyUsage::client_auth());
+        let verified =
+            certificate.verify_for_usage(algorithms, &trust.anchors, intermediates, time, usage, revocation, None);
+        verified.map(drop).map_err(Judged::Bad)
+    }
+
+    /// Reads the files again, if they changed.
+    fn look(&self) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if !files.changed() {
+            return;
+        }
+        match files.read() {
+            Ok(trust) => {
+                tracing::info!(lists = trust.lists.len(), "authorities and revocation lists were read again");
+                self.trust.send_replace(Arc::new(trust));
+            }
+            Err(error) => {
+                let error = crate::chain(&error);
+                tracing::error!(error, "the files of client certificates are wrong; the last ones hold");
             }
         }
-        state.trust.clone()
     }
+}
+
+fn watch(authority: &Weak<Authority>) {
+    while let Some(authority) = authority.upgrade() {
+        authority.look();
+        drop(authority);
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Why a chain is not good.
+enum Judged {
+    /// No revocation list is there.
+    NoList,
+    /// One of its certificates is not acceptable.
+    Bad(webpki::Error),
 }
 
 /// When the certificate ends. webpki tells it only where it is past: it is asked about the end of all time, and looks at
@@ -158,8 +196,8 @@ fn serial(bytes: &[u8]) -> String {
     bytes.iter().take(MAX_SERIAL_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A revocation is in force this long after its list was put in place, at the latest.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A revocation is in force this long after its list was put in place, at the latest; running sessions end with it.
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Signature checks are bounded by webpki too.
 const MAX_INTERMEDIATES: usize = 8;

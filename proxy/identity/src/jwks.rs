@@ -8,7 +8,7 @@
 //!
 //! One fetch runs at a time, on a thread of its own, at least [`MIN_INTERVAL`] after the one before; whoever needs its
 //! outcome waits for it. A key id that the set lacks (the issuer rotated) asks for one more fetch, which must begin after
-//! the question; one that is unknown after it is remembered for a while, so that a client that insists costs nothing.
+//! the question; one that is unknown after it is refused without asking for as long as no other fetch could begin anyway.
 
 use crate::{
     fetch::{Error, Fetcher},
@@ -237,8 +237,9 @@ fn unavailable(reason: &str) -> Rejection {
 /// Tokens with unknown key ids cost the issuer at most one request in this time, however many come.
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long an unknown key id is refused without asking again.
-const UNKNOWN_FOR: Duration = Duration::from_secs(10);
+/// How long an unknown key id is refused without asking again: no longer than the issuer is spared anyway, since a token may
+/// come a moment before its key is published.
+const UNKNOWN_FOR: Duration = MIN_INTERVAL;
 
 /// Beyond it, unknown ids are not remembered; [`MIN_INTERVAL`] still holds.
 const MAX_UNKNOWN: usize = 1024;

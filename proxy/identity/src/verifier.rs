@@ -2,7 +2,7 @@
 
 use crate::{
     Config,
-    api_key::{self, Keys},
+    api_key::{self, Book, Keys},
     cache::{self, Cache, Entry},
     certificate::{self, Authority},
     config::{self, KeySource},
@@ -29,7 +29,7 @@ struct Inner {
     issuers: BTreeMap<String, Trusted>,
     /// The first that is configured: where clients that have no token yet are sent.
     first_issuer: Option<String>,
-    certificates: Option<Authority>,
+    certificates: Option<Arc<Authority>>,
     api_keys: Option<Arc<Keys>>,
     exchange: Option<Arc<Exchanger>>,
     cache: Cache,
@@ -64,6 +64,19 @@ pub struct Verified {
     pub(crate) token_issuer: String,
     /// The one actor whom the token allows (`may_act`), where it says so.
     pub(crate) may_act: Option<String>,
+    /// By what it can become void before its end.
+    pub(crate) watch: Watched,
+}
+
+/// By what something that was shown can become void before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// Nothing here: the control plane, or only time.
+    Elsewhere,
+    /// The file of API keys.
+    KeyFile,
+    /// The files of authorities and revocation lists, for this chain.
+    Certificates(Arc<Vec<CertificateDer<'static>>>),
 }
 
 /// How an identity was proved.
@@ -155,15 +168,27 @@ impl Verifier {
     /// # Errors
     /// Likewise.
     pub fn with_clock(config: Config, clock: Clock) -> Result<Self, Error> {
+        Self::open(config, clock, None)
+    }
+
+    /// As [`Verifier::new`], with the API keys that all nodes share.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn with_book(config: Config, book: Option<Arc<dyn Book>>) -> Result<Self, Error> {
+        Self::open(config, Clock::system(), book)
+    }
+
+    fn open(config: Config, clock: Clock, book: Option<Arc<dyn Book>>) -> Result<Self, Error> {
         let mut issuers = BTreeMap::new();
         let exchange = config.exchange.map(|settings| Exchanger::new(settings, clock.clone())).transpose();
         let exchange = exchange.map_err(Error::Exchange)?.flatten().map(Arc::new);
         let is_provider =
             |issuer: &&config::Issuer| matches!(issuer.keys, KeySource::Remote(_)) && issuer.claims.issuer.is_none();
         let first_issuer = config.issuers.iter().find(is_provider).map(|issuer| issuer.issuer.clone());
-        let certificates = config.certificates.map(|settings| Authority::new(settings, clock.clone())).transpose();
+        let certificates = config.certificates.map(|settings| Authority::open(settings, clock.clone())).transpose();
         let certificates = certificates.map_err(Error::Certificates)?;
-        let api_keys = config.api_keys.map(|path| Keys::open(path, clock.clone())).transpose();
+        let api_keys = config.api_keys.map(|path| Keys::open(path, book, clock.clone())).transpose();
         let api_keys = api_keys.map_err(Error::ApiKeys)?;
         for settings in config.issuers {
             let keys = match &settings.keys {
@@ -220,9 +245,16 @@ impl Verifier {
 
     /// Ready when what was shown has become void before its end; never where that cannot be.
     pub async fn ended(&self, verified: &Verified) {
-        match (&self.0.api_keys, verified.method, &verified.credential) {
-            (Some(keys), Method::ApiKey, Some(id)) => keys.ended(id).await,
-            _ => std::future::pending().await,
+        match (&verified.watch, &verified.credential) {
+            (Watched::KeyFile, Some(id)) => match &self.0.api_keys {
+                Some(keys) => keys.ended(id).await,
+                None => std::future::pending().await,
+            },
+            (Watched::Certificates(chain), _) => match &self.0.certificates {
+                Some(authority) => authority.ended(chain).await,
+                None => std::future::pending().await,
+            },
+            (Watched::KeyFile, None) | (Watched::Elsewhere, _) => std::future::pending().await,
         }
     }
 
@@ -359,7 +391,8 @@ fn check_claims(settings: &config::Issuer, claims: &Claims, now: i64) -> Result<
         false => None,
     };
     let token_issuer = settings.issuer.clone();
-    let verified = Verified { identity, expires, method: Method::Token, credential, resources, token_issuer, may_act };
+    let (method, watch) = (Method::Token, Watched::Elsewhere);
+    let verified = Verified { identity, expires, method, credential, resources, token_issuer, may_act, watch };
     Ok((verified, (from, expires + skew)))
 }
 

@@ -12,10 +12,11 @@ use identity::{
 use kit::Clock;
 use serde_json::{Value, json};
 use std::{
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Barrier,
+    sync::{Arc, Barrier, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -266,6 +267,47 @@ fn a_cold_start_and_a_flood_of_unknown_keys_ask_the_issuer_once() {
     let asked = provider.asked();
     assert!((2..=3).contains(&asked), "{asked}");
     assert!(verify(&verifier, &token).is_ok());
+}
+
+/// A server that publishes what it is told to.
+fn published(text: &Arc<Mutex<String>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let text = text.clone();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.read_line(&mut line).is_ok_and(|count| count > 2) {
+                line.clear();
+            }
+            let body = text.lock().unwrap().clone();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length:";
+            stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+/// Where a provider signs with a key before it publishes it, its tokens are good as soon as it does.
+#[test]
+fn a_key_that_comes_after_its_first_token_is_accepted_within_seconds() {
+    let provider = Provider::start();
+    let keys = || ureq::get(format!("{}/jwks", provider.url)).call().unwrap().body_mut().read_to_string().unwrap();
+    let text = Arc::new(Mutex::new(keys()));
+    let url = published(&text);
+    let verifier = provider.verifier(&Clock::system(), |issuer| issuer.jwks_url = Some(url));
+    assert!(verify(&verifier, &provider.token("agent-rs", "s3cret-rs")).is_ok());
+    provider.post("/_rotate", &json!({}));
+    let early = provider.token("agent-rs", "s3cret-rs");
+    assert_eq!(verify(&verifier, &early).unwrap_err().kind(), Kind::UnknownKey);
+    *text.lock().unwrap() = keys();
+    let published = Instant::now();
+    while let Err(rejection) = verify(&verifier, &early) {
+        assert_eq!(rejection.kind(), Kind::UnknownKey);
+        assert!(published.elapsed() < Duration::from_secs(6), "{:?}", published.elapsed());
+        thread::sleep(POLL);
+    }
 }
 
 #[test]

@@ -1,20 +1,17 @@
 //! What a reviewer is shown of a held statement: who, what, on what, and why it is held.
 
 use super::Measured;
-use crate::{decide::Decision, frames::Fields};
+use crate::{decide::Decision, frames::Fields, startup::Cancel};
 use judge::{
     mask::detect::{self, Set},
     policy::Approval,
 };
 use schemas::event::{Identity, Relation};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-/// Characters of one value that are shown.
-const MAX_VALUE: usize = 1_000;
-
-/// Values that are shown.
-const MAX_VALUES: usize = 200;
+/// Most bytes, as JSON, that reviewers are shown of one statement. What is larger is not held but denied: nobody may approve
+/// what was not shown whole, and every node keeps it while it waits.
+const MAX_SHOWN: usize = 256 << 10;
 
 /// What stands in the place of a value that a reviewer may not see.
 const HIDDEN: &str = "****";
@@ -75,6 +72,9 @@ pub struct Asked {
     pub asked: i64,
     /// When it is denied, microseconds since 1970.
     pub expires: i64,
+    /// What its client sends to cancel it; nobody is shown that.
+    #[serde(skip)]
+    pub cancel: Option<Cancel>,
 }
 
 /// So many different members of a group must agree.
@@ -120,17 +120,31 @@ fn is_classified(decision: &Decision) -> bool {
     judgement.protected || judgement.columns.iter().any(|column| column.masked || column.label.is_some())
 }
 
-/// The values of a Bind, as reviewers see them. Where any may be a protected one, none is shown; others go through the
-/// detectors. What cannot be read is hidden.
-pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detectors: Set) -> Vec<Bound> {
+/// Whether all of it fits what reviewers are shown.
+///
+/// # Errors
+/// Why not, for the client.
+pub(super) fn fits(asked: &Asked) -> Result<(), String> {
+    let bytes = serde_json::to_vec(asked).map_err(|error| format!("it cannot be shown to reviewers: {error}"))?.len();
+    if bytes > MAX_SHOWN {
+        return Err(format!(
+            "text and values have {bytes} bytes, and reviewers can be shown {MAX_SHOWN} of one statement"
+        ));
+    }
+    Ok(())
+}
+
+/// The values of a Bind, as reviewers see them: all of them, and each whole. Where any may be a protected one, none is
+/// shown; others go through the detectors. None where they cannot be read: nobody could say what would be approved.
+pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detectors: Set) -> Option<Vec<Bound>> {
     let hidden = is_classified(decision);
     let mut fields = Fields::of(b'B', parameters);
+    let codes = fields.count().ok()?;
+    let codes: Vec<i16> = (0..codes).map(|_| fields.int16().ok()).collect::<Option<_>>()?;
+    let count = fields.count().ok()?;
     let mut shown = Vec::new();
-    let Ok(codes) = fields.count() else { return shown };
-    let codes: Vec<i16> = (0..codes).map_while(|_| fields.int16().ok()).collect();
-    let Ok(count) = fields.count() else { return shown };
-    for place in 0..count.min(MAX_VALUES) {
-        let Ok(value) = fields.value() else { break };
+    for place in 0..count {
+        let value = fields.value().ok()?;
         let binary = match codes.as_slice() {
             [] => false,
             [one] => *one == 1,
@@ -141,12 +155,11 @@ pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detec
                 return HIDDEN.to_owned();
             }
             let text = if binary { of_binary(type_of(types, place), value) } else { of_text(value) };
-            let text = detect::clean(detectors, &text).map_or(text, |(clean, _)| clean);
-            cut(text, value)
+            detect::clean(detectors, &text).map_or(text, |(clean, _)| clean)
         });
         shown.push(Bound { shown: text, bytes: value.map_or(0, <[u8]>::len) });
     }
-    shown
+    Some(shown)
 }
 
 fn type_of(types: &[u8], place: usize) -> u32 {
@@ -154,8 +167,9 @@ fn type_of(types: &[u8], place: usize) -> u32 {
     all.get(place).map_or(0, |id| u32::from_be_bytes(*id))
 }
 
+/// Bytes that are no text are shown as what they are: two values never look the same.
 fn of_text(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).into_owned()
+    std::str::from_utf8(value).map_or_else(|_| format!("\\x{}", hexadecimal(value)), str::to_owned)
 }
 
 /// The usual types by their id; of others the bytes, and what they are as a number.
@@ -179,18 +193,7 @@ fn of_binary(type_id: u32, value: &[u8]) -> String {
 }
 
 fn hexadecimal(value: &[u8]) -> String {
-    value.iter().take(MAX_VALUE).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What is longer shows its beginning, and by what all of it can be told.
-fn cut(text: String, value: &[u8]) -> String {
-    match text.char_indices().nth(MAX_VALUE) {
-        None => text,
-        Some((end, _)) => {
-            let whole = hexadecimal(&Sha256::digest(value));
-            format!("{}... ({} bytes, SHA-256 {whole})", text.get(..end).unwrap_or_default(), value.len())
-        }
-    }
+    value.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -208,9 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_shows_its_length_and_digest() {
-        let long = "x".repeat(5_000);
-        let shown = cut(long.clone(), long.as_bytes());
-        assert!(shown.len() < 1_200 && shown.contains("5000 bytes, SHA-256 "), "{shown}");
+    fn bytes_that_are_no_text_do_not_look_like_others() {
+        assert_eq!(of_text(b"a\xffb"), "\\x61ff62");
+        assert_eq!(of_binary(25, b"\xfe"), "\\xfe");
+        let long = vec![7; 5_000];
+        assert_eq!(of_binary(17, &long).len(), 2 + 10_000, "each byte is shown");
     }
 }

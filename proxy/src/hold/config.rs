@@ -20,6 +20,8 @@ pub struct File {
     pub expires_in_transaction_seconds: u64,
     /// Statements that one node holds at once; more are denied. _Default:_ 1000.
     pub max_held: NonZeroUsize,
+    /// Of these, statements of one identity: one that asks for much leaves room for others. _Default:_ 100.
+    pub max_held_per_identity: NonZeroUsize,
     /// Where reviewers find the console, for the notice that the client gets: `https://postern.example.com`. _Default:_
     /// none; the notice has the command.
     pub console: Option<String>,
@@ -27,8 +29,15 @@ pub struct File {
 
 impl Default for File {
     fn default() -> Self {
-        let max_held = NonZeroUsize::new(1000).unwrap_or(NonZeroUsize::MIN);
-        Self { enabled: true, expires_seconds: 900, expires_in_transaction_seconds: 60, max_held, console: None }
+        let number = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            enabled: true,
+            expires_seconds: 900,
+            expires_in_transaction_seconds: 60,
+            max_held: number(1000),
+            max_held_per_identity: number(100),
+            console: None,
+        }
     }
 }
 
@@ -41,6 +50,8 @@ pub struct Settings {
     pub expires_in_transaction: Duration,
     /// See [`File::max_held`].
     pub max_held: NonZeroUsize,
+    /// See [`File::max_held_per_identity`].
+    pub max_held_per_identity: NonZeroUsize,
     /// See [`File::console`], without a slash at its end.
     pub console: Option<String>,
 }
@@ -72,6 +83,7 @@ impl File {
             expires: Duration::from_secs(self.expires_seconds),
             expires_in_transaction: Duration::from_secs(self.expires_in_transaction_seconds),
             max_held: self.max_held,
+            max_held_per_identity: self.max_held_per_identity,
             console,
         }))
     }

@@ -89,6 +89,11 @@ pub(super) fn refused(sqlstate: &'static str, reason: &str, hint: &str) -> Refus
     crate::limits::refused(sqlstate, POLICY, reason, hint)
 }
 
+/// What a client gets that cancels, as PostgreSQL words it.
+fn cancelled() -> Refused {
+    refused("57014", "canceling statement due to user request", "it was held for approval, and did not run")
+}
+
 /// What the client may do about an answer that it does not like.
 pub(super) const AGAIN: &str = "send it again to ask again";
 
@@ -119,9 +124,7 @@ impl Conversation {
             return Ok(Poll::Pending);
         }
         if hold.cancelled.as_mut().poll(context).is_ready() {
-            let reason = "canceling statement due to user request";
-            let why = refused("57014", reason, "it was held for approval, and did not run");
-            return self.over(hold, Outcome::Withdrawn, why).map(Poll::Ready);
+            return self.over(hold, Outcome::Withdrawn, cancelled()).map(Poll::Ready);
         }
         if hold.expiry.as_mut().poll(context).is_ready() {
             let reason = format!("nobody approved it within {} ({})", shown(hold.time), hold.id);
@@ -178,6 +181,7 @@ impl Conversation {
                 let reason = format!("{} denied it{why} ({})", review.reviewer.subject, hold.id);
                 self.over(hold, Outcome::Denied, refused("42501", &reason, "do without it, or ask the reviewer"))
             }
+            Answer::Withdrawn => self.over(hold, Outcome::Withdrawn, cancelled()),
             Answer::Ended(why) => {
                 let reason = format!("its request for approval ended: {why} ({})", hold.id);
                 self.over(hold, Outcome::Refused, refused("42501", &reason, AGAIN))

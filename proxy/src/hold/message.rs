@@ -152,7 +152,7 @@ impl Conversation {
         out: &mut Outbox,
     ) -> Result<Held, End> {
         self.holding.numbers = numbers.iter().copied().collect();
-        let holder = self.holding.holder.as_ref().filter(|holder| holder.holds.has_room());
+        let holder = self.holding.holder.as_ref().filter(|holder| holder.holds.has_room(&holder.identity));
         let signal = holder.map(|holder| holder.signal.clone());
         let measured = match signal.as_ref().map(|_| self.measure(decisions, run, out)) {
             Some(Begun::Runs) => {
@@ -322,11 +322,13 @@ impl Conversation {
         self.holding.flushed = false;
         let Some(holder) = &self.holding.holder else { return Ok(Held::Go) };
         let (holds, signal) = (holder.holds.clone(), holder.signal.clone());
-        let Some(place) = holds.place() else {
-            signal.forget();
-            let reason =
-                format!("it needs approval, and this node holds its limit of {} statements", holds.settings.max_held);
-            return Ok(Held::Refuse(refused("53400", &reason, "try again later")));
+        let place = match holds.place(&holder.identity) {
+            Ok(place) => place,
+            Err(full) => {
+                signal.forget();
+                let reason = format!("it needs approval, and {full}");
+                return Ok(Held::Refuse(refused("53400", &reason, "try again when others are answered")));
+            }
         };
         let first = decisions.iter().position(|decision| decision.is_held()).unwrap_or(0);
         let number = self.holding.numbers.get(first).copied().unwrap_or_default();
@@ -351,9 +353,16 @@ impl Conversation {
             }),
             _place: place,
         });
+        let asked = match self.for_reviewers(&hold, message, decisions, measured, expires) {
+            Ok(asked) => asked,
+            Err(why) => {
+                signal.forget();
+                let reason = format!("it needs approval, and nobody could see what they would approve: {why}");
+                return Ok(Held::Refuse(refused("42501", &reason, "send it in smaller parts")));
+            }
+        };
         self.note_held(&hold, expires)?;
         self.commit(out)?;
-        let asked = self.for_reviewers(&hold, message, decisions, measured, expires);
         hold.phase = Phase::Asking(holds.reviewers.ask(asked));
         signal.set(true);
         self.holding.hold = Some(hold);

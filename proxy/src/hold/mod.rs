@@ -16,25 +16,28 @@
 pub mod asked;
 pub mod config;
 pub mod digest;
+mod elsewhere;
 mod holding;
 mod measure;
 mod message;
 mod plane;
+mod room;
 mod told;
 mod withdraw;
 
 pub use asked::{Asked, Bound};
 pub use config::Settings;
+pub use elsewhere::Elsewhere;
 pub(crate) use holding::Holding;
 pub use measure::{Measured, Written};
 pub(crate) use message::Held;
 pub use plane::ByControl;
 pub use withdraw::Signal;
 
-use crate::telemetry;
+use crate::{startup::Cancel, telemetry};
+use room::{Full, Place, Room};
 use schemas::event::Identity;
 use std::{future::Future, pin::Pin, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The id by which refusals of held statements are known.
 pub(crate) const POLICY: &str = "builtin:hold";
@@ -58,6 +61,8 @@ pub enum Answer {
     Approved(Vec<Review>),
     /// Somebody said no.
     Denied(Review),
+    /// Its client cancelled it, at another node.
+    Withdrawn,
     /// It ended otherwise, and why.
     Ended(String),
 }
@@ -111,41 +116,27 @@ pub struct Holds {
     pub(crate) settings: Settings,
     pub(crate) node: String,
     pub(crate) metrics: telemetry::Holds,
-    room: Arc<Semaphore>,
-}
-
-/// A place among the statements that a node holds at once.
-pub(crate) struct Place {
-    metrics: telemetry::Holds,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.metrics.waits_no_more();
-    }
+    room: Arc<Room>,
 }
 
 impl Holds {
     /// Asks these.
     pub fn new(reviewers: Arc<dyn Reviewers>, settings: Settings, node: &str, metrics: telemetry::Holds) -> Self {
-        let room = Arc::new(Semaphore::new(settings.max_held.get()));
+        let room = Arc::new(Room::new(settings.max_held, settings.max_held_per_identity));
         Self { reviewers, settings, node: node.to_owned(), metrics, room }
     }
 
-    /// There is a place.
-    fn has_room(&self) -> bool {
-        self.room.available_permits() > 0
+    /// There is a place for this identity.
+    fn has_room(&self, identity: &Identity) -> bool {
+        self.room.has(identity)
     }
 
-    /// A place among those that the node holds, if there is one.
-    fn place(&self) -> Option<Place> {
-        let Ok(permit) = self.room.clone().try_acquire_owned() else {
-            self.metrics.ended("no_room");
-            return None;
-        };
-        self.metrics.began();
-        Some(Place { metrics: self.metrics.clone(), _permit: permit })
+    /// A place among those that the node holds for this identity.
+    ///
+    /// # Errors
+    /// [`Full`]: there is none.
+    fn place(&self, identity: &Identity) -> Result<Place, Full> {
+        Room::enter(&self.room, identity, &self.metrics).inspect_err(|_| self.metrics.ended("no_room"))
     }
 }
 
@@ -157,8 +148,10 @@ pub struct Holder {
     pub identity: Identity,
     /// The database role that it works as.
     pub role: String,
-    /// How its client cancels.
+    /// How its client cancels, where that comes to this node.
     pub signal: Arc<Signal>,
+    /// What its client sends to cancel, for the other nodes.
+    pub cancel: Option<Cancel>,
 }
 
 #[cfg(test)]

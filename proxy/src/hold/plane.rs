@@ -1,32 +1,40 @@
 //! The reviewers of the control plane: asked on one node, answering on any, released on the first.
 
-use super::{Answer, Asked, Outcome, Pending, Review, Reviewers, asked::Needed};
+use super::{Answer, Asked, Elsewhere, Outcome, Pending, Review, Reviewers, asked::Needed};
 use control::{Control, Digest, HoldAsk, HoldState, Needs, Record};
 use schemas::{HoldId, event::Identity};
 use std::sync::Arc;
 
 /// Asks by the control topic.
-pub struct ByControl(Control);
+pub struct ByControl {
+    control: Control,
+    elsewhere: Elsewhere,
+}
 
 impl ByControl {
     /// Over this handle.
     pub fn new(control: Control) -> Self {
-        Self(control)
+        let elsewhere = Elsewhere::new(control.clone());
+        Self { control, elsewhere }
     }
 }
 
 impl Reviewers for ByControl {
     fn ask(&self, asked: Asked) -> Pending<Result<(), String>> {
-        let control = self.0.clone();
+        let (control, elsewhere) = (self.control.clone(), self.elsewhere.clone());
         Box::pin(async move {
             control.fresh().map_err(|stale| stale.to_string())?;
-            let record = Record::HoldAsked(Box::new(question(&asked)?));
+            let mut question = question(&asked)?;
+            if let Some(cancel) = asked.cancel {
+                question.cancel = elsewhere.mark(question.session, cancel).await;
+            }
+            let record = Record::HoldAsked(Box::new(question));
             control.append(record).await.map(drop).map_err(|error| crate::chain(&error))
         })
     }
 
     fn answer(&self, id: &str) -> Pending<Answer> {
-        let (mut states, id) = (self.0.watch(), id.parse::<HoldId>());
+        let (mut states, id) = (self.control.watch(), id.parse::<HoldId>());
         Box::pin(async move {
             let Ok(id) = id else { return Answer::Ended("its id is none".to_owned()) };
             loop {
@@ -42,7 +50,7 @@ impl Reviewers for ByControl {
     }
 
     fn release(&self, id: &str, digest: &str) -> Pending<Result<(), String>> {
-        let control = self.0.clone();
+        let control = self.control.clone();
         let record = id.parse().map_err(|error: schemas::id::ParseError| error.to_string());
         let record = record.and_then(|hold| Ok(Record::HoldReleased { hold, digest: digest.parse::<Digest>()? }));
         Box::pin(async move {
@@ -62,7 +70,7 @@ impl Reviewers for ByControl {
                 Record::HoldExpired { hold, reason }
             }
         };
-        let control = self.0.clone();
+        let control = self.control.clone();
         let told = async move {
             match control.append(record).await {
                 // a reviewer was faster
@@ -93,6 +101,7 @@ fn question(asked: &Asked) -> Result<HoldAsk, String> {
         needs: asked.approvals.iter().map(|one| Needs { group: one.group.clone(), count: one.count }).collect(),
         expires: asked.expires,
         shown: serde_json::to_value(asked).map_err(|error| error.to_string())?,
+        cancel: None,
     })
 }
 
@@ -115,7 +124,8 @@ fn answer(hold: &Arc<control::Hold>) -> Option<Answer> {
             let denied = hold.reviews.iter().find(|one| !one.approved).map(review);
             Some(denied.map_or_else(|| Answer::Ended("it was denied".to_owned()), Answer::Denied))
         }
-        other @ (HoldState::Withdrawn | HoldState::Released | HoldState::Expired) => {
+        HoldState::Withdrawn => Some(Answer::Withdrawn),
+        other @ (HoldState::Released | HoldState::Expired) => {
             let why = hold.ended.clone().unwrap_or_else(|| other.label().to_owned());
             Some(Answer::Ended(why))
         }

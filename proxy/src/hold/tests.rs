@@ -115,6 +115,7 @@ impl Scene {
             expires,
             expires_in_transaction: expires / 2,
             max_held: NonZeroUsize::MIN,
+            max_held_per_identity: NonZeroUsize::MIN,
             console: Some("https://postern.example".to_owned()),
         };
         let folder = tempfile::tempdir().unwrap();
@@ -124,7 +125,7 @@ impl Scene {
         let decider = Decider::new(resource.clone(), judge::policy::Subject::new(&identity, "test"));
         let record = Record::new(log.clone(), SessionId::generate());
         let holds = Arc::new(Holds::new(panel.clone(), settings, "gate-1", Default::default()));
-        let holder = Holder { holds, identity, role: "gate".to_owned(), signal: signal.clone() };
+        let holder = Holder { holds, identity, role: "gate".to_owned(), signal: signal.clone(), cancel: None };
         let conversation = Conversation::new(record, decider, Paths::new("public", "gate")).with_holder(holder);
         let (to_server, to_client) = (Outbox::default(), Outbox::default());
         Self { conversation, to_server, to_client, panel, signal, resource, _log: (log, folder) }
@@ -242,6 +243,17 @@ async fn a_denial_an_end_and_a_withdrawal_have_their_own_words() {
     scene.server(b'Z', b"I");
     assert_eq!(*scene.panel.ended.lock().unwrap(), [Outcome::Withdrawn]);
     assert_eq!(scene.conversation.denied, 2);
+
+    // by another node it is the same
+    scene.query(HELD);
+    scene.turns();
+    scene.panel.answer(Answer::Withdrawn);
+    scene.moves_on().await;
+    assert_eq!(scene.query(HELD), Flow::More);
+    let refusal = scene.refusal();
+    assert!(refusal.contains("C57014") && refusal.contains("canceling statement due to user request"), "{refusal}");
+    scene.server(b'Z', b"I");
+    scene.panel.ended.lock().unwrap().pop();
 
     scene.query(HELD);
     scene.turns();
@@ -382,7 +394,7 @@ async fn a_node_holds_so_many_and_denies_more() {
     let identity = identity("other-bot", &["agents"]);
     let decider = Decider::new(scene.resource.clone(), judge::policy::Subject::new(&identity, "test"));
     let holds = scene.conversation.holding.holder.as_ref().unwrap().holds.clone();
-    let holder = Holder { holds, identity, role: "gate".to_owned(), signal: Arc::default() };
+    let holder = Holder { holds, identity, role: "gate".to_owned(), signal: Arc::default(), cancel: None };
     let record = Record::new(scene.conversation.record.log().clone(), SessionId::generate());
     let mut other = Conversation::new(record, decider, Paths::new("public", "gate")).with_holder(holder);
     let mut out = Outbox::default();

@@ -54,7 +54,10 @@ impl Conversation {
         self.commit_answer(out, Priority::Normal)
     }
 
-    /// What reviewers see of a message.
+    /// What reviewers see of a message: all that an approval would release.
+    ///
+    /// # Errors
+    /// Why it cannot be shown whole, for the client.
     pub(super) fn for_reviewers(
         &self,
         hold: &Hold,
@@ -62,7 +65,7 @@ impl Conversation {
         decisions: &[Rc<Decision>],
         measured: Option<Measured>,
         expires: i64,
-    ) -> Asked {
+    ) -> Result<Asked, String> {
         let held = || decisions.iter().filter(|decision| decision.is_held());
         let union = |list: fn(&Decision) -> &[String]| {
             let all: BTreeSet<&String> = held().flat_map(|decision| list(decision)).collect();
@@ -76,13 +79,14 @@ impl Conversation {
         let sum = |all: i64, one: i64| all.saturating_add(one);
         let values = match decisions.first() {
             Some(decision) if !message.parameters.is_empty() => {
-                asked::values(decision, message.types, message.parameters, self.decider.detectors())
+                let values = asked::values(decision, message.types, message.parameters, self.decider.detectors());
+                values.ok_or_else(|| "its values cannot be read".to_owned())?
             }
             _ => Vec::new(),
         };
         let holder = self.holding.holder.as_ref();
         let identity = holder.map(|holder| holder.identity.clone());
-        Asked {
+        let asked = Asked {
             id: hold.id.clone(),
             statement: hold.statement.clone(),
             number: hold.number,
@@ -109,7 +113,10 @@ impl Conversation {
             digest: hold.digest.clone(),
             asked: crate::record::now(),
             expires,
-        }
+            cancel: holder.and_then(|holder| holder.cancel.clone()),
+        };
+        asked::fits(&asked)?;
+        Ok(asked)
     }
 
     /// Notes that a statement is held.

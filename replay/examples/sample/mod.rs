@@ -337,5 +337,5 @@ pub fn oracle() -> Oracle {
 
 pub fn doorman() -> Doorman {
     let known = [(AUDITOR, identity("olga", &["auditor"])), (STRANGER, identity("billing-bot", &["agents"]))];
-    Doorman(known.into_iter().map(|(token, who)| (token.to_owned(), who)).collect())
+    Doorman(known.into_iter().map(|(token, who)| (token.to_owned(), who.into())).collect())
 }

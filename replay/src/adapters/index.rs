@@ -18,7 +18,7 @@ impl Search for Indexed {
                 .map_err(|error| SearchError::Question { reason: error.to_string() })?;
             let understood = understood(&asked);
             let counts = asked.who.as_ref().is_some_and(|who| matches!(who.deed, Deed::Read | Deed::TriedToRead));
-            let asked = within(asked, question.since, question.until);
+            let asked = of_resources(within(asked, question.since, question.until), question.resources.as_deref());
             let (searcher, limit, offset) = (self.0.clone(), question.limit, question.offset);
             // It reads files: not on the thread that serves the other requests.
             let searched = tokio::task::spawn_blocking(move || searcher.search(&asked, limit, offset)).await;
@@ -49,6 +49,15 @@ fn within(asked: search::Question, since: Option<i64>, until: Option<i64>) -> se
         to: until.map_or(Bound::Unbounded, Bound::Excluded),
     };
     let and = |condition| Condition::And(vec![condition, span.clone()]);
+    search::Question { condition: and(asked.condition), filters: and(asked.filters), who: asked.who }
+}
+
+/// Narrows a question to some databases, its count of what cannot be known too.
+fn of_resources(asked: search::Question, resources: Option<&[String]>) -> search::Question {
+    let Some(resources) = resources else { return asked };
+    let one = |value: &String| Condition::Term { field: "resource", value: value.clone() };
+    let any = Condition::Or(resources.iter().map(one).collect());
+    let and = |condition| Condition::And(vec![condition, any.clone()]);
     search::Question { condition: and(asked.condition), filters: and(asked.filters), who: asked.who }
 }
 

@@ -1,12 +1,14 @@
 //! What every request for the record passes: limits, who asks, the answer, and the record of the access.
 //!
-//! The answer is made, then the access is recorded with its status, and only when that record is durable the answer is
+//! A request takes a place among those that are answered when its body is there and it is known who asks, and one identity
+//! has only some of them. The answer is made, then the access is recorded with its status, and only when that record is durable the answer is
 //! sent. Without a record there is no answer: 503.
 
-use super::Api;
+use super::{Api, body};
 use crate::listener::Peer;
 use crate::problem::Problem;
-use crate::sources::{Refused, Unavailable};
+use crate::sources::{Known, Refused, Unavailable};
+use axum::body::Body as Content;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,6 +24,9 @@ const MAX_PATH_BYTES: usize = 512;
 /// No issuer's token is longer; a token with hundreds of groups has a few KiB.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
 
+/// No body of these routes is larger.
+const MAX_BODY_BYTES: usize = 64 << 10;
+
 /// What a route is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Duty {
@@ -33,7 +38,7 @@ enum Duty {
 
 /// Who uses a route of the control plane.
 #[derive(Debug, Clone)]
-pub(super) struct Actor(pub(super) Identity);
+pub(super) struct Actor(pub(super) Known);
 
 pub(super) async fn audited(State(api): State<Api>, request: Request, next: Next) -> Response {
     watched(api, Duty::Read, request, next).await
@@ -65,11 +70,13 @@ impl Drop for Running<'_> {
 }
 
 async fn answer(api: &Api, duty: Duty, request: Request, next: Next) -> Result<Response, Problem> {
-    let _permit = api.0.running.try_acquire().map_err(|_| busy())?;
     let (mut parts, body) = request.into_parts();
     within_limits(api, duty, &parts)?;
     let peer = peer(&parts);
-    let identity = authenticate(api, &parts.headers, &peer).await?;
+    let known = authenticate(api, &parts.headers, &peer).await?;
+    let identity = known.identity.clone();
+    let place = api.0.parties.enter((identity.issuer.clone(), identity.subject.clone()));
+    let _place = place.ok_or_else(|| too_many(api.0.config.limits.requests_per_identity))?;
     let mut access = Access {
         identity,
         node: api.0.config.node.clone(),
@@ -79,17 +86,22 @@ async fn answer(api: &Api, duty: Duty, request: Request, next: Next) -> Result<R
         query: parts.uri.query().map(str::to_owned),
         status: 0,
     };
-    parts.extensions.insert(Actor(access.identity.clone()));
-    let response = match permitted(api, duty, &access.identity) {
-        Ok(()) => {
-            let answered =
-                tokio::time::timeout(api.0.config.limits.timeout, next.run(Request::from_parts(parts, body)));
-            answered.await.unwrap_or_else(|_| too_slow().into_response())
-        }
+    parts.extensions.insert(Actor(known));
+    let received = match permitted(api, duty, &access.identity) {
+        Ok(()) => body::received(api, body, MAX_BODY_BYTES).await,
         Err(problem) => {
             tracing::warn!(subject = access.identity.subject, peer = access.peer, "access refused");
-            problem.into_response()
+            Err(problem)
         }
+    };
+    let _permit = api.0.running.try_acquire().map_err(|_| busy())?;
+    let response = match received {
+        Ok(bytes) => {
+            let request = Request::from_parts(parts, Content::from(bytes));
+            let answered = tokio::time::timeout(api.0.config.limits.timeout, next.run(request));
+            answered.await.unwrap_or_else(|_| too_slow().into_response())
+        }
+        Err(problem) => problem.into_response(),
     };
     access.status = response.status().as_u16();
     recorded(api, access).await?;
@@ -123,12 +135,12 @@ fn within_limits(api: &Api, duty: Duty, parts: &Parts) -> Result<(), Problem> {
     Ok(())
 }
 
-fn peer(parts: &Parts) -> String {
+pub(super) fn peer(parts: &Parts) -> String {
     let info = parts.extensions.get::<ConnectInfo<Peer>>();
     info.map_or_else(|| "unknown".to_owned(), |ConnectInfo(Peer(address))| address.to_string())
 }
 
-async fn authenticate(api: &Api, headers: &HeaderMap, peer: &str) -> Result<Identity, Problem> {
+async fn authenticate(api: &Api, headers: &HeaderMap, peer: &str) -> Result<Known, Problem> {
     let refuse = |detail: &str, given| {
         tracing::warn!(peer, reason = detail, "authentication failed");
         Problem::unauthenticated(detail, given)
@@ -140,7 +152,7 @@ async fn authenticate(api: &Api, headers: &HeaderMap, peer: &str) -> Result<Iden
     };
     let asked = tokio::time::timeout(api.0.config.limits.timeout, api.0.parts.authenticate.identity(token));
     match asked.await {
-        Ok(Ok(identity)) => Ok(identity),
+        Ok(Ok(known)) => Ok(known),
         Ok(Err(Refused::Token { reason })) => Err(refuse(&reason, true)),
         Ok(Err(Refused::Issuer { reason })) => {
             tracing::error!(peer, reason, "a token could not be checked");
@@ -218,6 +230,16 @@ pub(super) fn busy() -> Problem {
         "Too many requests at once",
         "The limit of running requests (api.concurrent_requests) is reached.",
         "Try again in a moment.",
+    )
+    .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+fn too_many(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "Too many requests at once",
+        format!("You have {limit} requests under way, which is the limit of one identity (api.requests_per_identity)."),
+        "Wait for an answer before you ask for more.",
     )
     .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }

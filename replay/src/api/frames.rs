@@ -1,6 +1,7 @@
 //! The recorded bytes of one direction: as they were, or frame by frame.
 
 use super::parameters::{Fields, Id};
+use super::scope::Scope;
 use super::{Api, answer};
 use crate::problem::Problem;
 use crate::reconstruct::frames;
@@ -35,9 +36,11 @@ struct FrameList {
 
 pub(super) async fn frames(
     State(api): State<Api>,
+    scope: Scope,
     Id(id): Id,
     Fields(asked): Fields<FrameFields>,
 ) -> Result<Response, Problem> {
+    scope.session(&api, id).await?;
     let direction = asked.direction.unwrap_or(Direction::Server);
     let limit = api.0.config.limits.answer_bytes;
     let bytes = api.0.parts.archive.frames(id, direction, limit).await?;

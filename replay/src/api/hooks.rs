@@ -5,12 +5,11 @@
 //! and its outcome is sent to the address that came with the answer.
 
 use super::access::Caller;
-use super::{Api, audited, token};
+use super::{Api, audited, body, token};
 use crate::hooks::answer::{self, Press, Unread, Wish};
 use crate::hooks::{Hook, Refused, SIGNATURE, TIMESTAMP, aside, matter};
 use crate::listener::Peer;
 use crate::problem::Problem;
-use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -41,7 +40,6 @@ async fn taken(api: &Api, name: &str, request: Request) -> Result<Response, Prob
     let hook = api.0.parts.hooks.as_ref().and_then(|hooks| hooks.answering(name));
     let hook = hook.ok_or_else(super::nothing_here)?.clone();
     let deadline = Instant::now() + WITHIN;
-    let _permit = api.0.running.try_acquire().map_err(|_| audited::busy())?;
     let info = request.extensions().get::<ConnectInfo<Peer>>();
     let peer = info.map_or_else(|| "unknown".to_owned(), |ConnectInfo(Peer(address))| address.to_string());
     let counted = |result| api.0.telemetry.hooks.answered(hook.name(), result);
@@ -49,6 +47,7 @@ async fn taken(api: &Api, name: &str, request: Request) -> Result<Response, Prob
         counted(result);
         tracing::warn!(webhook = name, peer, reason = problem.text(), "an answer by webhook was refused");
     });
+    let _permit = api.0.running.try_acquire().map_err(|_| audited::busy())?;
     let press = answer::read(&payload.map_err(|(_, problem)| problem)?).map_err(|unread| {
         counted("not_understood");
         not_understood(&unread)
@@ -66,7 +65,7 @@ async fn taken(api: &Api, name: &str, request: Request) -> Result<Response, Prob
             return Ok(json(&aside(&text)));
         }
     };
-    let caller = Caller::new(api, identity)?;
+    let caller = Caller::new(api, identity.into())?;
     let answering = Answering { api: api.clone(), hook, caller, peer, press, about, approve, digest };
     let running = tokio::spawn(answering.run());
     match tokio::time::timeout_at(deadline, running).await {
@@ -89,13 +88,18 @@ async fn admitted(
     deadline: Instant,
 ) -> Result<String, (&'static str, Problem)> {
     let (parts, body) = request.into_parts();
-    let read = tokio::time::timeout_at(deadline, to_bytes(body, MAX_BODY_BYTES)).await;
-    let body = read.ok().and_then(Result::ok).ok_or_else(|| {
-        let detail = format!("The body has more than {MAX_BODY_BYTES} bytes, or did not come.");
-        ("body", Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", detail, "Send one interaction."))
-    })?;
+    let late = || {
+        let detail = "It must come within the time in which the messenger waits for an answer.";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time", detail, "Send it again.")
+    };
+    let read = tokio::time::timeout_at(deadline, body::of_stranger(api, &parts, body, MAX_BODY_BYTES)).await;
+    let body = read.unwrap_or_else(|_| Err(late())).map_err(|problem| ("body", problem))?;
     let (timestamp, signature) = (only(&parts.headers, TIMESTAMP), only(&parts.headers, SIGNATURE));
-    hook.admit(api.0.clock.now_seconds(), timestamp, signature, &body).map_err(|refused| {
+    let admitted = match hook.keeper() {
+        Some(keeper) => keeper.admit(api.0.clock.now_seconds(), timestamp, signature, &body),
+        None => Err(Refused::Signature),
+    };
+    admitted.map_err(|refused| {
         let (result, status) = match refused {
             Refused::Unsigned => ("unsigned", StatusCode::UNAUTHORIZED),
             Refused::Old => ("old", StatusCode::UNAUTHORIZED),

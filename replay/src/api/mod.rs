@@ -10,15 +10,18 @@
 mod access;
 mod answer;
 mod audited;
+mod body;
 mod frames;
 mod headers;
 mod hooks;
 mod parameters;
+mod scope;
 mod search;
 mod sessions;
 mod token;
 
 use crate::config::Config;
+use crate::crowd::Crowd;
 use crate::page;
 use crate::problem::Problem;
 use crate::sources::{Archive, Authenticate, Filter, Record, Search};
@@ -29,6 +32,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use kit::{Clock, Shutdown};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -65,13 +69,19 @@ struct Inner {
     clock: Clock,
     shutdown: Shutdown,
     running: Semaphore,
+    /// What each identity has under way.
+    parties: Crowd<(String, String)>,
+    /// Bodies that are on their way from addresses of which no more is known.
+    strangers: Crowd<Option<IpAddr>>,
 }
 
 impl Api {
     /// Puts the parts behind the limits of a configuration.
     pub fn new(config: Config, parts: Parts, telemetry: Telemetry, clock: Clock, shutdown: Shutdown) -> Self {
         let running = Semaphore::new(config.limits.concurrent_requests);
-        Self(Arc::new(Inner { config, parts, telemetry, clock, shutdown, running }))
+        let parties = Crowd::new(config.limits.requests_per_identity, usize::MAX);
+        let strangers = Crowd::new(body::STRANGERS_EACH, body::STRANGERS);
+        Self(Arc::new(Inner { config, parts, telemetry, clock, shutdown, running, parties, strangers }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Questions to the index.
 
 use super::parameters::{Fields, limit, time};
+use super::scope::Scope;
 use super::{Api, answer};
 use crate::problem::Problem;
 use crate::search::{Found, Question};
@@ -31,7 +32,11 @@ struct SearchAnswer {
     next_offset: Option<usize>,
 }
 
-pub(super) async fn search(State(api): State<Api>, Fields(asked): Fields<SearchFields>) -> Result<Response, Problem> {
+pub(super) async fn search(
+    State(api): State<Api>,
+    Scope(resources): Scope,
+    Fields(asked): Fields<SearchFields>,
+) -> Result<Response, Problem> {
     if asked.q.trim().is_empty() {
         let action = "Ask for example `who read card_number`.";
         return Err(Problem::request("q is empty.", action));
@@ -45,6 +50,7 @@ pub(super) async fn search(State(api): State<Api>, Fields(asked): Fields<SearchF
         text: asked.q,
         since: time("since", asked.since.as_deref())?,
         until: time("until", asked.until.as_deref())?,
+        resources,
         limit: limit(&api, asked.limit)?,
         offset,
     };

@@ -1,6 +1,7 @@
 //! Sessions: the list, one in short, what happened in it, its events.
 
 use super::parameters::{Fields, Id, limit, time};
+use super::scope::Scope;
 use super::{Api, answer};
 use crate::moment;
 use crate::problem::Problem;
@@ -29,13 +30,17 @@ struct List {
     next_cursor: Option<SessionId>,
 }
 
-pub(super) async fn list(State(api): State<Api>, Fields(asked): Fields<ListFields>) -> Result<Response, Problem> {
+pub(super) async fn list(
+    State(api): State<Api>,
+    scope: Scope,
+    Fields(asked): Fields<ListFields>,
+) -> Result<Response, Problem> {
     let filter = Filter {
         since: time("since", asked.since.as_deref())?,
         until: time("until", asked.until.as_deref())?,
         // The console sends its form as it is: an empty field filters nothing.
         identity: asked.identity.filter(|text| !text.is_empty()),
-        resource: asked.resource.filter(|text| !text.is_empty()),
+        resource: scope.narrow(asked.resource.filter(|text| !text.is_empty()))?,
         open: asked.open,
         after: asked.cursor.map(|text| cursor(&text)).transpose()?,
         limit: limit(&api, asked.limit)?,
@@ -50,7 +55,8 @@ fn cursor<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::request(format!("cursor is not one of this list: {text:?}."), action))
 }
 
-pub(super) async fn one(State(api): State<Api>, Id(id): Id) -> Result<Response, Problem> {
+pub(super) async fn one(State(api): State<Api>, scope: Scope, Id(id): Id) -> Result<Response, Problem> {
+    scope.session(&api, id).await?;
     answer::json(&api, &known(id, api.0.parts.archive.session(id).await)?)
 }
 
@@ -66,9 +72,11 @@ pub(super) struct TimelineFields {
 
 pub(super) async fn timeline(
     State(api): State<Api>,
+    scope: Scope,
     Id(id): Id,
     Fields(asked): Fields<TimelineFields>,
 ) -> Result<Response, Problem> {
+    scope.session(&api, id).await?;
     let rows = asked.rows.map_or(api.0.config.limits.rows, |rows| rows.min(api.0.config.limits.rows));
     answer::json(&api, &known(id, api.0.parts.archive.timeline(id, rows).await)?)
 }
@@ -98,9 +106,11 @@ struct EventView {
 
 pub(super) async fn events(
     State(api): State<Api>,
+    scope: Scope,
     Id(id): Id,
     Fields(asked): Fields<EventFields>,
 ) -> Result<Response, Problem> {
+    scope.session(&api, id).await?;
     let from = asked.cursor.map(|text| cursor::<u64>(&text)).transpose()?.unwrap_or(0);
     let limit = limit(&api, asked.limit)?;
     let found = known(id, api.0.parts.archive.events(id, from, limit).await)?;

@@ -3,11 +3,11 @@
 //! It asks for no other proof than the tokens themselves. What was given is recorded, as an access of its subject, before
 //! the answer leaves; a token stands in neither.
 
-use super::{Api, audited};
-use crate::listener::Peer;
-use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use super::{Api, audited, body};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use identity::exchange::{ACCESS_TOKEN, GRANT_TYPE, Issued, Refused, Request as Exchange};
 use kit::Secret;
@@ -16,12 +16,7 @@ use serde_json::{Value, json};
 
 /// Gives a token for a token.
 pub(super) async fn token(State(api): State<Api>, request: Request) -> Response {
-    let Ok(_permit) = api.0.running.try_acquire() else {
-        return refusal(&unavailable("too many requests at once: try again in a moment"));
-    };
-    let answered = tokio::time::timeout(api.0.config.limits.timeout, answer(&api, request)).await;
-    let answered = answered.unwrap_or_else(|_| Err(unavailable("the answer was not ready in time: try again")));
-    let response = answered.unwrap_or_else(|refused| {
+    let response = taken(&api, request).await.unwrap_or_else(|refused| {
         tracing::warn!(code = refused.code, reason = refused.text, "no token was given");
         refusal(&refused)
     });
@@ -29,13 +24,27 @@ pub(super) async fn token(State(api): State<Api>, request: Request) -> Response 
     response
 }
 
-async fn answer(api: &Api, request: Request) -> Result<Response, Refused> {
+/// Takes a place for it once all of it is there.
+async fn taken(api: &Api, request: Request) -> Result<Response, Refused> {
+    let (parts, body) = request.into_parts();
+    let received = body::of_stranger(api, &parts, body, MAX_BODY_BYTES).await;
+    let received = received.map_err(|problem| match problem.status() {
+        429 => unavailable("too many requests of your address are on their way: try again in a moment"),
+        408 => invalid("the body did not come in time"),
+        _ => invalid("the body is too large"),
+    })?;
+    let busy = |_| unavailable("too many requests at once: try again in a moment");
+    let _permit = api.0.running.try_acquire().map_err(busy)?;
+    let answered = tokio::time::timeout(api.0.config.limits.timeout, answer(api, &parts, &received)).await;
+    answered.unwrap_or_else(|_| Err(unavailable("the answer was not ready in time: try again")))
+}
+
+async fn answer(api: &Api, parts: &Parts, body: &[u8]) -> Result<Response, Refused> {
     let (Some(exchanger), Some(verifier)) = (&api.0.parts.exchanger, &api.0.parts.verifier) else {
         return Err(invalid("this node exchanges no tokens: see token_exchange in its config"));
     };
-    let peer = request.extensions().get::<ConnectInfo<Peer>>();
-    let peer = peer.map_or_else(|| "unknown".to_owned(), |ConnectInfo(Peer(address))| address.to_string());
-    let asked = read(request).await?;
+    let peer = audited::peer(parts);
+    let asked = read(&parts.headers, body)?;
     let issued = exchanger.exchange(verifier, &asked).await?;
     let access = Access {
         identity: issued.identity.clone(),
@@ -90,13 +99,12 @@ pub(super) async fn metadata(State(api): State<Api>) -> Response {
 }
 
 /// Reads the form.
-async fn read(request: Request) -> Result<Exchange, Refused> {
-    let form = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Exchange, Refused> {
+    let form = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if form.is_none_or(|kind| kind.split(';').next().is_none_or(|kind| kind.trim() != FORM)) {
         return Err(invalid("the body must be application/x-www-form-urlencoded"));
     }
-    let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| invalid("the body is too large"))?;
-    let text = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
+    let text = std::str::from_utf8(body).map_err(|_| invalid("the body is not UTF-8"))?;
     let mut asked = Exchange::default();
     let mut grant_type = None;
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {

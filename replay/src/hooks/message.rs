@@ -18,8 +18,8 @@ pub const DENY: &str = "postern_deny";
 /// The `action_id` of the link to the console.
 pub const OPEN: &str = "postern_open";
 
-/// Characters of text and values that a message shows; Slack takes some 3,000 in one block. What is longer is cut, and
-/// cannot be approved here.
+/// Characters of text and values that a message shows; Slack takes some 3,000 in one block. What is longer is cut, the message
+/// says so, and it cannot be approved here.
 const MAX_SHOWN: usize = 2_800;
 /// Characters of one field; Slack takes 2,000.
 const MAX_FIELD: usize = 500;
@@ -54,10 +54,7 @@ struct ShownName {
 /// The message about something as it stands now: with buttons while it waits for an answer, with the outcome then.
 pub(super) fn message(webhook: &Webhook, matter: &Matter, now: i64) -> Value {
     let title = title(matter);
-    let (facts, body) = match matter {
-        Matter::Hold(hold) => of_hold(webhook, hold),
-        Matter::Request(_) => of_request(webhook, matter),
-    };
+    let (facts, body) = content(webhook, matter);
     let mut blocks = vec![json!({"type": "header", "text": plain(&title, MAX_HEADER)})];
     let fields: Vec<Value> = facts.iter().map(|(name, value)| plain(&format!("{name}\n{value}"), MAX_FIELD)).collect();
     // Slack takes ten fields in one section
@@ -108,8 +105,19 @@ pub(super) fn aside(text: &str) -> Value {
 const NOT_ALL: &str =
     "This message does not show all of what would be approved: approve it in the console or with the command.";
 
-/// Whether all of what would be approved is shown.
+fn content(webhook: &Webhook, matter: &Matter) -> (Facts, Vec<String>) {
+    match matter {
+        Matter::Hold(hold) => of_hold(webhook, hold),
+        Matter::Request(_) => of_request(webhook, matter),
+    }
+}
+
+/// Whether all of what would be approved is shown: the text, every value, and no fact of it cut.
 pub(super) fn shows_all(webhook: &Webhook, matter: &Matter) -> bool {
+    let (facts, _) = content(webhook, matter);
+    if facts.iter().any(|(name, value)| name.chars().count() + 1 + value.chars().count() > MAX_FIELD) {
+        return false;
+    }
     let whole = match matter {
         Matter::Hold(hold) => {
             let shown = shown(hold);
@@ -185,9 +193,16 @@ fn of_hold(webhook: &Webhook, hold: &std::sync::Arc<Hold>) -> (Facts, Vec<String
 }
 
 fn values(shown: &Shown) -> String {
-    let one =
-        |(place, value): (usize, &ShownValue)| format!("${} = {}", place + 1, value.shown.as_deref().unwrap_or("NULL"));
+    let one = |(place, value): (usize, &ShownValue)| {
+        format!("${} = {}", place + 1, value.shown.as_deref().map_or_else(|| "NULL".to_owned(), line))
+    };
     shown.values.iter().enumerate().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// A value in one line: none can look like the next one.
+fn line(value: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    value.chars().map(escaped).collect()
 }
 
 fn of_request(webhook: &Webhook, matter: &Matter) -> (Facts, Vec<String>) {

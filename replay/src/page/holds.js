@@ -36,7 +36,7 @@ function one(results, hold) {
     ["Functions", list(seen.functions, (one) => one)],
     ["Estimate", (seen.estimated_rows ?? null) === null ? "none" : `${seen.estimated_rows} rows, cost ${seen.estimated_cost}`],
     ["Counted", counted(seen.measured)],
-    ["Values", list(seen.values, (one) => one.shown ?? "NULL")],
+    ["Values", seen.values?.length ? `${seen.values.length}, below` : "none"],
     ["Transaction", seen.in_transaction ? "open: it keeps its locks while it waits" : "none"],
     ["Digest", hold.digest],
   ];
@@ -44,15 +44,25 @@ function one(results, hold) {
   show(results,
     element("pre", { class: "card" }, element("code", {}, seen.text ?? "")),
     (seen.runs ?? []).map((text) => element("pre", { class: "card" }, element("code", {}, text))),
+    values(seen.values ?? []),
+    seen.shortened ? element("p", {}, "It has ended, and only its beginning is kept here: the session's record has all of it.") : null,
     element("dl", {}, facts.map(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value ?? ""))])),
     "Expires ", moment(hold.expires), hold.may_answer ? form(hold, said) : null, said);
+}
+
+// Every value, whole: a long list scrolls.
+function values(all) {
+  if (!all.length) return null;
+  // each in an element of its own: no value can look like the next one
+  return element("dl", { class: "card values", "data-values": all.length, tabindex: 0 }, all.map((one, index) => [
+    element("dt", {}, `$${index + 1}`), element("dd", {}, one.shown === null ? "NULL" : element("pre", {}, one.shown))]));
 }
 
 // What it wrote where it was tried and rolled back.
 function counted(measured) {
   if (!measured?.counted) return measured?.not_counted ? `no: ${measured.not_counted}` : "no";
   const one = (table) => `${table.table}: ${table.inserted} inserted, ${table.updated} updated, ${table.deleted} deleted`;
-  return list(measured.counted, one);
+  return measured.counted.map(one).join(", ") || "no rows written";
 }
 
 function form(hold, said) {

@@ -55,6 +55,11 @@ fn word(value: &Value) -> String {
     }
 }
 
+/// A value in one line for a terminal: none can look like the next one, nor like another value.
+fn in_a_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
 /// All that a reviewer decides by.
 fn shown(hold: &Value) -> String {
     let seen = &hold["shown"];
@@ -67,7 +72,7 @@ fn shown(hold: &Value) -> String {
     let each = |list: &Value, show: &dyn Fn(&Value) -> String| {
         list.as_array().into_iter().flatten().map(show).collect::<Vec<_>>().join(", ")
     };
-    let value = |one: &Value| if one["shown"].is_null() { "NULL".to_owned() } else { word(&one["shown"]) };
+    let value = |one: &Value| one["shown"].as_str().map_or_else(|| "NULL".to_owned(), in_a_line);
     let review = |one: &Value| {
         let what = if one["approved"] == true { "approved" } else { "denied" };
         format!("{what} by {}: {}", word(&one["reviewer"]["subject"]), word(&one["reason"]))
@@ -106,7 +111,6 @@ fn shown(hold: &Value) -> String {
         ("estimate", format!("{} rows, cost {}", word(&seen["estimated_rows"]), word(&seen["estimated_cost"]))),
         ("counted", counted),
         ("transaction", transaction.to_owned()),
-        ("values", each(&seen["values"], &value)),
         ("runs", word(&seen["runs"])),
         ("digest", word(&hold["digest"])),
         ("statement", String::new()),
@@ -116,6 +120,12 @@ fn shown(hold: &Value) -> String {
     // the exact text, line by line
     let text = seen["text"].as_str().unwrap_or_default();
     lines.extend(text.lines().map(|line| format!("  {}", output::plain(line))));
+    // and every value, whole: what is approved is approved with them
+    let values = seen["values"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !values.is_empty() {
+        lines.push("values".to_owned());
+    }
+    lines.extend(values.iter().enumerate().map(|(place, one)| format!("  ${} = {}", place + 1, value(one))));
     lines.join("\n")
 }
 

@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::output;
 use control::{Control, Plane};
 use event_log::Log;
+use identity::api_key::Book;
 use jobs::Jobs;
 use kit::metrics::{Condition, Endpoint, Health, Registry};
 use kit::{Shutdown, logging};
@@ -43,6 +44,11 @@ fn log_health(log: &Log) -> Health {
 /// Ready once the bus has given this consumer its partitions: before that it does nothing.
 fn bus_health(assigned: &Condition) -> Health {
     Health::new().when("bus", assigned, "no partitions are assigned yet")
+}
+
+/// The API keys that all nodes know.
+fn book(plane: &Plane) -> Arc<dyn Book> {
+    Arc::new(plane.control.clone())
 }
 
 /// Loads the config, starts logging, and listens to signals.

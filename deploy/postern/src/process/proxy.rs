@@ -25,7 +25,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     started.serve_metrics(super::log_health(&log))?;
     output::line(&format!("gate      {}", started.config.proxy.listen))?;
     started.warn()?;
-    let verifier = Verifier::new(started.config.identity.clone())?;
+    let verifier = Verifier::with_book(started.config.identity.clone(), Some(super::book(&plane)))?;
     let gate = gate(started, listeners, verifier, plane, log.clone())?;
     let outcome = gate.join();
     super::up::close(log)?;

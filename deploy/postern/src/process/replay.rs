@@ -27,7 +27,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     started.serve_metrics(super::log_health(&log))?;
     output::line(&format!("console   http://{}/", started.config.api.listen))?;
     started.warn()?;
-    let verifier = Verifier::new(started.config.identity.clone())?;
+    let verifier = Verifier::with_book(started.config.identity.clone(), plane.as_ref().map(super::book))?;
     spawn(&mut started, server, verifier, plane, log.clone())?;
     let outcome = started.jobs.join();
     super::up::close(log)?;

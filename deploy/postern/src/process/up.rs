@@ -19,7 +19,7 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     let mut started = start(global)?;
     let log = started.open_log()?;
     let plane = started.open_control(&log)?;
-    let verifier = Verifier::new(started.config.identity.clone())?;
+    let verifier = Verifier::with_book(started.config.identity.clone(), Some(super::book(&plane)))?;
     announce(&started)?;
     // before readiness is told: who asks for it connects next
     let listeners = proxy::listen(&started.config.proxy)?;

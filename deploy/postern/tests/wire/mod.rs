@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection after its startup phase.
 pub struct Wire {
     socket: TcpStream,
+    /// What it sends to cancel: process id and key.
+    key: Vec<u8>,
     /// What was sent, without startup packet and password.
     pub sent: Vec<u8>,
     /// What came, without authentication messages and BackendKeyData.
@@ -26,7 +28,7 @@ impl Wire {
         let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
-        let mut wire = Self { socket, sent: Vec::new(), received: Vec::new() };
+        let mut wire = Self { socket, key: Vec::new(), sent: Vec::new(), received: Vec::new() };
         let mut packet = 196_608u32.to_be_bytes().to_vec();
         for text in ["user", user, "database", database, "application_name", "wire", ""] {
             packet.extend_from_slice(text.as_bytes());
@@ -42,7 +44,7 @@ impl Wire {
                     wire.socket.write_all(&answer).unwrap();
                 }
                 b'R' => assert_eq!(body, 0u32.to_be_bytes(), "another way to log in"),
-                b'K' => {}
+                b'K' => wire.key = body.clone(),
                 _ => wire.received.extend(frame(kind, &body)),
             }
             match kind {
@@ -51,6 +53,15 @@ impl Wire {
                 _ => {}
             }
         }
+    }
+
+    /// Sends a cancel request for this session to the gate at a port, and waits until it was taken.
+    pub fn cancel_at(&self, port: u16) {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = u32::try_from(self.key.len() + 8).unwrap().to_be_bytes();
+        socket.write_all(&[&length[..], &80_877_102u32.to_be_bytes(), &self.key].concat()).unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0, "nothing is said of it");
     }
 
     fn message(&mut self) -> (u8, Vec<u8>) {

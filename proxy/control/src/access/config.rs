@@ -17,6 +17,9 @@ pub struct File {
     pub roles: Vec<RoleFile>,
     /// Access by name that needs no request, besides each resource's `connect_groups`. _Default:_ none.
     pub standing: Vec<StandingFile>,
+    /// Programs that may review, each by name: all others that are no people may not, whatever groups they have.
+    /// _Default:_ none.
+    pub machine_reviewers: Vec<MachineFile>,
 }
 
 impl Default for File {
@@ -26,8 +29,22 @@ impl Default for File {
             request_expires_seconds: 3600,
             roles: Vec::new(),
             standing: Vec::new(),
+            machine_reviewers: Vec::new(),
         }
     }
+}
+
+/// One entry of `[[access.machine_reviewers]]`: an identity that is no person and reviews all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineFile {
+    /// The subject.
+    pub subject: String,
+    /// Who vouches for it; `urn:postern:api-key` for an API key.
+    pub issuer: String,
+    /// Who acts for it, the outermost first, as in its chain of `act` claims: nobody else may act for it. _Default:_ none.
+    #[serde(default)]
+    pub through: Vec<String>,
 }
 
 /// One entry of `[[access.roles]]`: a role of one resource.
@@ -138,6 +155,12 @@ impl File {
             }
             roles.push(file.check(&place, &mut problems));
         }
+        for machine in &self.machine_reviewers {
+            if machine.subject.is_empty() || machine.issuer.is_empty() || machine.through.iter().any(String::is_empty) {
+                problems
+                    .push("access.machine_reviewers: an entry needs a subject and an issuer, none empty".to_owned());
+            }
+        }
         let standing: Vec<Standing> = self.standing.into_iter().map(|file| file.check(&roles, &mut problems)).collect();
         if !problems.is_empty() {
             return Err(problems);
@@ -147,6 +170,7 @@ impl File {
             request_expires: Duration::from_secs(self.request_expires_seconds),
             roles,
             standing,
+            machine_reviewers: self.machine_reviewers,
         })
     }
 }

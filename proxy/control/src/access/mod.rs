@@ -11,11 +11,11 @@ mod config;
 mod tests;
 mod window;
 
-pub use config::{AutoFile, File, RoleFile, StandingFile};
+pub use config::{AutoFile, File, MachineFile, RoleFile, StandingFile};
 pub use window::Window;
 
 use crate::record::AccessRequest;
-use crate::state::{Grant, State};
+use crate::state::{Grant, Refused, State, person};
 use schemas::event::RequestKind;
 use schemas::{GrantId, Identity, RequestId};
 use std::sync::Arc;
@@ -94,6 +94,7 @@ pub struct Access {
     pub request_expires: Duration,
     roles: Vec<Role>,
     standing: Vec<Standing>,
+    machine_reviewers: Vec<MachineFile>,
 }
 
 /// What somebody wishes for.
@@ -185,6 +186,24 @@ impl Access {
     /// Whether the identity is in one of the operators' groups.
     pub fn is_operator(&self, identity: &Identity) -> bool {
         any(&self.operators, &identity.groups)
+    }
+
+    /// Whether a person is there, and nobody acts for that person: what gives rights is theirs to do.
+    ///
+    /// # Errors
+    /// [`Refused::NotPerson`].
+    pub fn person(&self, identity: &Identity) -> Result<(), Refused> {
+        person(identity)
+    }
+
+    /// The entry by which an identity that is no person reviews; none for people and for programs that are not named.
+    pub fn exception(&self, identity: &Identity) -> Option<String> {
+        person(identity).err()?;
+        let is_it = |one: &&MachineFile| {
+            one.subject == identity.subject && one.issuer == identity.issuer && one.through == identity.on_behalf_of
+        };
+        let found = self.machine_reviewers.iter().find(is_it)?;
+        Some(format!("access.machine_reviewers: {} of {}", found.subject, found.issuer))
     }
 
     /// What the identity has on a resource now, by standing access and by its grants. What the config does not know any

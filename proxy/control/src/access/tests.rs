@@ -123,3 +123,31 @@ fn all_problems_come_at_once() {
     let problems = file.check().unwrap_err();
     assert_eq!(problems.len(), 10, "{problems:#?}");
 }
+
+#[test]
+fn programs_review_only_where_they_are_named() {
+    let mut file = file();
+    file.machine_reviewers = vec![
+        MachineFile { subject: "risk-bot".into(), issuer: "https://issuer.example".into(), through: vec![] },
+        MachineFile { subject: "ada".into(), issuer: "https://issuer.example".into(), through: vec!["planner".into()] },
+    ];
+    let access = file.check().unwrap();
+    let machine = |subject: &str, through: &[&str]| Identity {
+        kind: schemas::IdentityKind::Machine,
+        on_behalf_of: through.iter().map(|&one| one.to_owned()).collect(),
+        ..identity(subject, &["dba"])
+    };
+    assert!(access.exception(&machine("risk-bot", &[])).is_some());
+    assert!(access.exception(&machine("ada", &["planner"])).is_some());
+    for (subject, through) in
+        [("risk-bot", &["planner"][..]), ("ada", &[]), ("ada", &["planner", "other"]), ("eve", &[])]
+    {
+        assert_eq!(access.exception(&machine(subject, through)), None, "{subject} {through:?}");
+    }
+    let elsewhere = Identity { issuer: "https://other.example".into(), ..machine("risk-bot", &[]) };
+    assert_eq!(access.exception(&elsewhere), None);
+    assert_eq!(access.exception(&identity("ada", &["dba"])), None, "a person needs none");
+    let mut file = self::file();
+    file.machine_reviewers = vec![MachineFile { subject: "".into(), issuer: "x".into(), through: vec![] }];
+    assert!(file.check().unwrap_err()[0].contains("access.machine_reviewers"));
+}

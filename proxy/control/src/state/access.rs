@@ -1,6 +1,6 @@
 //! Access requests and the grants that come of them.
 
-use super::review::{Asked, approvals, same_party};
+use super::review::{Asked, approvals, person, same_party};
 use super::share::{self, Share};
 use super::{Effect, MAX_KEPT, Refused, State, make_room};
 use crate::record::{AccessRequest, Digest, Review};
@@ -327,6 +327,7 @@ impl State {
         if same_party(&grant.identity, by) {
             return Err(Refused::Requester);
         }
+        person(by)?;
         if !by.groups.iter().any(|group| grant.reviewers.contains(group)) {
             return Err(Refused::NotReviewer(grant.reviewers.join(", ")));
         }

@@ -7,7 +7,7 @@ use crate::reader::MAX_SKEW_MICROS;
 use crate::record::{Digest, HoldAsk, Review};
 use schemas::HoldId;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Statements that one identity may have held at once, and bytes that they may show together.
@@ -16,6 +16,10 @@ const SHARE_OF_ONE: Share = Share { number: 1000, weight: 64 << 20 };
 const MAX_SHOWN_BYTES: usize = 256 << 20;
 /// Members of groups that may have to agree.
 const MAX_NEEDED: u32 = 64;
+/// Bytes of what reviewers were shown that are kept of a hold that has ended.
+const MAX_SHOWN_AFTERWARDS: usize = 4 << 10;
+/// Characters of a longer one's text that are.
+const MAX_TEXT_AFTERWARDS: usize = 1_000;
 
 /// Where a hold stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,7 +56,7 @@ impl HoldState {
 /// A held statement, and what was said about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hold {
-    /// What is asked. What is shown of it goes when it ends: the audit record has it for good.
+    /// What is asked. Of what is shown of it, the beginning stays when it ends: the audit record has all of it for good.
     #[serde(flatten)]
     pub asked: HoldAsk,
     /// When, microseconds since 1970-01-01 UTC.
@@ -69,6 +73,17 @@ impl Hold {
     /// Whether it waits for reviewers now.
     pub fn is_open(&self, now: i64) -> bool {
         self.state == HoldState::Waiting && now < self.asked.expires
+    }
+
+    /// Of what reviewers were shown only the beginning is kept where that is much: the audit record has all of it.
+    fn shorten(&mut self) {
+        let shown = &self.asked.shown;
+        if shown.to_string().len() > MAX_SHOWN_AFTERWARDS {
+            let text = shown.get("text").and_then(Value::as_str).unwrap_or_default();
+            let text: String = text.chars().take(MAX_TEXT_AFTERWARDS).collect();
+            let (reason, kinds) = (shown.get("reason"), shown.get("kinds"));
+            self.asked.shown = json!({"text": text, "reason": reason, "kinds": kinds, "shortened": true});
+        }
     }
 
     fn has_ended(&self, now: i64) -> bool {
@@ -190,11 +205,11 @@ impl State {
         }
     }
 
-    /// Lets go what is shown of a hold that has ended.
+    /// Lets go of what is shown of a hold that has ended.
     fn stop_showing(&mut self, id: HoldId) {
         let Some(hold) = self.holds.get_mut(&id) else { return };
         let hold = Arc::make_mut(hold);
-        hold.asked.shown = Value::Object(serde_json::Map::new());
+        hold.shorten();
         self.shown_bytes -= self.showing.remove(&(hold.asked.expires, id)).unwrap_or(0);
     }
 

@@ -10,6 +10,7 @@
 //! besides, by the first node that says so.
 
 mod access;
+mod api_key;
 mod hold;
 mod map;
 mod notice;
@@ -22,9 +23,11 @@ mod tests;
 mod vouch;
 
 pub use access::{Answered, Grant, Request};
+pub use api_key::Issued;
 pub use hold::{Hold, HoldState};
 pub use notice::Notice;
 pub use refused::Refused;
+pub(crate) use review::person;
 pub use revocation::{Disabled, Killed};
 
 use crate::envelope::{PublicKey, Stamp};
@@ -43,6 +46,7 @@ pub struct State {
     holds: Map<HoldId, Arc<Hold>>,
     disabled: Map<(String, Option<String>), Arc<Disabled>>,
     killed: Map<SessionId, Arc<Killed>>,
+    keys: Map<String, Arc<Issued>>,
     notices: Map<(Subject, String), Arc<Notice>>,
     /// By key and start of a process: the last sequence seen.
     lanes: Map<(PublicKey, u64), u64>,
@@ -103,6 +107,8 @@ impl State {
             Record::HoldExpired { hold, reason } => self.hold_ended(*hold, HoldState::Expired, reason),
             Record::Notice(telling) => self.notice(stamp, telling),
             Record::SignerVouched { key, node } => self.vouched(stamp, key, node),
+            Record::KeyIssued { key, by, .. } => self.key_issued(at, key, by),
+            Record::KeyRevoked { key, by, reason } => self.key_revoked(at, key, by, reason),
         }
     }
 

@@ -20,6 +20,9 @@ pub enum Refused {
     /// None of the reviewer's groups may answer.
     #[error("only members of {0} may answer")]
     NotReviewer(String),
+    /// No person answers.
+    #[error("only a person may answer: {0} (access.machine_reviewers names exceptions)")]
+    NotPerson(&'static str),
     /// The same reviewer answered before.
     #[error("{0} has answered already: each reviewer counts once")]
     Twice(String),
@@ -104,6 +107,7 @@ impl Refused {
             Self::Exists(_) => "exists",
             Self::Requester => "requester",
             Self::NotReviewer(_) => "not_reviewer",
+            Self::NotPerson(_) => "not_person",
             Self::Twice(_) => "twice",
             Self::Expired => "expired",
             Self::OtherDigest => "other_digest",

@@ -2,7 +2,7 @@
 
 use super::{Refused, State};
 use crate::record::{Digest, HoldAsk, Review};
-use schemas::Identity;
+use schemas::{Identity, IdentityKind};
 
 /// What is asked, as far as a review depends on it.
 pub(super) struct Asked<'a> {
@@ -26,6 +26,9 @@ impl State {
         if same_party(asked.requester, reviewer) {
             return Err(Refused::Requester);
         }
+        if review.exception.is_none() {
+            person(reviewer)?;
+        }
         if !reviewer.groups.iter().any(|group| asked.reviewers.contains(group)) {
             return Err(Refused::NotReviewer(asked.reviewers.join(", ")));
         }
@@ -36,6 +39,24 @@ impl State {
             return Err(Refused::OtherDigest);
         }
         Ok(())
+    }
+}
+
+/// Whether a person answers, and nobody through that person: an agent that acts for a reviewer is no reviewer, or else it
+/// would answer what it has asked another agent to do.
+///
+/// # Errors
+/// [`Refused::NotPerson`].
+pub(crate) fn person(identity: &Identity) -> Result<(), Refused> {
+    if !identity.on_behalf_of.is_empty() {
+        return Err(Refused::NotPerson("whoever acts for somebody may not answer for them"));
+    }
+    if identity.issuer == identity::api_key::ISSUER {
+        return Err(Refused::NotPerson("an API key does not prove that a person is there"));
+    }
+    match identity.kind {
+        IdentityKind::Human => Ok(()),
+        IdentityKind::Machine => Err(Refused::NotPerson("a program may not")),
     }
 }
 

@@ -46,7 +46,7 @@ impl Fold {
 }
 
 fn review(digest: Digest, who: &str, groups: &[&str], approved: bool) -> Review {
-    Review { digest, reviewer: identity(who, groups), approved, reason: "because".into() }
+    Review { digest, reviewer: identity(who, groups), approved, reason: "because".into(), exception: None }
 }
 
 fn hold(number: u8) -> HoldAsk {
@@ -64,6 +64,7 @@ fn hold(number: u8) -> HoldAsk {
         needs: Vec::new(),
         expires: 15 * MINUTE,
         shown: serde_json::Value::Null,
+        cancel: None,
     }
 }
 
@@ -349,4 +350,99 @@ fn what_has_ended_makes_room_and_nothing_else_does() {
     assert_eq!(make_room(&mut map, 3, |ended| *ended), Ok(()));
     assert_eq!(map.keys().copied().collect::<Vec<_>>(), [1, 3]);
     assert_eq!(make_room(&mut map, 1, |_| false), Err(Refused::Full { limit: 1 }));
+}
+
+/// Nobody answers through a person, and no program answers for people, unless the config names it.
+#[test]
+fn only_people_answer_and_extend() {
+    let mut fold = Fold::default();
+    let asked = request(1);
+    fold.put(Record::AccessRequested(asked.clone())).unwrap();
+    let ask = hold(1);
+    fold.put(Record::HoldAsked(Box::new(ask.clone()))).unwrap();
+    let mut through = identity("ada", &["dba"]);
+    through.on_behalf_of = vec!["assistant".into()];
+    let program = Identity { kind: schemas::IdentityKind::Machine, ..identity("risk-bot", &["dba"]) };
+    let key = Identity { issuer: identity::api_key::ISSUER.to_owned(), ..identity("ada", &["dba"]) };
+    for reviewer in [&through, &program, &key] {
+        let answer = |digest, approved, exception| Review {
+            digest,
+            reviewer: reviewer.clone(),
+            approved,
+            reason: String::new(),
+            exception,
+        };
+        for approved in [true, false] {
+            let of_request = answer(asked.digest(), approved, None);
+            let refused = fold.put(Record::AccessReviewed { request: asked.id, review: of_request });
+            assert!(matches!(refused, Err(Refused::NotPerson(_))), "{reviewer:?}");
+            let of_hold = answer(ask.digest, approved, None);
+            let refused = fold.put(Record::HoldReviewed { hold: ask.id, review: of_hold });
+            assert!(matches!(refused, Err(Refused::NotPerson(_))), "{reviewer:?}");
+        }
+    }
+    let named = Review { exception: Some("named".into()), ..review(ask.digest, "risk-bot", &["dba"], true) };
+    let named = Review { reviewer: program.clone(), ..named };
+    assert_eq!(fold.put(Record::HoldReviewed { hold: ask.id, review: named }), Ok(vec![Effect::Approved(ask.id)]));
+    let grant = GrantId::from_bytes([1; 16]);
+    assert_eq!(fold.review(&asked, "ada", &["dba"], true), Ok(vec![Effect::Granted(grant)]));
+    for by in [through, program, key] {
+        let extended = Record::GrantExtended { grant, until: 90 * MINUTE, by, reason: "more".into() };
+        assert!(matches!(fold.put(extended), Err(Refused::NotPerson(_))));
+    }
+}
+
+#[test]
+fn a_key_is_issued_by_a_person_and_revoked_once() {
+    let mut fold = Fold { now: MINUTE, ..Fold::default() };
+    let key = |id: &str, expires| {
+        Box::new(crate::record::ApiKey {
+            id: id.into(),
+            sha256: Digest::of(b"secret"),
+            subject: "legacy".into(),
+            kind: schemas::IdentityKind::Machine,
+            groups: vec!["agents".into()],
+            resources: vec!["shop".into()],
+            expires,
+        })
+    };
+    let issue = |key, by: &Identity| Record::KeyIssued { key, by: by.clone(), reason: String::new() };
+    let revoke = |id: &str| Record::KeyRevoked { key: id.into(), by: identity("root", &[]), reason: "leaked".into() };
+    let root = identity("root", &["operators"]);
+    let mut through = root.clone();
+    through.on_behalf_of = vec!["assistant".into()];
+    assert!(matches!(fold.put(issue(key("a", 5 * MINUTE), &through)), Err(Refused::NotPerson(_))));
+    assert!(matches!(fold.put(issue(key("a", MINUTE), &root)), Err(Refused::Invalid(_))), "it has ended already");
+    assert!(matches!(fold.put(issue(key("a", 400 * 1440 * MINUTE), &root)), Err(Refused::Invalid(_))));
+    assert_eq!(fold.put(issue(key("a", 5 * MINUTE), &root)), Ok(vec![]));
+    assert_eq!(fold.put(issue(key("a", 5 * MINUTE), &root)), Err(Refused::Exists("a".into())));
+    assert!(fold.state.api_key("a").unwrap().is_good(4 * MINUTE));
+    assert!(!fold.state.api_key("a").unwrap().is_good(5 * MINUTE));
+    let rights = fold.state.rights();
+    assert!(matches!(fold.put(revoke("b")), Err(Refused::Unknown(_))));
+    assert_eq!(fold.put(revoke("a")), Ok(vec![]));
+    assert!(!fold.state.api_key("a").unwrap().is_good(2 * MINUTE) && fold.state.rights() > rights);
+    assert_eq!(fold.put(revoke("a")), Err(Refused::Answered("revoked")));
+    let disabled =
+        Record::IdentityDisabled { subject: "root".into(), issuer: None, by: root.clone(), reason: "".into() };
+    fold.put(disabled).unwrap();
+    assert_eq!(fold.put(issue(key("c", 5 * MINUTE), &root)), Err(Refused::Disabled("root".into())));
+}
+
+#[test]
+fn of_a_large_hold_that_has_ended_the_beginning_is_kept() {
+    let mut fold = Fold::default();
+    let shown = serde_json::json!({"text": "x".repeat(20_000), "values": [], "reason": "why", "kinds": ["DELETE"]});
+    for (number, end) in [(1, true), (2, false)] {
+        let ask = HoldAsk { shown: shown.clone(), ..hold(number) };
+        fold.put(Record::HoldAsked(Box::new(ask.clone()))).unwrap();
+        assert_eq!(fold.state.hold(ask.id).unwrap().asked.shown, shown, "reviewers see all of it");
+        fold.review_hold(&ask, "ada", end).unwrap();
+        if end {
+            assert_eq!(fold.state.hold(ask.id).unwrap().asked.shown, shown, "and its gate does");
+            fold.release(&ask).unwrap();
+        }
+        let kept = &fold.state.hold(ask.id).unwrap().asked.shown;
+        assert!(kept.to_string().len() < 2_000 && kept["shortened"] == true && kept["reason"] == "why", "{kept}");
+    }
 }

@@ -1,12 +1,8 @@
 //! The file of API keys: who they are for and what they are good for; of the keys themselves only hashes.
 
-use super::{Made, PREFIX};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use kit::{Clock, Secret};
-use ring::{
-    digest::{SHA256, digest},
-    rand::{SecureRandom, SystemRandom},
-};
+use super::{Generated, New, generate};
+use kit::Clock;
+use ring::digest::{SHA256, digest};
 use schemas::{IdentityKind, chain};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -14,7 +10,6 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 /// One key, as it is kept.
@@ -38,7 +33,7 @@ pub struct Entry {
     /// When it was revoked.
     pub revoked: Option<i64>,
     /// SHA-256 of the secret, hexadecimal.
-    sha256: String,
+    pub sha256: String,
 }
 
 impl Entry {
@@ -46,21 +41,6 @@ impl Entry {
     pub(super) fn is_secret(&self, secret: &str) -> bool {
         chain::hexadecimal(digest(&SHA256, secret.as_bytes()).as_ref()) == self.sha256
     }
-}
-
-/// What a new key is to be.
-#[derive(Debug, Clone)]
-pub struct New {
-    /// Whom it stands for.
-    pub subject: String,
-    /// A person or a program.
-    pub kind: IdentityKind,
-    /// Its groups.
-    pub groups: Vec<String>,
-    /// The resources that it opens; empty for all.
-    pub resources: Vec<String>,
-    /// How long it is good, at most [`MAX_LIFETIME`].
-    pub lifetime: Duration,
 }
 
 /// The store cannot be used.
@@ -100,11 +80,14 @@ pub enum Error {
     #[error("making an API key: the system gave no randomness")]
     Random,
     /// Too long a life.
-    #[error("an API key is good for at most 366 days")]
+    #[error("an API key is good for one second to 366 days")]
     Lifetime,
     /// No usable subject.
     #[error("the subject must have 1 to 256 bytes, and no control characters")]
     Subject,
+    /// No usable groups or resources.
+    #[error("a key has at most 64 groups and 64 resources, each of 1 to 256 bytes without control characters")]
+    Names,
     /// Too many.
     #[error("the store holds its limit of {MAX_KEYS} API keys: remove the file's old ones")]
     Full,
@@ -143,37 +126,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Error`]; nothing was made then.
-    pub fn create(&self, new: New, clock: &Clock) -> Result<Made, Error> {
-        let is_text = |text: &String| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
-        if !is_text(&new.subject) {
-            return Err(Error::Subject);
-        }
-        let lifetime = Some(new.lifetime).filter(|time| *time <= MAX_LIFETIME).ok_or(Error::Lifetime)?;
-        let lifetime = i64::try_from(lifetime.as_secs()).map_err(|_| Error::Lifetime)?;
-        let random = SystemRandom::new();
-        let (mut id, mut secret) = ([0; 8], [0; 32]);
-        random.fill(&mut id).and_then(|()| random.fill(&mut secret)).map_err(|_| Error::Random)?;
-        let secret = Secret::new(BASE64_URL_SAFE_NO_PAD.encode(secret));
-        let created = clock.now_seconds();
-        let entry = Entry {
-            id: chain::hexadecimal(&id),
-            subject: new.subject,
-            kind: new.kind,
-            groups: new.groups,
-            resources: new.resources,
-            created,
-            expires: created.saturating_add(lifetime),
-            revoked: None,
-            sha256: chain::hexadecimal(digest(&SHA256, secret.expose().as_bytes()).as_ref()),
-        };
+    pub fn create(&self, new: New, clock: &Clock) -> Result<Generated, Error> {
+        let made = generate(new, clock)?;
         self.change(|entries| {
             if entries.len() >= MAX_KEYS {
                 return Err(Error::Full);
             }
-            entries.push(entry.clone());
+            entries.push(made.entry.clone());
             Ok(())
         })?;
-        Ok(Made { key: Secret::new(format!("{PREFIX}{}_{}", entry.id, secret.expose())), entry })
+        Ok(made)
     }
 
     /// All keys, revoked and expired ones too.
@@ -244,9 +206,6 @@ impl Store {
         Ok(done)
     }
 }
-
-/// A key for ever is what keys are blamed for.
-pub const MAX_LIFETIME: Duration = Duration::from_secs(366 * 86_400);
 
 /// Looked through at each login: keys are for migration, not for fleets.
 const MAX_KEYS: usize = 1000;

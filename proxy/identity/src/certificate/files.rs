@@ -28,6 +28,9 @@ pub enum Error {
         /// Certificate of an authority, or revocation list.
         what: &'static str,
     },
+    /// They cannot be watched.
+    #[error("watching the files of client certificates")]
+    Watch(#[source] io::Error),
 }
 
 /// What is believed.

@@ -103,6 +103,7 @@ fn the_cache_has_a_limit() {
             resources: None,
             token_issuer: String::new(),
             may_act: None,
+            watch: Watched::Elsewhere,
         },
         valid: (0, until),
     };

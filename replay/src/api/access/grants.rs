@@ -43,9 +43,13 @@ pub(super) struct More {
 }
 
 impl Caller {
+    fn sees_grant(&self, grant: &Arc<Grant>) -> bool {
+        self.scope.covers(&grant.resource) && self.plane.access.may_revoke(&self.identity, grant)
+    }
+
     fn granted(&self, id: GrantId) -> Result<Arc<Grant>, Problem> {
         let state = self.plane.control.state();
-        let grant = state.grant(id).filter(|grant| self.plane.access.may_revoke(&self.identity, grant));
+        let grant = state.grant(id).filter(|grant| self.sees_grant(grant));
         grant.cloned().ok_or_else(|| {
             let detail = format!("There is no grant {id} that you may see.");
             Problem::new(StatusCode::NOT_FOUND, "No such grant", detail, "See postern grant ls.")
@@ -60,10 +64,8 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let limit = limit(&api, asked.limit)?;
     let (state, now) = (caller.plane.control.state(), caller.plane.control.now());
-    let wanted = |grant: &&Arc<Grant>| {
-        caller.plane.access.may_revoke(&caller.identity, grant)
-            && asked.live.is_none_or(|live| grant.is_live(now) == live)
-    };
+    let wanted =
+        |grant: &&Arc<Grant>| caller.sees_grant(grant) && asked.live.is_none_or(|live| grant.is_live(now) == live);
     let grants = state.grants().rev().filter(wanted).take(limit).map(|one| GrantView::of(one, now)).collect();
     answer::json(&api, &List { grants })
 }

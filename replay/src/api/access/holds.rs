@@ -12,7 +12,7 @@ use axum::response::Response;
 use control::{Digest, Hold, HoldState, Record, Review};
 use schemas::{HoldId, Identity, StatementId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Longest reason of an answer, in bytes.
@@ -53,6 +53,21 @@ struct HoldView {
     ended: Option<String>,
     may_answer: bool,
     shown: Value,
+}
+
+/// A hold of which the list shows so much at most; the hold itself shows all.
+const MAX_LISTED_BYTES: usize = 16 << 10;
+/// Characters of its text in the list then.
+const MAX_LISTED_TEXT: usize = 1_000;
+
+/// What a list shows of a held statement: all of it if that is little, or else its beginning, and that there is more.
+fn listed(shown: Value) -> Value {
+    if shown.to_string().len() <= MAX_LISTED_BYTES {
+        return shown;
+    }
+    let text = shown.get("text").and_then(Value::as_str).unwrap_or_default();
+    let text: String = text.chars().take(MAX_LISTED_TEXT).collect();
+    json!({"text": text, "reason": shown.get("reason"), "kinds": shown.get("kinds"), "shortened": true})
 }
 
 #[derive(Serialize)]
@@ -98,7 +113,7 @@ impl HoldView {
             policy_version: asked.policy_version.clone(),
             reviews: hold.reviews.iter().map(review).collect(),
             ended: hold.ended.clone(),
-            may_answer: open && caller.reviews(hold) && !caller.sent(hold),
+            may_answer: open && caller.reviews(hold) && !caller.sent(hold) && caller.may_answer(),
             shown: asked.shown.clone(),
         }
     }
@@ -116,10 +131,12 @@ impl Caller {
 
     /// One's own, those that one may answer, and for operators and auditors all.
     fn sees_hold(&self, api: &Api, hold: &Hold) -> bool {
-        self.sent(hold)
+        let groups = &self.identity.groups;
+        let concerned = self.sent(hold)
             || self.reviews(hold)
             || self.plane.access.is_operator(&self.identity)
-            || self.identity.groups.contains(&api.0.config.auditor_group)
+            || groups.contains(&api.0.config.auditor_group);
+        concerned && self.scope.covers(&hold.asked.resource)
     }
 
     /// Answers a held statement that this one may see.
@@ -135,7 +152,7 @@ impl Caller {
         digest: Digest,
     ) -> Result<(), Problem> {
         self.held(api, hold)?;
-        let review = Review { digest, reviewer: self.identity.clone(), approved, reason };
+        let review = self.answers(approved, reason, digest);
         self.write(Record::HoldReviewed { hold, review }).await
     }
 
@@ -158,7 +175,12 @@ pub(super) async fn list(
     let (state, now) = (caller.plane.control.state(), caller.plane.control.now());
     let wanted =
         |hold: &&Arc<Hold>| caller.sees_hold(&api, hold) && asked.open.is_none_or(|open| hold.is_open(now) == open);
-    let holds = state.holds().rev().filter(wanted).take(limit).map(|hold| HoldView::of(hold, &caller)).collect();
+    let holds = state.holds().rev().filter(wanted).take(limit);
+    let holds = holds.map(|hold| {
+        let view = HoldView::of(hold, &caller);
+        HoldView { shown: listed(view.shown), ..view }
+    });
+    let holds = holds.collect();
     answer::json(&api, &List { holds })
 }
 
@@ -178,4 +200,19 @@ pub(super) async fn review(
     }
     caller.answer_hold(&api, hold, approve, reason, digest).await?;
     answer::json(&api, &HoldView::of(&*caller.held(&api, hold)?, &caller))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_shows_the_beginning_of_what_is_large_and_says_so() {
+        let small = json!({"text": "delete from t", "values": [{"shown": "7", "bytes": 1}], "reason": "why"});
+        assert_eq!(listed(small.clone()), small);
+        let large = json!({"text": "x".repeat(20_000), "values": [], "reason": "why", "kinds": ["DELETE"]});
+        let shown = listed(large);
+        assert_eq!(shown["text"].as_str().map(str::len), Some(MAX_LISTED_TEXT));
+        assert_eq!((&shown["shortened"], &shown["reason"]), (&json!(true), &json!("why")));
+    }
 }

@@ -5,20 +5,23 @@
 
 mod grants;
 mod holds;
+mod keys;
 mod requests;
 mod revoke;
 mod view;
 mod webhooks;
 
 use super::audited::Actor;
+use super::scope::Scope;
 use super::{Api, Route};
 use crate::problem::Problem;
+use crate::sources::Known;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::routing::{get, post};
-use control::{Error, Plane, Record, Refused};
+use control::{Digest, Error, Plane, Record, Refused, Review};
 use schemas::Identity;
 use serde::de::DeserializeOwned;
 use std::str::FromStr;
@@ -40,17 +43,17 @@ pub(super) fn routes() -> Vec<Route> {
         ("/api/v1/identities/{subject}/disable", post(revoke::disable)),
         ("/api/v1/identities/{subject}/enable", post(revoke::enable)),
         ("/api/v1/sessions/{id}/kill", post(revoke::kill)),
+        ("/api/v1/keys", get(keys::list).post(keys::issue)),
+        ("/api/v1/keys/{id}/revoke", post(keys::revoke)),
         ("/api/v1/webhooks", get(webhooks::list)),
     ]
 }
-
-/// No body of these routes is larger.
-const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// The control plane and who uses it.
 pub(in crate::api) struct Caller {
     pub(in crate::api) plane: Plane,
     pub(in crate::api) identity: Identity,
+    pub(in crate::api) scope: Scope,
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -58,8 +61,8 @@ impl FromRequestParts<Api> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let actor = parts.extensions.get::<Actor>();
-        let Actor(identity) = actor.cloned().ok_or_else(|| Problem::unauthenticated("No token was shown.", false))?;
-        Self::new(api, identity)
+        let Actor(known) = actor.cloned().ok_or_else(|| Problem::unauthenticated("No token was shown.", false))?;
+        Self::new(api, known)
     }
 }
 
@@ -68,7 +71,7 @@ impl Caller {
     ///
     /// # Errors
     /// 503 where there is no control plane.
-    pub(in crate::api) fn new(api: &Api, identity: Identity) -> Result<Self, Problem> {
+    pub(in crate::api) fn new(api: &Api, known: Known) -> Result<Self, Problem> {
         let plane = api.0.parts.plane.clone().ok_or_else(|| {
             Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -77,7 +80,7 @@ impl Caller {
                 "Ask the API of `postern up`, or name brokers in the config of this node.",
             )
         })?;
-        Ok(Self { plane, identity })
+        Ok(Self { plane, identity: known.identity, scope: Scope(known.resources) })
     }
 
     /// Writes a record, and says what is wrong if it does not count.
@@ -94,8 +97,9 @@ impl Caller {
         }
     }
 
-    /// Only operators.
+    /// Only operators, by a credential that is good for all resources.
     pub(super) fn operator(&self) -> Result<(), Problem> {
+        self.scope.whole()?;
         if self.plane.access.is_operator(&self.identity) {
             return Ok(());
         }
@@ -104,13 +108,34 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Only an operator in person: what gives rights is no program's to do, nor of whoever acts for somebody.
+    pub(super) fn operator_in_person(&self) -> Result<(), Problem> {
+        self.operator()?;
+        self.plane.access.person(&self.identity).map_err(|refused| counts_not(&refused))
+    }
+
+    /// An answer of this one, with the entry of the config by which it may answer where it is no person.
+    pub(super) fn answers(&self, approved: bool, reason: String, digest: Digest) -> Review {
+        let exception = self.plane.access.exception(&self.identity);
+        Review { digest, reviewer: self.identity.clone(), approved, reason, exception }
+    }
+
+    /// Whether its answers count, as far as that depends on who it is.
+    pub(super) fn may_answer(&self) -> bool {
+        self.plane.access.person(&self.identity).is_ok() || self.plane.access.exception(&self.identity).is_some()
+    }
+}
+
 /// 409, 403 or 404: a record that changed nothing.
 fn counts_not(refused: &Refused) -> Problem {
     let status = match refused {
         Refused::Unknown(_) => StatusCode::NOT_FOUND,
-        Refused::Requester | Refused::NotReviewer(_) | Refused::NotHolder(_) | Refused::Disabled(_) => {
-            StatusCode::FORBIDDEN
-        }
+        Refused::Requester
+        | Refused::NotPerson(_)
+        | Refused::NotReviewer(_)
+        | Refused::NotHolder(_)
+        | Refused::Disabled(_) => StatusCode::FORBIDDEN,
         _ => StatusCode::CONFLICT,
     };
     let mut problem = Problem::new(status, "It does not count", format!("{refused}."), "Nothing was changed.");
@@ -149,11 +174,9 @@ impl<T: DeserializeOwned> FromRequest<Api> for Sent<T> {
 
     async fn from_request(request: Request, _: &Api) -> Result<Self, Problem> {
         let action = "Send one JSON object; /api/v1/openapi.json has its fields.";
-        let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
-        let bytes = bytes.map_err(|_| {
-            let detail = format!("The body has more than {MAX_BODY_BYTES} bytes, or did not come.");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", detail, action)
-        })?;
+        // it has come already, and is no larger than it may be
+        let bytes = to_bytes(request.into_body(), usize::MAX).await;
+        let bytes = bytes.map_err(|_| Problem::request("The body did not come.", action))?;
         let bytes = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
         serde_json::from_slice(bytes).map(Self).map_err(|error| Problem::request(format!("The body: {error}."), action))
     }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use control::access::{Denied, Wish};
-use control::{Digest, Record, Request, Review};
+use control::{Digest, Record, Request};
 use schemas::{GrantId, RequestId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -55,10 +55,10 @@ impl Caller {
         let asked = &request.asked;
         let own = asked.requester.subject == self.identity.subject && asked.requester.issuer == self.identity.issuer;
         let reviews = self.identity.groups.iter().any(|group| asked.reviewers.contains(group));
-        own || reviews || self.plane.access.is_operator(&self.identity)
+        self.scope.covers(&asked.resource) && (own || reviews || self.plane.access.is_operator(&self.identity))
     }
 
-    /// Answers an access request.
+    /// Answers an access request that this one may see.
     ///
     /// # Errors
     /// Why it does not count, or is not known to.
@@ -69,7 +69,8 @@ impl Caller {
         reason: String,
         digest: Digest,
     ) -> Result<(), Problem> {
-        let review = Review { digest, reviewer: self.identity.clone(), approved, reason };
+        self.shown(request)?;
+        let review = self.answers(approved, reason, digest);
         self.write(Record::AccessReviewed { request, review }).await
     }
 
@@ -85,6 +86,10 @@ impl Caller {
 
     /// Asks for access, and gives the request back.
     pub(super) async fn ask(&self, wish: Wish) -> Result<RequestView, Problem> {
+        if !self.scope.covers(&wish.resource) {
+            let detail = format!("Your credential is not good for the resource {:?}.", wish.resource);
+            return Err(forbidden(detail, "Ask with one that is."));
+        }
         let asked = self.plane.access.ask(&self.identity, wish, self.plane.control.now()).map_err(|denied| {
             let action = match denied {
                 Denied::NoReason => "Say why, so that a reviewer can decide.",
@@ -147,6 +152,7 @@ pub(super) async fn withdraw(
     caller: Caller,
     Named(request): Named<RequestId>,
 ) -> Result<Response, Problem> {
+    caller.shown(request)?;
     caller.write(Record::AccessWithdrawn { request, by: caller.identity.clone() }).await?;
     answer::json(&api, &caller.shown(request)?)
 }

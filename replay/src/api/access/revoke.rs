@@ -81,7 +81,7 @@ pub(super) async fn enable(
     Named(subject): Named<String>,
     Sent(Of { issuer, reason }): Sent<Of>,
 ) -> Result<Response, Problem> {
-    caller.operator()?;
+    caller.operator_in_person()?;
     caller.write(Record::IdentityEnabled { subject, issuer, by: caller.identity.clone(), reason }).await?;
     disabled(&api, &caller, None)
 }
