@@ -151,7 +151,7 @@ fn a_key_is_issued_in_person_shown_once_and_out_at_once() {
     assert_eq!((&granted["identity"]["subject"], &granted["resource"]), (&json!("legacy"), &json!("shop")));
     assert_eq!((&ended["grant"], &ended["by"]["subject"]), (&json!(named), &json!("root")));
     // no secret of a key is anywhere but with whom it was given to
-    let secret = key.rsplit('_').next().unwrap();
+    let secret = key.splitn(3, '_').last().unwrap();
     let mut everything = format!("{}{}", support::plain(&events), process.output());
     for entry in std::fs::read_dir(postern.data().join("control")).unwrap() {
         everything.push_str(&String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()));

@@ -186,7 +186,7 @@ mod tests {
         assert!(verified.covers("shop") && !verified.covers("hr"));
         // nothing in the store opens anything
         let stored = std::fs::read_to_string(&path).unwrap();
-        let secret = made.key.expose().rsplit('_').next().unwrap().to_owned();
+        let secret = made.key.expose().splitn(3, '_').last().unwrap().to_owned();
         assert!(!stored.contains(&secret) && stored.contains(&made.entry.id));
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
