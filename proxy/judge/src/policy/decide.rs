@@ -74,6 +74,16 @@ struct No {
     hint: &'static str,
 }
 
+/// It names a column or a function that there is not.
+fn misnamed(facts: &Facts) -> Option<No> {
+    let name = facts.missing.as_ref()?;
+    Some(No {
+        policy: if name.starts_with("function ") { UNKNOWN_FUNCTION } else { UNKNOWN_COLUMN },
+        reason: format!("{name} is not in the catalog"),
+        hint: "correct the name",
+    })
+}
+
 /// The rule by which a statement is denied that names a column which does not exist: as PostgreSQL would.
 pub const UNKNOWN_COLUMN: &str = "builtin:unknown-column";
 
@@ -255,6 +265,9 @@ impl Judge<'_> {
         if let Some(no) = self.ambiguous(facts) {
             return Some(no);
         }
+        if let Some(no) = misnamed(facts) {
+            return Some(no);
+        }
         let unlisted = |name: &&String| !name.starts_with("pg_catalog.") && !self.bound.may_call(name);
         let function = facts.functions.iter().find(unlisted)?;
         Some(No {
@@ -266,13 +279,6 @@ impl Judge<'_> {
 
     /// What the facts cannot tell.
     fn unknowable(&self, facts: &Facts, touches: bool) -> Option<No> {
-        if let Some(name) = &facts.missing {
-            return Some(No {
-                policy: if name.starts_with("function ") { UNKNOWN_FUNCTION } else { UNKNOWN_COLUMN },
-                reason: format!("{name} is not in the catalog"),
-                hint: "correct the name",
-            });
-        }
         if let Some(why) = &facts.opaque {
             return Some(No {
                 policy: "builtin:opaque",
