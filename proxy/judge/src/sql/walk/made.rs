@@ -53,9 +53,11 @@ impl Walker<'_> {
     pub(super) fn create_view(&mut self, view: &protobuf::ViewStmt) -> Done {
         self.created(view.view.as_ref());
         if let Some(name) = view.view.as_ref().filter(|_| view.replace)
-            && self.catalog.resolve(&name.schemaname, &name.relname, self.search_path).is_some()
+            && let Some(found) = self.catalog.resolve(&name.schemaname, &name.relname, self.search_path)
         {
+            // it may be what is defined anew, wherever on the path it stands
             self.touch_named(name, Action::Alter);
+            self.note(Some(found.id), found.qualified(), Action::Create, false);
         }
         if let Some(query) = view.query.as_deref().and_then(|query| query.node.as_ref()) {
             let rows = self.query(query);
