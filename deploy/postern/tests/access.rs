@@ -6,11 +6,8 @@
 mod support;
 
 use serde_json::Value;
-use std::{
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
-use support::{Postern, Postgres, eventually, folder};
+use std::{process::Child, time::Duration};
+use support::{Postern, Postgres, eventually, folder, sleeper};
 
 const ACCESS: &str = r#"
 [access]
@@ -41,9 +38,6 @@ subjects = ["report"]
 issuer = "urn:postern:development"
 resource = "shop"
 "#;
-
-/// What is revoked must be gone by then.
-const AT_ONCE: Duration = Duration::from_secs(1);
 
 struct Site {
     postgres: Postgres,
@@ -79,31 +73,12 @@ impl Site {
         self.postern.may_not(token, arguments)
     }
 
-    /// A session that sleeps in the database.
     fn sleeper(&self, token: &str) -> Child {
-        let mut command = Command::new("psql");
-        command.envs(self.postern.environment(token)).args(["-XAtq", "-c", "select pg_sleep(300)"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        eventually("it sleeps", Duration::from_secs(20), || (self.sleeping() == 1).then_some(()));
-        child
+        sleeper::sleeper(&self.postern, &self.postgres, token)
     }
 
-    fn sleeping(&self) -> usize {
-        let count = "select count(*) from pg_stat_activity where query like '%pg_sleep(300)%' and state = 'active' \
-                     and pid <> pg_backend_pid()";
-        self.postgres.sql(count).parse().unwrap()
-    }
-
-    /// Does it, and expects that the sleeper is out at once, in the database too; returns what the client was told.
-    fn ends(&self, mut sleeper: Child, act: impl FnOnce()) -> String {
-        act();
-        // from the moment that the command has returned: the record counts by then
-        let begun = Instant::now();
-        eventually("the client is out", AT_ONCE, || sleeper.try_wait().unwrap());
-        eventually("the statement is cancelled", AT_ONCE.saturating_sub(begun.elapsed()), || {
-            (self.sleeping() == 0).then_some(())
-        });
-        String::from_utf8(sleeper.wait_with_output().unwrap().stderr).unwrap()
+    fn ends(&self, sleeper: Child, act: impl FnOnce()) -> String {
+        sleeper::ends(&self.postgres, sleeper, act)
     }
 
     /// Waits for events of a kind.
@@ -169,7 +144,7 @@ fn access_is_asked_for_answered_by_another_used_extended_and_revoked() {
     assert_eq!(more["state"], "waiting", "the holder asks, others review");
     site.does(&ada, &["request", "approve", id(&more)]);
     assert!(site.does(&bot, &["grant", "ls"])["grants"][0]["until"].as_str() > until.as_str());
-    assert_eq!(site.sleeping(), 1, "the session goes on");
+    assert_eq!(sleeper::sleeping(&site.postgres), 1, "the session goes on");
 
     let told = site.ends(sleeper, || drop(site.does(&ada, &["grant", "revoke", &grant, "--reason", "done"])));
     assert!(told.contains(&format!("the grant {grant} was revoked by ada: done")), "{told}");

@@ -13,19 +13,13 @@ use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use support::{Pair, Postern, eventually};
-
-/// What is revoked must be gone by then, from before it was asked for.
-const AT_ONCE: Duration = Duration::from_secs(1);
+use support::{
+    Pair, Postern, eventually,
+    pair::PAYMENTS_HELD,
+    sleeper::{self, AT_ONCE},
+};
 
 const SOON: Duration = Duration::from_secs(60);
-
-const POLICIES: &str = r#"
-@id("team:all") permit (principal, action, resource);
-@id("team:payments") @hold("data-owners") @reason("payments are kept")
-forbid (principal, action == Action::"delete", resource == Table::"public.payments")
-unless { context.approved };
-"#;
 
 /// One test at a time: each has a broker and three nodes, and one of them measures.
 static TURN: Mutex<()> = Mutex::new(());
@@ -38,16 +32,11 @@ fn site() -> Site {
 
 impl Site {
     fn sleeper(&self, gate: &Postern, token: &str) -> Child {
-        let before = self.sleeping();
-        let child = psql(gate, token, "select pg_sleep(300)");
-        eventually("it sleeps", Duration::from_secs(20), || (self.sleeping() > before).then_some(()));
-        child
+        sleeper::sleeper(gate, &self.0.postgres, token)
     }
 
     fn sleeping(&self) -> usize {
-        let count = "select count(*) from pg_stat_activity where query like '%pg_sleep(300)%' and state = 'active' \
-                     and pid <> pg_backend_pid()";
-        self.0.postgres.sql(count).parse().unwrap()
+        sleeper::sleeping(&self.0.postgres)
     }
 
     /// A command at the API, which is no gate; what it said where it failed.
@@ -102,8 +91,7 @@ fn a_disabled_identity_is_out_on_both_gates_within_a_second() {
     let Pair { gates, back, .. } = &site.0;
     let running = [gates[0].start("proxy"), gates[1].start("proxy"), back.start("replay")];
     let (bot, root) = (gates[0].token("bot", "agents"), gates[0].token("root", "operators"));
-    // what a busy machine does to one of a few rounds says little: the long run has enough for the 99th of a hundred
-    let (rounds, judged) = if std::env::var_os("POSTERN_TEST_LONG").is_some() { (100, 98) } else { (20, 15) };
+    let rounds = if std::env::var_os("POSTERN_TEST_LONG").is_some() { 100 } else { 20 };
     let mut times = Vec::new();
     for round in 0..rounds {
         let mut sleepers = [site.sleeper(&gates[0], &bot), site.sleeper(&gates[1], &bot)];
@@ -113,13 +101,12 @@ fn a_disabled_identity_is_out_on_both_gates_within_a_second() {
         for sleeper in &mut sleepers {
             eventually("the client is out", Duration::from_secs(5), || sleeper.try_wait().unwrap());
         }
+        eventually("the statements are cancelled", Duration::from_secs(5), || (site.sleeping() == 0).then_some(()));
         times.push(begun.elapsed());
         for sleeper in sleepers {
             let told = said(sleeper);
             assert!(told.contains(&format!("bot was disabled by root: {reason}")), "{told}");
         }
-        // the cancel requests go out with the client's last word, not before it
-        eventually("the statements are cancelled", AT_ONCE, || (site.sleeping() == 0).then_some(()));
         site.ask(&root, &["identity", "enable", "bot"]).unwrap();
         eventually("both gates know", Duration::from_secs(5), || {
             gates.iter().all(|gate| gate.psql(&bot, &["-c", "select 1"]).status.success()).then_some(())
@@ -131,7 +118,7 @@ fn a_disabled_identity_is_out_on_both_gates_within_a_second() {
         times[times.len() / 2],
         times[times.len() - 1]
     );
-    assert!(times[judged] < AT_ONCE, "{times:?}");
+    assert!(times.iter().all(|time| *time < AT_ONCE), "{times:?}");
 
     // an API key is the same: known to each, and revoked for each
     let issue = ["key", "create", "--subject", "legacy", "--group", "agents", "--ttl", "1h"];
@@ -148,7 +135,7 @@ fn a_disabled_identity_is_out_on_both_gates_within_a_second() {
     }
     let took = begun.elapsed();
     println!("a revoked key is out on both gates after {took:?}");
-    assert!(took < 5 * AT_ONCE, "{took:?}");
+    assert!(took < AT_ONCE, "{took:?}");
     for sleeper in sleepers {
         let told = said(sleeper);
         assert!(told.contains(&format!("the API key {id} was revoked by root: leaked")), "{told}");
@@ -164,7 +151,7 @@ fn what_is_not_known_for_sure_lets_nobody_in_and_releases_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut site = site();
     let team = site.0.folder.path().join("team.cedar");
-    fs::write(&team, POLICIES).unwrap();
+    fs::write(&team, PAYMENTS_HELD).unwrap();
     let gate = site.0.gates[0].clone();
     gate.without_guardrails();
     gate.change("[holds]\nenabled = false\n", "[holds]\nexpires_seconds = 300\n");

@@ -7,14 +7,12 @@ mod support;
 
 use serde_json::{Value, json};
 use std::{
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Child, Command},
+    time::Duration,
 };
-use support::{Postern, Postgres, eventually, folder};
+use support::{Postern, Postgres, eventually, folder, sleeper};
 
 const SOON: Duration = Duration::from_secs(20);
-const AT_ONCE: Duration = Duration::from_secs(1);
-
 struct Site {
     postgres: Postgres,
     postern: Postern,
@@ -68,29 +66,12 @@ impl Site {
         self.postern.does(&self.root, &arguments)
     }
 
-    fn sleeper(&self, key: &str) -> Child {
-        let mut command = Command::new("psql");
-        command.envs(self.postern.environment(key)).args(["-XAtq", "-c", "select pg_sleep(300)"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        eventually("it sleeps", SOON, || (self.sleeping() == 1).then_some(()));
-        child
+    fn sleeper(&self, token: &str) -> Child {
+        sleeper::sleeper(&self.postern, &self.postgres, token)
     }
 
-    fn sleeping(&self) -> usize {
-        let count = "select count(*) from pg_stat_activity where query like '%pg_sleep(300)%' and state = 'active' \
-                     and pid <> pg_backend_pid()";
-        self.postgres.sql(count).parse().unwrap()
-    }
-
-    /// Does it, and expects that the sleeper is out at once, in the database too; what the client was told.
-    fn ends(&self, mut sleeper: Child, act: impl FnOnce()) -> String {
-        act();
-        let begun = Instant::now();
-        eventually("the client is out", AT_ONCE, || sleeper.try_wait().unwrap());
-        eventually("the statement is cancelled", AT_ONCE.saturating_sub(begun.elapsed()), || {
-            (self.sleeping() == 0).then_some(())
-        });
-        String::from_utf8(sleeper.wait_with_output().unwrap().stderr).unwrap()
+    fn ends(&self, sleeper: Child, act: impl FnOnce()) -> String {
+        sleeper::ends(&self.postgres, sleeper, act)
     }
 }
 

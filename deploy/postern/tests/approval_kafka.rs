@@ -13,17 +13,10 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use support::{Kafka, Pair, Postern, Postgres, Process, eventually};
+use support::{Kafka, Pair, Postern, Postgres, Process, eventually, pair::PAYMENTS_HELD};
 use wire::*;
 
 const SOON: Duration = Duration::from_secs(40);
-
-const POLICIES: &str = r#"
-@id("team:all") permit (principal, action, resource);
-@id("team:payments") @hold("data-owners") @reason("payments are kept")
-forbid (principal, action == Action::"delete", resource == Table::"public.payments")
-unless { context.approved };
-"#;
 
 struct Site {
     gates: [Postern; 2],
@@ -39,7 +32,7 @@ struct Site {
 fn site() -> Site {
     let Pair { gates, back, postgres, kafka, folder } = Pair::configure("");
     let team = folder.path().join("team.cedar");
-    fs::write(&team, POLICIES).unwrap();
+    fs::write(&team, PAYMENTS_HELD).unwrap();
     for (gate, seconds) in gates.iter().zip([900, 2]) {
         gate.without_guardrails();
         gate.change("[holds]\nenabled = false\n", &format!("[holds]\nexpires_seconds = {seconds}\n"));
@@ -144,7 +137,8 @@ fn an_approval_given_elsewhere_releases_one_statement_once_and_nothing_else() {
     assert_eq!(site.left(), "299");
 
     // after a change of policies
-    let changed = format!("{POLICIES}\n@id(\"team:more\") permit (principal in Group::\"more\", action, resource);\n");
+    let changed =
+        format!("{PAYMENTS_HELD}\n@id(\"team:more\") permit (principal in Group::\"more\", action, resource);\n");
     fs::write(site.folder.path().join("team.cedar"), changed).unwrap();
     let log = site.folder.path().join("gate-1-proxy.log");
     eventually("the policies are read", SOON, || {

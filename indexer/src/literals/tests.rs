@@ -1,3 +1,5 @@
+//! What becomes of every form of a constant, and that no text breaks the lexer.
+
 use super::*;
 use proptest::prelude::*;
 

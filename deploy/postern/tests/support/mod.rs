@@ -4,8 +4,9 @@
 #![allow(dead_code, reason = "each test uses its part of it")]
 
 mod api;
-mod pair;
+pub mod pair;
 mod services;
+pub mod sleeper;
 
 #[allow(unused_imports, reason = "each test uses its part of it")]
 pub use pair::Pair;

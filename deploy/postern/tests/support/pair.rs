@@ -3,6 +3,14 @@
 use super::{Kafka, Postern, Postgres, folder};
 use std::{fs, io::Write as _, process::Command};
 
+/// Policies: everything goes, and deleting payments waits for data-owners.
+pub const PAYMENTS_HELD: &str = r#"
+@id("team:all") permit (principal, action, resource);
+@id("team:payments") @hold("data-owners") @reason("payments are kept")
+forbid (principal, action == Action::"delete", resource == Table::"public.payments")
+unless { context.approved };
+"#;
+
 /// Nothing of it runs but the database and the broker.
 pub struct Pair {
     pub gates: [Postern; 2],

@@ -1,3 +1,5 @@
+//! Questions as people write them, what they mean, and what is wrong with the others.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Who may ask for, review and use what: roles, windows, standing access.
+
 use super::*;
 use crate::envelope::Stamp;
 use crate::record::Record;

@@ -1,7 +1,7 @@
 //! Grants: listed, extended by review, revoked.
 
 use super::view::GrantView;
-use super::{Caller, Named, Sent, forbidden};
+use super::{Caller, Named, Sent, Why, forbidden};
 use crate::api::parameters::{Fields, limit};
 use crate::api::{Api, answer};
 use crate::problem::Problem;
@@ -25,13 +25,6 @@ pub(super) struct ListFields {
 #[derive(Serialize)]
 struct List {
     grants: Vec<GrantView>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Why {
-    #[serde(default)]
-    reason: String,
 }
 
 #[derive(Deserialize)]

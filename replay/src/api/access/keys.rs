@@ -1,6 +1,6 @@
 //! API keys: issued, listed and revoked, by operators. A key is in the answer that issues it, and nowhere else.
 
-use super::{Caller, Named, Sent};
+use super::{Caller, Named, Sent, Why};
 use crate::api::{Api, answer};
 use crate::moment;
 use crate::problem::Problem;
@@ -28,13 +28,6 @@ pub(super) struct Asked {
     #[serde(default)]
     human: bool,
     seconds: u64,
-    #[serde(default)]
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Why {
     #[serde(default)]
     reason: String,
 }

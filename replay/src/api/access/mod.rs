@@ -23,8 +23,16 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::routing::{get, post};
 use control::{Digest, Error, Plane, Record, Refused, Review};
 use schemas::Identity;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::str::FromStr;
+
+/// The body of what needs a reason and nothing else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Why {
+    #[serde(default)]
+    reason: String,
+}
 
 /// The routes.
 pub(super) fn routes() -> Vec<Route> {

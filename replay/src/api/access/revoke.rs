@@ -1,7 +1,7 @@
 //! Identities that are disabled and enabled, sessions that are ended: by operators.
 
 use super::view::DisabledView;
-use super::{Caller, Named, Sent};
+use super::{Caller, Named, Sent, Why};
 use crate::api::{Api, answer};
 use crate::problem::Problem;
 use crate::sources::Filter;
@@ -20,13 +20,6 @@ const LOOK: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields)]
 pub(super) struct Of {
     issuer: Option<String>,
-    #[serde(default)]
-    reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Why {
     #[serde(default)]
     reason: String,
 }
