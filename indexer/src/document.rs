@@ -141,7 +141,7 @@ impl Joiner {
             | Body::AccessEnded(_)
             | Body::Revoked(_)
             | Body::Alarm(_)
-            | Body::RoleDropped(_) => control::hit(event).into_iter().for_each(|hit| self.alone(hit)),
+            | Body::RoleDropped(_) => control::hit(event).into_iter().for_each(|hit| self.again(hit)),
         }
     }
 
@@ -259,8 +259,17 @@ impl Joiner {
     }
 
     fn alone(&mut self, hit: Hit) {
+        self.finished(hit, false);
+    }
+
+    /// Likewise, of an event that a node may tell twice: before it was killed and after.
+    fn again(&mut self, hit: Hit) {
+        self.finished(hit, true);
+    }
+
+    fn finished(&mut self, hit: Hit, written: bool) {
         let words = hit.text.as_deref().map(plain_words).unwrap_or_default();
-        self.done.push(Entry { hit, words, written: false });
+        self.done.push(Entry { hit, words, written });
     }
 }
 

@@ -19,8 +19,12 @@ use std::{
     io,
     pin::{Pin, pin},
     task::{Context, Poll},
+    time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
 /// Bytes that may wait for a side before the other is not read.
 const HIGH_WATER: usize = 256 << 10;
@@ -28,10 +32,17 @@ const HIGH_WATER: usize = 256 << 10;
 /// Bytes that are read at once of a client whose statement is held.
 const HEARD: usize = 1 << 10;
 
+/// How often a client is looked at that sent [`HIGH_WATER`] behind a held statement: it is not read then, and reading is how it is
+/// noticed that a client leaves. Where more is under way than the system keeps for the gate, its end has not come, and is not noticed.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What ends a session from outside.
 pub trait Watch {
     /// Ready when the session must end: expiry, revocation, shutdown.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End>;
+
+    /// Looks at once at what may end it, not when it is told of it.
+    fn look(&mut self);
 
     /// Ready with what the client should be told meanwhile, such as that its token ends soon; asked until it is taken.
     fn poll_warning(&mut self, context: &mut Context<'_>) -> Poll<Warning>;
@@ -190,6 +201,8 @@ pub struct Exchange<W> {
     watch: W,
     terminated: bool,
     blocked: bool,
+    /// The next look at a client that is not read.
+    look: Option<Pin<Box<Sleep>>>,
     log: Log,
 }
 
@@ -222,6 +235,7 @@ impl<W: Watch> Exchange<W> {
             watch,
             terminated: false,
             blocked: false,
+            look: None,
             log,
         }
     }
@@ -364,7 +378,12 @@ impl<W: Watch> Exchange<W> {
         }
         let before = self.to_client.out.bytes.len();
         if self.conversation.poll_hold(context, &mut self.to_client.out)?.is_ready() {
-            self.blocked = false;
+            (self.blocked, self.look) = (false, None);
+            // a right that was taken before the approval was used comes first
+            self.watch.look();
+            if let Poll::Ready(end) = self.watch.poll_end(context) {
+                return Err(end);
+            }
             return Ok(true);
         }
         let mut moved = self.to_client.out.bytes.len() > before;
@@ -379,7 +398,24 @@ impl<W: Watch> Exchange<W> {
             }
             moved = true;
         }
+        if self.client.input.unread().len() >= HIGH_WATER {
+            self.look_at_client(context)?;
+        }
         Ok(moved)
+    }
+
+    /// The client may send no more; that it leaves ends the hold all the same.
+    fn look_at_client(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+        loop {
+            if self.client.stream.has_left() {
+                return Err(End::silent(CloseReason::ClientGone));
+            }
+            let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+            if look.as_mut().poll(context).is_pending() {
+                return Ok(());
+            }
+            self.look = None;
+        }
     }
 
     fn server_ended(&self) -> End {

@@ -258,6 +258,11 @@ impl Entry {
 }
 
 impl Live {
+    /// Looks at it now: the watch over all sessions may not have come to this one yet.
+    pub fn look(&self) {
+        self.entry.look(&self.rights.plane.control.state());
+    }
+
     /// Ready when the right has changed.
     pub fn poll_change(&self, context: &mut Context<'_>) -> Poll<Change> {
         self.entry.waker.register(context.waker());
@@ -287,4 +292,37 @@ impl Drop for Live {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::testing::{config, identity};
+    use control::{Access, Control, Record, Silent, Telemetry};
+    use kit::metrics::Registry;
+
+    #[tokio::test]
+    async fn who_looks_need_not_be_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), "gate");
+        let control = Control::open(&config, Arc::new(Silent), Telemetry::new(&Registry::new())).unwrap();
+        control.wait_fresh(Duration::from_secs(10)).unwrap();
+        let rights = Rights::new(Plane { control: control.clone(), access: Arc::new(Access::default()) });
+        let enter = |subject: &str| {
+            let (identity, allowance) = (identity(subject, &[]), Allowance::default());
+            Right { rights: rights.clone(), identity, key: None, allowance }.enter(SessionId::generate())
+        };
+        let (ada, eve) = (enter("ada"), enter("eve"));
+        let (by, reason) = (identity("root", &[]), "left".to_owned());
+        let disabled = Record::IdentityDisabled { subject: "ada".to_owned(), issuer: None, by, reason };
+        control.append(disabled).await.unwrap();
+        let context = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(ada.poll_change(context).is_pending(), "nobody watches");
+        ada.look();
+        eve.look();
+        assert!(
+            matches!(ada.poll_change(context), Poll::Ready(Change::Ended(end)) if end.reason == CloseReason::Revoked)
+        );
+        assert!(eve.poll_change(context).is_pending());
+    }
 }

@@ -358,6 +358,10 @@ impl Watch for Ending {
         Poll::Pending
     }
 
+    fn look(&mut self) {
+        self.live.look();
+    }
+
     fn poll_warning(&mut self, context: &mut Context<'_>) -> Poll<Warning> {
         let Some(warning) = &mut self.warning else { return Poll::Pending };
         if !warning.is_elapsed() && warning.as_mut().poll(context).is_pending() {

@@ -31,6 +31,10 @@ pub struct File {
     /// Open connections from one address; more are closed at once. A proxy that ends TLS in front of the API is one address:
     /// raise it where that keeps more. _Default:_ 256.
     pub connections_per_address: usize,
+    /// Bodies of clients that have not shown who they are, read at once of one address, for the token endpoint and for the answers of
+    /// webhooks each; more are refused. Behind a proxy all of them are one address: raise it where that refuses some. At most 256,
+    /// which is also the limit of all addresses. _Default:_ 64.
+    pub strangers_per_address: usize,
     /// Milliseconds in which a request's head must have come, and then its body; an idle connection is closed after it.
     /// _Default:_ 10000.
     pub receive_ms: u64,
@@ -54,6 +58,7 @@ impl Default for File {
             requests_per_identity: 16,
             connections: 1024,
             connections_per_address: 256,
+            strangers_per_address: 64,
             receive_ms: 10_000,
             timeout_ms: 30_000,
             drain_ms: 10_000,
@@ -97,6 +102,8 @@ pub struct Limits {
     pub concurrent_requests: usize,
     /// See [`File::requests_per_identity`].
     pub requests_per_identity: usize,
+    /// See [`File::strangers_per_address`].
+    pub strangers_per_address: usize,
     /// See [`File::receive_ms`].
     pub receive: Duration,
     /// See [`File::timeout_ms`].
@@ -133,6 +140,7 @@ impl File {
             (1..=100_000).contains(&self.connections_per_address),
             "api.connections_per_address: must be 1 to 100000",
         );
+        require((1..=256).contains(&self.strangers_per_address), "api.strangers_per_address: must be 1 to 256");
         require((100..=600_000).contains(&self.receive_ms), "api.receive_ms: must be 100 to 600000");
         require((100..=600_000).contains(&self.timeout_ms), "api.timeout_ms: must be 100 to 600000");
         require(self.drain_ms <= 600_000, "api.drain_ms: must be at most 600000");
@@ -152,6 +160,7 @@ impl File {
                     rows: self.rows_limit,
                     concurrent_requests: self.concurrent_requests,
                     requests_per_identity: self.requests_per_identity,
+                    strangers_per_address: self.strangers_per_address,
                     receive: Duration::from_millis(self.receive_ms),
                     timeout: Duration::from_millis(self.timeout_ms),
                 },

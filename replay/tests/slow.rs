@@ -134,6 +134,30 @@ fn slow_bodies_of_strangers_keep_nobody_out() {
     drop(slow);
 }
 
+/// Behind a proxy all strangers are one address: how many it may have is a setting, and each route has places of its own.
+#[test]
+fn strangers_of_one_address_have_so_many_places_as_the_settings_say() {
+    let site = site(|file| {
+        file.receive_ms = 2_000;
+        file.strangers_per_address = 40;
+    });
+    let mut slow: Vec<TcpStream> = (0..41).map(|_| site.slow("/oauth/token", None)).collect();
+    // one of them is beyond the limit, and is told so while the others are under way
+    let begun = Instant::now();
+    let mut refused = 0;
+    for stream in &mut slow {
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        // temporarily_unavailable, and a body that did not come
+        match &start {
+            b"HTTP/1.1 503" => refused += 1,
+            other => assert_eq!(other, b"HTTP/1.1 400"),
+        }
+    }
+    assert_eq!(refused, 1);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
 #[test]
 fn heads_that_never_end_and_idle_connections_are_closed() {
     let site = site(|file| {

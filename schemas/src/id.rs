@@ -30,6 +30,15 @@ impl SessionId {
         Self(*uuid::Uuid::now_v7().as_bytes())
     }
 
+    /// The id of what stands alone and may be told again: the same for the same name and time (microseconds since 1970).
+    pub fn derived(time: i64, name: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, name);
+        let mut bits = [0; 10];
+        bits.iter_mut().zip(digest.as_ref()).for_each(|(bit, byte)| *bit = *byte);
+        let millis = u64::try_from(time / 1000).unwrap_or_default();
+        Self(*uuid::Builder::from_unix_timestamp_millis(millis, &bits).as_uuid().as_bytes())
+    }
+
     /// The 16 bytes as they stand in an event.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

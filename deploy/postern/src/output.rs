@@ -46,9 +46,10 @@ pub fn time(micros: i64) -> String {
     formatted.unwrap_or_else(|| format!("{micros} us"))
 }
 
-/// Makes what somebody else wrote (a name, a statement) safe for a terminal: no control characters.
+/// Makes what somebody else wrote (a name, a statement) safe for a terminal, in one line: what is not seen, or moves what is
+/// seen, is written out.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    kit::visible::line(text)
 }
 
 #[cfg(test)]
@@ -67,6 +68,6 @@ mod tests {
     #[test]
     fn times_and_texts_are_readable() {
         assert_eq!(time(1_700_000_000_123_456), "2023-11-14T22:13:20.123Z");
-        assert_eq!(plain("a\u{1b}[31m\nb"), "a [31m b");
+        assert_eq!(plain("a\u{1b}[31m\nb\u{202e}"), "a\\u{1b}[31m\\u{a}b\\u{202e}");
     }
 }

@@ -407,12 +407,13 @@ fn every_value_is_shown_whole_or_nobody_is_asked() {
     let (_, hold) = scene.api(&scene.reviewer, &format!("/api/v1/holds/{}", listed["id"].as_str().unwrap()), None);
     let shown: Vec<&str> =
         hold["shown"]["values"].as_array().unwrap().iter().map(|one| one["shown"].as_str().unwrap()).collect();
-    assert_eq!(shown, values, "all of them, and each whole");
+    let quoted: Vec<String> = values.iter().map(|value| format!("'{value}'")).collect();
+    assert_eq!(shown, quoted, "all of them, and each whole");
     assert_eq!(listed["shown"]["shortened"], true, "the list has the beginning, and says so");
     let mut told = scene.postern.command(&["review", "show", hold["id"].as_str().unwrap()]);
     let told = told.env("POSTERN_TOKEN", &scene.reviewer).output().unwrap();
     let told = String::from_utf8(told.stdout).unwrap();
-    for line in [format!("  $400 = {}", values[399]), format!("  $300 = {long}")] {
+    for line in [format!("  $400 = '{}'", values[399]), format!("  $300 = '{long}'")] {
         assert!(told.lines().any(|one| one == line), "{line}: {told}");
     }
     scene.approve(&hold);

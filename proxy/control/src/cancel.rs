@@ -1,7 +1,8 @@
 //! By what any node recognises the client's own cancel request for a held statement.
 //!
 //! PostgreSQL's cancel key may have 32 bits only, and the topic is read by others than the gates: what stands there is a slow
-//! hash of it, salted with the session. Trying all keys takes longer than a statement is held.
+//! hash of it, salted with the session. All keys of 32 bits are months of one core; who reads the topic and has enough
+//! machines finds it, and can take back what the client asked for, nothing else.
 
 use crate::record::Digest;
 use ring::pbkdf2::{PBKDF2_HMAC_SHA256, derive};

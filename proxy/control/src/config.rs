@@ -21,7 +21,7 @@ pub struct File {
     /// Public keys that signed once and sign no more, by node name, as `key@offset`, several with commas between them: what
     /// they signed below that offset of the control topic goes on to count, what comes later is forged. A key that signed
     /// anything stays here for good: without it the revocations that it signed would be undone, and this node does not
-    /// start. _Default:_ none.
+    /// start; nor with an offset that a record which it has counted reaches. `@0` voids all that it signed. _Default:_ none.
     pub retired_keys: BTreeMap<String, String>,
     /// Folder of the journal where the bus is embedded, and of what this node remembers of the control topic. _Default:_
     /// `control` under the node's data folder.

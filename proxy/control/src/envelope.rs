@@ -9,6 +9,9 @@
 //! trusted, and for that author, is [`crate::keys`]'s to say. `epoch` is one start of one process and `sequence` grows by
 //! one in it, so that a record that is played again is noticed. `read` and `digest` say what its writer had read of the
 //! topic ([`crate::seen`]): so that a topic from which something went is noticed by who reads it for the first time.
+//!
+//! In every later version the key stays at its place, and the signature is the last 64 bytes, over the same: so an older
+//! node can tell that somebody whom it trusts wrote what it cannot read.
 
 use crate::record::Record;
 use crate::seen::Seen;
@@ -144,6 +147,18 @@ pub fn open(bytes: &Bytes) -> Result<Signed, Error> {
     Ok(Signed { stamp: Stamp { author, key, epoch, sequence, time, seen }, payload })
 }
 
+/// By whose key a record of another envelope version is signed; none where its signature does not verify.
+pub fn other_versions_key(bytes: &Bytes) -> Option<PublicKey> {
+    // version, time, epoch and sequence
+    const BEFORE_THE_KEY: usize = 2 + 8 + 8 + 8;
+    let (signed, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE)?)?;
+    let mut rest = signed.strip_prefix(MAGIC.as_slice())?;
+    take::<BEFORE_THE_KEY>(&mut rest).ok()?;
+    let key: PublicKey = take(&mut rest).ok()?;
+    let verified = UnparsedPublicKey::new(&ED25519, key).verify(&[DOMAIN, signed].concat(), signature);
+    verified.is_ok().then_some(key)
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Error> {
     let (taken, left) = rest.split_first_chunk::<N>().ok_or(Error::Form)?;
     *rest = left;
@@ -187,6 +202,28 @@ mod tests {
             assert!(open(&bytes.slice(..at)).is_err(), "{at} bytes");
         }
         assert!(open(&[&bytes[..], b"x"].concat().into()).is_err());
+    }
+
+    #[test]
+    fn of_a_later_version_it_is_known_who_signed_it() {
+        let pair = pair(1);
+        let key: PublicKey = pair.public_key().as_ref().try_into().unwrap();
+        let later = |body: &[u8]| {
+            let before = [&b"PCT1"[..], &9u16.to_be_bytes(), &[0; 24], &key, body].concat();
+            let signature = pair.sign(&[DOMAIN, &before].concat());
+            Bytes::from([&before, signature.as_ref()].concat())
+        };
+        for body in [&b""[..], b"whatever a later version has here"] {
+            let bytes = later(body);
+            assert_eq!(open(&bytes), Err(Error::Version(9)));
+            assert_eq!(other_versions_key(&bytes), Some(key));
+            for at in 0..bytes.len() {
+                let mut changed = bytes.to_vec();
+                changed[at] ^= 1;
+                assert_eq!(other_versions_key(&changed.into()), None, "byte {at}");
+                assert_eq!(other_versions_key(&bytes.slice(..at)), None, "{at} bytes");
+            }
+        }
     }
 
     /// Bytes as the first version wrote them.

@@ -70,10 +70,23 @@ impl Keys {
         }
     }
 
+    /// Whether anything that this key signs at this place of the topic may count, for whatever node.
+    pub(crate) fn trusts(&self, key: &PublicKey, offset: Offset) -> bool {
+        let counted = self.retired.get(key).is_some_and(|retired| offset < retired.before);
+        *key == self.own || self.trusted.contains_key(key) || counted
+    }
+
     /// Whether the config says something of this key for this node: that it signs, or no more.
     pub(crate) fn knows(&self, key: &PublicKey, node: &str) -> bool {
         let trusted = self.trusted.get(key).is_some_and(|one| one == node);
         *key == self.own || trusted || self.retired.get(key).is_some_and(|retired| retired.node == node)
+    }
+
+    /// The offset at which the config retires this key, where that undoes what counted: the last record by it that did is at
+    /// `last`. All that it signed is voided on purpose, by `@0`, or nothing.
+    pub(crate) fn undone_at(&self, key: &PublicKey, node: &str, last: Offset) -> Option<Offset> {
+        let retired = self.retired.get(key).filter(|retired| retired.node == node && *key != self.own);
+        retired.map(|retired| retired.before).filter(|before| *before != 0 && *before <= last)
     }
 
     /// Whether this node's own key is retired: it would write what nobody counts.

@@ -26,6 +26,7 @@ pub mod state;
 pub mod telemetry;
 #[doc(hidden)]
 pub mod testing;
+mod untold;
 
 pub use access::Access;
 pub use cancel::CancelMark;
@@ -33,6 +34,6 @@ pub use config::Config;
 pub use keys::public_key;
 pub use plane::{Control, Error, OpenError, Plane, Stale};
 pub use record::{AccessRequest, ApiKey, Digest, HoldAsk, Needs, Record, Review, Subject, Telling, Told};
-pub use report::{Report, Silent};
+pub use report::{NotTaken, Report, Silent, Taken};
 pub use state::{Effect, Grant, Hold, HoldState, Notice, Refused, Request, State};
 pub use telemetry::Telemetry;

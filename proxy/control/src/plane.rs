@@ -14,14 +14,15 @@ use crate::keys::Keys;
 use crate::reader;
 use crate::record::Record;
 use crate::report::Report;
-use crate::seen::{self, Seen, Sight, Signer, Signers};
+use crate::seen::{self, Last, Seen, Sight, Signer, Signers};
 use crate::state::{Effect, Refused, State};
 use crate::telemetry::{Telemetry, name};
+use crate::untold::Untold;
 use event_log::control::{Pending, Room, Steps, Writer, embedded, in_kafka, journal};
 use kit::Clock;
-use schemas::Body;
 use schemas::chain::hexadecimal;
 use schemas::event::{Alarm, AlarmKind};
+use schemas::{Body, Event, SessionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ pub(crate) struct Inner {
     pub(crate) waiting: Mutex<BTreeMap<u64, oneshot::Sender<Outcome>>>,
     pub(crate) known: Mutex<Known>,
     max_staleness: Duration,
-    report: Arc<dyn Report>,
+    pub(crate) report: Arc<dyn Report>,
     pub(crate) telemetry: Telemetry,
 }
 
@@ -124,6 +125,11 @@ pub enum OpenError {
          there, in control.retired_keys, or in control.trusted_keys if it still signs; see docs/access.md"
     )]
     Forgotten(String),
+    /// The config retires keys at offsets before records by them that count.
+    #[error(
+        "control.retired_keys would undo records that count, revocations perhaps: {0}. Write the offset that is told, or one behind it; or `@0` to void all that the key ever signed; see docs/access.md"
+    )]
+    Undone(String),
 }
 
 /// What is known of the control topic is too old to let anybody in.
@@ -162,7 +168,6 @@ impl Control {
         if keys.is_own_retired(&config.node) {
             return Err(OpenError::OwnRetired);
         }
-        let sight = Sight::open(config.seen_file()).map_err(OpenError::Seen)?;
         let (writer, steps) = match &config.kafka {
             Some(kafka) => {
                 let heartbeat = (config.max_staleness / 4).clamp(Duration::from_millis(100), Duration::from_secs(2));
@@ -170,14 +175,23 @@ impl Control {
             }
             None => embedded(&config.directory).map_err(OpenError::Journal)?,
         };
+        // behind the journal's lock: what another process remembers is all there then
+        let mut sight = Sight::open(config.seen_file()).map_err(OpenError::Seen)?;
         if let Some(lines) = forgotten(&keys, sight.signers(), &steps) {
             return Err(OpenError::Forgotten(lines));
         }
+        if let Some(lines) = undone(&keys, sight.last()) {
+            return Err(OpenError::Undone(lines));
+        }
         let clock = Clock::system();
+        let epoch = u64::try_from(clock.now_micros()).unwrap_or_default();
+        std::fs::create_dir_all(&config.directory).map_err(OpenError::Folder)?;
+        // before anything is written: what this process does not live to tell is told by the next
+        let untold = Untold::new(epoch, sight.begin(epoch).map_err(OpenError::Seen)?);
         let inner = Arc::new(Inner {
             node: config.node.clone(),
             keys,
-            epoch: u64::try_from(clock.now_micros()).unwrap_or_default(),
+            epoch,
             sequence: Mutex::new(0),
             writer,
             clock,
@@ -188,10 +202,10 @@ impl Control {
             report,
             telemetry,
         });
-        std::fs::create_dir_all(&config.directory).map_err(OpenError::Folder)?;
         let weak = Arc::downgrade(&inner);
-        let thread =
-            std::thread::Builder::new().name("control".to_owned()).spawn(move || reader::run(&steps, &weak, sight));
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || reader::run(&steps, &weak, sight, untold));
         thread.map_err(OpenError::Thread)?;
         Ok(Self(inner))
     }
@@ -292,6 +306,16 @@ fn forgotten(keys: &Keys, signers: &Signers, steps: &Steps) -> Option<String> {
     Some(unknown.iter().map(line).collect::<Vec<_>>().join(", "))
 }
 
+/// The retired keys by which something counted at their offsets or behind.
+fn undone(keys: &Keys, last: &Last) -> Option<String> {
+    let lines = last.iter().filter_map(|((key, node), last)| {
+        let before = keys.undone_at(key, node, *last)?;
+        let (key, next) = (hexadecimal(key), last.saturating_add(1));
+        Some(format!("\"{node}\" = \"{key}@{before}\" is to be \"{key}@{next}\""))
+    });
+    Some(lines.collect::<Vec<_>>().join(", ")).filter(|lines| !lines.is_empty())
+}
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -371,12 +395,22 @@ impl Inner {
         }
     }
 
-    pub(crate) fn report(&self, body: Body) {
-        if let Body::Alarm(alarm) = &body {
+    /// Counts an event that is an alarm, and logs it.
+    pub(crate) fn ring(&self, body: &Body) {
+        if let Body::Alarm(alarm) = body {
             self.telemetry.alarm(alarm.kind);
             tracing::error!(kind = name(alarm.kind), detail = alarm.detail, "alarm of the control plane");
         }
-        self.report.report(self.clock.now_micros(), body);
+    }
+
+    /// Reports what was noticed here. What cannot be recorded stands in the process's own log.
+    fn report(&self, body: Body) {
+        self.ring(&body);
+        let event = Event { session: SessionId::generate(), sequence: 0, time: self.clock.now_micros(), body };
+        if let Err(error) = self.report.report(&event) {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, event = event.body.name(), "cannot record an event of the control plane");
+        }
     }
 
     pub(crate) fn alarm(&self, kind: AlarmKind, detail: String) {

@@ -190,6 +190,13 @@ pub enum Record {
 }
 
 impl Record {
+    /// Whether it counts only where its writer's clock is right. What takes a right away counts whatever the time; but that
+    /// a grant's time is over depends on the time, and that a key is vouched for is to be said now, not in another history of
+    /// the topic.
+    pub const fn needs_clock(&self) -> bool {
+        !self.takes_away() || matches!(self, Self::GrantLapsed { .. } | Self::SignerVouched { .. })
+    }
+
     /// Whether it takes a right away, or nothing but that follows from it: it must be possible to the last.
     pub const fn takes_away(&self) -> bool {
         match self {

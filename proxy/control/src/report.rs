@@ -2,32 +2,57 @@
 
 use crate::record::{Record, Review};
 use crate::state::{Effect, Refused, State};
-use event_log::{Log, Priority};
+use event_log::{Log, Position, Priority};
 use schemas::event::{
     AccessEnded, AccessGranted, AccessRequested, AccessReviewed, Alarm, AlarmKind, RequestKind, RevocationKind, Revoked,
 };
-use schemas::{Body, Event, Identity, SessionId, codec};
+use schemas::{Body, Event, Identity, codec};
 
 /// Where the events go.
 pub trait Report: Send + Sync {
-    /// Takes an event in; one that cannot be taken is logged as an error.
-    fn report(&self, time: i64, body: Body);
+    /// Takes an event in.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it may be given again.
+    fn report(&self, event: &Event) -> Result<Taken, NotTaken>;
+
+    /// Whether what was taken up to here is kept for good.
+    fn is_durable(&self, _position: Position) -> bool {
+        true
+    }
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is kept for good.
+    Durable,
+    /// It is on its way; see [`Report::is_durable`].
+    At(Position),
+}
+
+/// Why an event was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It cannot be written.
+    #[error("cannot encode it")]
+    Encode(#[source] codec::Error),
+    /// The log is full, or has failed.
+    #[error("the log does not take it")]
+    Log(#[source] event_log::Error),
 }
 
 impl Report for Log {
-    fn report(&self, time: i64, body: Body) {
-        let event = Event { session: SessionId::generate(), sequence: 0, time, body };
+    fn report(&self, event: &Event) -> Result<Taken, NotTaken> {
         let mut datum = Vec::new();
-        if let Err(error) = codec::encode(&event, &mut datum) {
-            tracing::error!(%error, event = event.body.name(), "cannot encode an event of the control plane");
-            return;
-        }
-        match self.append(self.assign(), &[&datum], Priority::Closing) {
-            Ok(position) => self.want_durable(position),
-            Err(error) => {
-                tracing::error!(%error, event = event.body.name(), "cannot record an event of the control plane")
-            }
-        }
+        codec::encode(event, &mut datum).map_err(NotTaken::Encode)?;
+        let position = self.append(self.assign(), &[&datum], Priority::Closing).map_err(NotTaken::Log)?;
+        self.want_durable(position);
+        Ok(Taken::At(position))
+    }
+
+    fn is_durable(&self, position: Position) -> bool {
+        Self::is_durable(self, position)
     }
 }
 
@@ -36,7 +61,9 @@ impl Report for Log {
 pub struct Silent;
 
 impl Report for Silent {
-    fn report(&self, _time: i64, _body: Body) {}
+    fn report(&self, _event: &Event) -> Result<Taken, NotTaken> {
+        Ok(Taken::Durable)
+    }
 }
 
 /// The events of one record that this node wrote, and of what came of it.

@@ -9,23 +9,26 @@
 //! says what it had read before it was stopped; and every record, whose signed stamp says what its writer had read. A topic
 //! that was cut, thinned out or made anew contradicts one of them, and is lost then. A hole in the offsets alone is none
 //! (the broker's own marks leave some), but at a start it is a doubt until somebody testifies to what lies around it.
+//!
+//! The file also says what each process of the node has told of what it wrote ([`crate::untold`]).
+
+mod memory;
 
 use crate::envelope::PublicKey;
+use crate::untold::Told;
 use event_log::Offset;
+pub(crate) use memory::Last;
+pub use memory::{Error, Signer, Signers};
+use memory::{Memory, load, turn};
 use ring::digest::{Context, SHA256};
-use schemas::chain::{from_hexadecimal, hexadecimal};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Places of the topic whose digest is known, for what others testify to: who lags by more is not compared.
 const MAX_PLACES: usize = 16_384;
 /// Between two writes of the file.
 const SAVE_INTERVAL: Duration = Duration::from_secs(5);
-/// Largest file that is read.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// How much of the topic somebody has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,52 +49,6 @@ impl Seen {
         digest.copy_from_slice(context.finish().as_ref());
         Self { next: offset.saturating_add(1), digest }
     }
-}
-
-/// A key, and the node that it signs for.
-pub type Signer = (PublicKey, String);
-
-/// The keys by which records ever counted.
-pub type Signers = BTreeSet<Signer>;
-
-/// One of them in the file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    key: String,
-    node: String,
-}
-
-/// The file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    version: u32,
-    next: Offset,
-    digest: String,
-    signers: Vec<Line>,
-}
-
-/// The file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The system said no.
-    #[error("cannot {doing} {}", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It is not what this node wrote.
-    #[error("{} is not what this node remembers of the control topic: restore it; see docs/access.md", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
 }
 
 /// What the topic contradicts.
@@ -144,11 +101,19 @@ pub(crate) struct Sight {
     signers: Signers,
     /// Those whose records this process has counted.
     counted: Signers,
+    /// Likewise of the file and since.
+    last: Last,
     /// From the file, until it is reached.
     remembered: Option<Seen>,
     /// There was a hole before this place, and nobody has testified to what lies around it.
     doubt: Option<Offset>,
-    saved: Option<(Seen, Instant)>,
+    /// This process.
+    epoch: Option<u64>,
+    /// And below which offset all that it wrote is told; none once all of it is.
+    own: Option<(u64, Offset)>,
+    /// Others who have nothing left to tell.
+    done: BTreeSet<u64>,
+    saved: Option<(Seen, Told, Instant)>,
 }
 
 impl Sight {
@@ -157,11 +122,37 @@ impl Sight {
     /// # Errors
     /// [`Error`].
     pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
-        let (remembered, signers) =
-            load(&path)?.map_or((None, Signers::new()), |(seen, signers)| (Some(seen), signers));
-        let remembered = remembered.filter(|seen| seen.next > 0);
+        let Memory { seen, signers, last, .. } = load(&path)?.unwrap_or_default();
+        let remembered = Some(seen).filter(|seen| seen.next > 0);
         let (now, places, counted) = (Seen::default(), VecDeque::new(), Signers::new());
-        Ok(Self { path, now, places, signers, counted, remembered, doubt: None, saved: None })
+        let (doubt, epoch, own, done, saved) = (None, None, None, BTreeSet::new(), None);
+        Ok(Self { path, now, places, signers, counted, last, remembered, doubt, epoch, own, done, saved })
+    }
+
+    /// Notes in the file that a process begins, which may not live to tell what it writes; returns those that have begun
+    /// before it and not told all.
+    ///
+    /// # Errors
+    /// [`Error`]: it is not noted, and must not write.
+    pub(crate) fn begin(&mut self, epoch: u64) -> Result<Told, Error> {
+        (self.epoch, self.own) = (Some(epoch), Some((epoch, 0)));
+        let mut told = self.put(&self.remembered.unwrap_or_default())?;
+        told.remove(&epoch);
+        Ok(told)
+    }
+
+    /// Below which offset all that this process wrote is told, and who of the others has nothing left to tell.
+    pub(crate) fn told(&mut self, told: Offset, done: BTreeSet<u64>) {
+        self.own = self.own.map(|(epoch, _)| (epoch, told));
+        self.done = done;
+    }
+
+    /// Writes the file for the last time.
+    pub(crate) fn end(&mut self, is_told: bool) {
+        if is_told {
+            self.own = None;
+        }
+        self.save(true);
     }
 
     /// What was read so far.
@@ -169,9 +160,20 @@ impl Sight {
         self.now
     }
 
+    /// What this node may testify to: nothing while it is in doubt itself, or else its own word, or that of another in the
+    /// same doubt, would end the doubt.
+    pub(crate) fn testifies(&self) -> Seen {
+        if self.doubt.is_some() { Seen::default() } else { self.now }
+    }
+
     /// The keys by which records ever counted, as far as is remembered.
     pub(crate) const fn signers(&self) -> &Signers {
         &self.signers
+    }
+
+    /// Where the last record of each was that counted, as far as is remembered.
+    pub(crate) const fn last(&self) -> &Last {
+        &self.last
     }
 
     /// Those by which records counted in this process.
@@ -202,14 +204,17 @@ impl Sight {
         Ok(is_hole)
     }
 
-    /// What a trusted writer says that it had read.
-    pub(crate) fn testimony(&mut self, author: &str, seen: &Seen) -> Result<(), Contradiction> {
+    /// What a trusted writer says that it had read. What this very process wrote contradicts like any other, and confirms
+    /// nothing: it knows no more than it knows.
+    pub(crate) fn testimony(&mut self, author: &str, seen: &Seen, is_own: bool) -> Result<(), Contradiction> {
         let at = self.places.partition_point(|place| place.next < seen.next);
         match self.places.get(at) {
             // older than what is known, or nothing at all
             _ if seen.next == 0 || self.places.front().is_some_and(|first| seen.next < first.next) => Ok(()),
             Some(place) if place == seen => {
-                self.confirm(seen.next);
+                if !is_own {
+                    self.confirm(seen.next);
+                }
                 Ok(())
             }
             _ => Err(Contradiction::Testimony { author: author.to_owned(), next: seen.next }),
@@ -240,89 +245,59 @@ impl Sight {
         })
     }
 
-    /// Notes by which key a record counted. One that is new is in the file when this returns.
-    pub(crate) fn counted(&mut self, key: PublicKey, node: &str) {
+    /// Notes by which key a record counted, and where it is. One that is new is in the file when this returns.
+    pub(crate) fn counted(&mut self, key: PublicKey, node: &str, offset: Offset) {
         let signer = (key, node.to_owned());
+        let last = self.last.entry(signer.clone()).or_insert(offset);
+        *last = offset.max(*last);
         if self.counted.contains(&signer) {
             return;
         }
         self.counted.insert(signer.clone());
         if self.signers.insert(signer) {
             // what was read may lag: at the next start it is less that must be there
-            let (seen, before) = (self.remembered.unwrap_or(self.now), self.signers.clone());
-            self.put(&seen, before);
+            self.remember(&self.remembered.unwrap_or_else(|| self.testifies()));
         }
     }
 
     /// Writes the file, now and then; at once where `now` says so. Never while what was remembered is not reached.
     pub(crate) fn save(&mut self, now: bool) {
+        let own: Told = self.own.into_iter().collect();
         let is_due = match &self.saved {
             None => true,
-            Some((seen, at)) => *seen != self.now && (now || at.elapsed() > SAVE_INTERVAL),
+            Some((seen, told, at)) => (*seen != self.now || *told != own) && (now || at.elapsed() > SAVE_INTERVAL),
         };
         if !is_due || self.remembered.is_some() || self.doubt.is_some() {
             return;
         }
-        self.put(&self.now, self.signers.clone());
-        self.saved = Some((self.now, Instant::now()));
+        self.remember(&self.now);
+        self.saved = Some((self.now, own, Instant::now()));
     }
 
-    /// Another process of this node may have read further, and counted others.
-    fn put(&self, seen: &Seen, mut signers: Signers) {
-        let written = load(&self.path).and_then(|before| {
-            let (mut seen, mut is_new) = (*seen, true);
-            if let Some((further, known)) = before {
-                is_new = further.next < seen.next || !signers.is_subset(&known);
-                signers.extend(known);
-                if further.next > seen.next {
-                    seen = further;
-                }
-            }
-            if is_new { self.write(&seen, &signers) } else { Ok(()) }
-        });
-        if let Err(error) = written {
+    fn remember(&self, seen: &Seen) {
+        if let Err(error) = self.put(seen) {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::error!(%error, cause, "what was read of the control topic cannot be remembered");
         }
     }
 
-    fn write(&self, seen: &Seen, signers: &Signers) -> Result<(), Error> {
-        let line = |(key, node): &Signer| Line { key: hexadecimal(key), node: node.clone() };
-        let signers = signers.iter().map(line).collect();
-        let file = File { version: 1, next: seen.next, digest: hexadecimal(&seen.digest), signers };
-        let failed = |doing| move |source| Error::Io { doing, path: self.path.clone(), source };
-        let text = serde_json::to_vec_pretty(&file).map_err(|error| failed("write")(error.into()))?;
-        let new = self.path.with_extension(format!("{}.new", std::process::id()));
-        let put = std::fs::File::create(&new).and_then(|mut file| {
-            io::Write::write_all(&mut file, &text)?;
-            file.sync_all()
-        });
-        put.map_err(failed("write"))?;
-        std::fs::rename(&new, &self.path).map_err(failed("replace"))
+    /// Writes the file, with what is there: another process of this node may have read further, counted others, and begun.
+    fn put(&self, seen: &Seen) -> Result<Told, Error> {
+        let _turn = turn(&self.path)?;
+        let told = self.own.into_iter().collect();
+        let mut all = Memory { seen: *seen, signers: self.signers.clone(), last: self.last.clone(), told };
+        if let Some(known) = load(&self.path)? {
+            all.merge(known, |epoch| self.done.contains(&epoch) || Some(epoch) == self.epoch);
+        }
+        all.write(&self.path)?;
+        Ok(all.told)
     }
-}
-
-fn load(path: &Path) -> Result<Option<(Seen, Signers)>, Error> {
-    let failed = |source| Error::Io { doing: "read", path: path.to_owned(), source };
-    let foreign = || Error::Foreign { path: path.to_owned() };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-        Ok(metadata) if metadata.len() > MAX_FILE_BYTES => return Err(foreign()),
-        Ok(_) => {}
-    }
-    let file: File = serde_json::from_slice(&std::fs::read(path).map_err(failed)?).map_err(|_| foreign())?;
-    let digest = from_hexadecimal(&file.digest).filter(|_| file.version == 1).ok_or_else(foreign)?;
-    let mut signers = Signers::new();
-    for Line { key, node } in file.signers {
-        signers.insert((from_hexadecimal(&key).ok_or_else(foreign)?, node));
-    }
-    Ok(Some((Seen { next: file.next, digest }, signers)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn sight(path: &Path) -> Sight {
         Sight::open(path.to_owned()).unwrap()
@@ -336,11 +311,11 @@ mod tests {
         for offset in 0..5u8 {
             assert_eq!(first.take(offset.into(), &[offset], false), Ok(false));
         }
-        first.counted([7; 32], "gate-1");
+        first.counted([7; 32], "gate-1", 2);
         assert!(sight(&path).signers().contains(&([7; 32], "gate-1".to_owned())), "at once");
         first.save(true);
         let mut same = sight(&path);
-        same.counted([8; 32], "gate-2");
+        same.counted([8; 32], "gate-2", 4);
         first.save(true);
         assert_eq!(sight(&path).signers().len(), 2, "nobody is forgotten");
         assert!(same.counting().len() == 1 && first.counting().len() == 1);
@@ -377,14 +352,85 @@ mod tests {
         assert_eq!(writer.doubt(), None, "it read on while nothing could go");
         assert!(reader.doubt().unwrap().contains("before offset 4"));
         let before = Seen { next: 2, ..sight_at(&[0, 1]) };
-        reader.testimony("a", &before).unwrap();
+        reader.testimony("a", &before, false).unwrap();
         assert!(reader.doubt().is_some(), "of what lies before the hole alone");
-        reader.testimony("a", &writer.now()).unwrap();
-        assert_eq!(reader.doubt(), None);
+        assert_eq!(reader.testifies(), Seen::default(), "who doubts testifies to nothing");
+        reader.testimony("b", &reader.testifies(), false).unwrap();
+        assert!(reader.doubt().is_some(), "nor does another in the same doubt end it");
+        reader.testimony("b", &reader.now(), true).unwrap();
+        assert!(reader.doubt().is_some(), "nor its own word");
+        reader.testimony("a", &writer.now(), false).unwrap();
+        assert_eq!((reader.doubt(), reader.testifies()), (None, reader.now()));
         let whole = sight_at(&[0, 1, 2, 3, 4, 5]);
-        assert!(matches!(reader.testimony("a", &whole), Err(Contradiction::Testimony { next: 6, .. })));
+        assert!(matches!(reader.testimony("a", &whole, false), Err(Contradiction::Testimony { next: 6, .. })));
         let beyond = Seen { next: 7, ..whole };
-        assert!(reader.testimony("a", &beyond).is_err(), "what it read came before what it wrote");
+        assert!(reader.testimony("a", &beyond, true).is_err(), "what it read came before what it wrote");
+    }
+
+    #[test]
+    fn where_each_signed_last_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seen.json");
+        let last = || sight(&path).last().iter().map(|((_, node), last)| (node.clone(), *last)).collect::<Vec<_>>();
+        let mut first = sight(&path);
+        for offset in [0, 1] {
+            first.take(offset, b"x", true).unwrap();
+            first.counted([7; 32], "gate-1", offset);
+        }
+        first.save(true);
+        assert_eq!(last(), [("gate-1".to_owned(), 1)]);
+        let mut second = sight(&path);
+        for offset in 0..3 {
+            second.take(offset, b"x", true).unwrap();
+        }
+        second.counted([7; 32], "gate-1", 0);
+        second.counted([8; 32], "gate-2", 2);
+        second.save(true);
+        assert_eq!(last(), [("gate-1".to_owned(), 1), ("gate-2".to_owned(), 2)], "whatever was read again meanwhile");
+    }
+
+    #[test]
+    fn who_has_begun_is_remembered_until_all_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seen.json");
+        let mut killed = sight(&path);
+        assert_eq!(killed.begin(1).unwrap(), Told::new());
+        killed.take(0, b"x", true).unwrap();
+        killed.told(1, BTreeSet::new());
+        killed.save(true);
+        // it writes on, and does not live to tell
+        killed.take(1, b"x", true).unwrap();
+        let (mut second, mut beside) = (sight(&path), sight(&path));
+        assert_eq!(second.begin(2).unwrap(), [(1, 1)].into());
+        assert_eq!(beside.begin(3).unwrap(), [(1, 1), (2, 0)].into());
+        for offset in 0..2 {
+            second.take(offset, b"x", false).unwrap();
+        }
+        second.told(2, [1].into());
+        second.save(true);
+        assert_eq!(sight(&path).begin(4).unwrap(), [(2, 2), (3, 0)].into());
+        second.end(true);
+        assert_eq!(sight(&path).begin(5).unwrap(), [(3, 0), (4, 0)].into());
+        beside.end(false);
+        assert_eq!(sight(&path).begin(6).unwrap(), [(3, 0), (4, 0), (5, 0)].into());
+    }
+
+    #[test]
+    fn a_doubt_is_not_written_down_as_something_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seen.json");
+        let read = |sight: &mut Sight| {
+            for offset in [0, 3, 4] {
+                sight.take(offset, b"x", false).unwrap();
+            }
+        };
+        let mut first = sight(&path);
+        read(&mut first);
+        first.counted([7; 32], "gate-1", 0);
+        first.save(true);
+        let mut second = sight(&path);
+        read(&mut second);
+        assert!(second.doubt().is_some() && second.signers().len() == 1);
     }
 
     fn sight_at(offsets: &[u64]) -> Seen {

@@ -1,9 +1,26 @@
 //! What tests of the control plane and of its users share.
 
+use crate::config::Config;
 use crate::record::AccessRequest;
 use ring::signature::Ed25519KeyPair;
 use schemas::event::RequestKind;
 use schemas::{Identity, IdentityKind, RequestId};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// A node whose control topic is a journal in a folder of its own.
+pub fn config(folder: &Path, node: &str) -> Config {
+    Config {
+        node: node.to_owned(),
+        signing_key: folder.join(node).join("control.pk8"),
+        trusted: BTreeMap::new(),
+        retired: BTreeMap::new(),
+        directory: folder.join(node),
+        max_staleness: Duration::from_secs(2),
+        kafka: None,
+    }
+}
 
 /// An identity of this subject, with these groups.
 pub fn identity(subject: &str, groups: &[&str]) -> Identity {

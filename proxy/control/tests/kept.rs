@@ -5,10 +5,12 @@
 
 mod support;
 
+use bytes::Bytes;
 use control::config::Retired;
-use control::testing::identity;
+use control::testing::{identity, pair};
 use control::{Config, Control, OpenError, Silent, Telemetry};
 use kit::metrics::Registry;
+use ring::signature::KeyPair;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +92,100 @@ fn a_key_that_is_taken_out_takes_nothing_with_it() {
     config.retired.values_mut().for_each(|retired| retired.before = 0);
     let node = Node::open(&config);
     assert!(!is_disabled(&node, "ada") && is_disabled(&node, "eve"));
+}
+
+#[test]
+fn a_retired_key_undoes_nothing_by_a_wrong_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "a");
+    let node = Node::open(&config);
+    disables(&node, "ada");
+    disables(&node, "eve");
+    drop(node);
+    let old = key(&config);
+    config.signing_key = folder.path().join("new.pk8");
+    let mut retire = |before| {
+        config.retired.insert(old, Retired { node: "a".to_owned(), before });
+        config.clone()
+    };
+    let told = refused(&retire(1));
+    assert!(
+        matches!(&told, OpenError::Undone(lines) if lines.contains("@1\" is to be") && lines.ends_with("@2\"")),
+        "{told}"
+    );
+    let node = Node::open(&retire(2));
+    assert!(is_disabled(&node, "ada") && is_disabled(&node, "eve"));
+    drop(node);
+    let node = Node::open(&retire(0));
+    assert!(!is_disabled(&node, "ada") && !is_disabled(&node, "eve"), "on purpose");
+}
+
+#[test]
+fn what_a_node_did_not_live_to_tell_is_told_at_its_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "a");
+    let told = |node: &Node| {
+        eventually("all is told", || {
+            let all = node.ledger.0.lock().unwrap();
+            let revoked = all.iter().filter(|event| event.body.name() == "Revoked").cloned().collect::<Vec<_>>();
+            Some(revoked).filter(|revoked| !revoked.is_empty())
+        })
+    };
+    let node = Node::open(&config);
+    let before = std::fs::read(config.seen_file()).unwrap();
+    disables(&node, "ada");
+    let first = told(&node);
+    drop(node);
+    // as it was when it was killed: the topic has the record, and of its events nobody knows
+    eventually("it has ended", || event_log::control::embedded(&config.directory).ok().map(drop));
+    std::fs::write(config.seen_file(), before).unwrap();
+    let node = Node::open(&config);
+    assert_eq!(told(&node), first, "with the same ids and times");
+    drop(node);
+    let node = Node::open(&config);
+    assert!(is_disabled(&node, "ada") && node.ledger.names().is_empty(), "once is enough: {:?}", node.ledger.names());
+
+    // a log that takes nothing: it is told once it does, here or at the next start
+    node.ledger.refuses(true);
+    disables(&node, "eve");
+    drop(node);
+    let node = Node::open(&config);
+    assert_eq!(told(&node).len(), 1);
+    node.ledger.refuses(true);
+    disables(&node, "bob");
+    assert_eq!(told(&node).len(), 1);
+    node.ledger.refuses(false);
+    eventually("it is told", || (told(&node).len() == 2).then_some(()));
+}
+
+/// A record of an envelope version that is not there yet.
+fn later(seed: u8) -> Bytes {
+    let pair = pair(seed);
+    let before = [&b"PCT1"[..], &9u16.to_be_bytes(), &[0; 24], pair.public_key().as_ref(), b"later"].concat();
+    let signature = pair.sign(&[&b"postern.control.v1\0"[..], &before].concat());
+    [&before, signature.as_ref()].concat().into()
+}
+
+#[test]
+fn what_a_trusted_node_of_a_later_version_wrote_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), "a");
+    config.trusted.insert(pair(7).public_key().as_ref().try_into().unwrap(), "b".to_owned());
+    drop(Node::open(&config));
+    let write = |bytes| {
+        let (writer, _steps) = eventually("it is free", || event_log::control::embedded(&config.directory).ok());
+        runtime().block_on(writer.append(bytes)).unwrap();
+    };
+    write(later(66));
+    let node = Node::open(&config);
+    assert!(node.ledger.alarms()[0].contains("envelope version 9"), "a stranger's stops nobody");
+    drop(node);
+    write(later(7));
+    let (node, why) = Node::open_lost(&config);
+    assert!(why.contains("upgrade this node"), "{why}");
+    eventually("it is told", || {
+        node.ledger.alarms().iter().any(|alarm| alarm.starts_with("ControlLost")).then_some(())
+    });
 }
 
 #[test]

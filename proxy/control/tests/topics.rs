@@ -66,7 +66,7 @@ async fn that_the_time_of_a_grant_is_over_is_an_event() {
     node.control.append(Record::AccessRequested(asked)).await.unwrap();
     eventually("it is told", || (node.ledger.names().last() == Some(&"AccessEnded")).then_some(()));
     assert_eq!(node.ledger.names(), ["AccessRequested", "AccessGranted", "AccessEnded"]);
-    let told = node.ledger.0.lock().unwrap().last().cloned();
+    let told = node.ledger.0.lock().unwrap().last().map(|event| event.body.clone());
     assert!(matches!(told, Some(Body::AccessEnded(ended)) if ended.by.is_none() && ended.reason == "expired"));
     drop(node);
     let node = Node::open(&config);
@@ -94,7 +94,7 @@ fn what_nobody_signed_changes_nothing_and_raises_an_alarm() {
     let ledger = node.ledger.0.lock().unwrap();
     let kinds: Vec<String> = ledger
         .iter()
-        .map(|body| match body {
+        .map(|event| match &event.body {
             Body::Alarm(alarm) => format!("{:?}", alarm.kind),
             other => other.name().to_owned(),
         })

@@ -5,7 +5,9 @@ use crate::{decide::Decision, frames::Fields, startup::Cancel};
 use judge::{
     mask::detect::{self, Set},
     policy::Approval,
+    sql::Misread,
 };
+use kit::visible;
 use schemas::event::{Identity, Relation};
 use serde::{Deserialize, Serialize};
 
@@ -35,9 +37,9 @@ pub struct Asked {
     pub role: String,
     /// The node that holds it.
     pub node: String,
-    /// The exact text.
+    /// The exact text, as [`visible::exact`] shows it.
     pub text: String,
-    /// The texts behind EXECUTE and FETCH.
+    /// The texts behind EXECUTE and FETCH, likewise.
     pub runs: Vec<String>,
     /// Its bound values.
     pub values: Vec<Bound>,
@@ -108,7 +110,7 @@ pub(super) fn nobody() -> Identity {
 /// One bound value, as far as it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// The value in words; none for NULL.
+    /// The value: a text in quotes ([`visible::quoted`]), and what is no text, or hidden, bare; none for NULL.
     pub shown: Option<String>,
     /// Bytes that it has.
     pub bytes: usize,
@@ -120,18 +122,72 @@ fn is_classified(decision: &Decision) -> bool {
     judgement.protected || judgement.columns.iter().any(|column| column.masked || column.label.is_some())
 }
 
-/// Whether all of it fits what reviewers are shown.
-///
-/// # Errors
-/// Why not, for the client.
-pub(super) fn fits(asked: &Asked) -> Result<(), String> {
-    let bytes = serde_json::to_vec(asked).map_err(|error| format!("it cannot be shown to reviewers: {error}"))?.len();
-    if bytes > MAX_SHOWN {
-        return Err(format!(
-            "text and values have {bytes} bytes, and reviewers can be shown {MAX_SHOWN} of one statement"
-        ));
+/// Why nobody can be shown what they would approve, for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unshown {
+    /// Why.
+    pub(super) why: String,
+    /// What to do.
+    pub(super) hint: &'static str,
+}
+
+impl Unshown {
+    fn too_much(why: String) -> Self {
+        Self { why, hint: "send it in smaller parts" }
     }
-    Ok(())
+
+    /// Its values cannot be read.
+    pub(super) fn values() -> Self {
+        Self::too_much("its values cannot be read".to_owned())
+    }
+}
+
+impl Asked {
+    /// As it is shown: what is not seen, or moves what is seen, is written out, and it is not more than reviewers are shown.
+    ///
+    /// # Errors
+    /// [`Unshown`]: it is more, or a text reads differently from what runs.
+    pub(super) fn shown(mut self) -> Result<Self, Unshown> {
+        for text in std::iter::once(&mut self.text).chain(&mut self.runs) {
+            if let Some(misread) = judge::sql::misread(text, visible::is_unseen) {
+                return Err(unlike(misread));
+            }
+            *text = visible::exact(text);
+        }
+        let names = self.relations.iter_mut().map(|one| &mut one.name);
+        let names = names.chain(self.columns.iter_mut().map(|one| &mut one.name)).chain(&mut self.functions);
+        names.for_each(|name| *name = visible::line(name));
+        self.fits()
+    }
+
+    fn fits(self) -> Result<Self, Unshown> {
+        let written = serde_json::to_vec(&self);
+        let bytes =
+            written.map_err(|error| Unshown::too_much(format!("it cannot be shown to reviewers: {error}")))?.len();
+        if bytes > MAX_SHOWN {
+            return Err(Unshown::too_much(format!(
+                "text and values have {bytes} bytes, and reviewers can be shown {MAX_SHOWN} of one statement"
+            )));
+        }
+        Ok(self)
+    }
+}
+
+fn unlike(misread: Misread) -> Unshown {
+    match misread {
+        Misread::Return => Unshown {
+            why: "a carriage return ends a comment or stands in it, and the rest would be read as part of it"
+                .to_owned(),
+            hint: "end lines with a line feed, or leave the comment out",
+        },
+        Misread::Unseen(c) => Unshown {
+            why: format!(
+                "U+{:04X} stands outside of a string constant, which is not seen or moves what is seen",
+                u32::from(c)
+            ),
+            hint: "leave that character out",
+        },
+    }
 }
 
 /// The values of a Bind, as reviewers see them: all of them, and each whole. Where any may be a protected one, none is
@@ -154,8 +210,12 @@ pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detec
             if hidden {
                 return HIDDEN.to_owned();
             }
-            let text = if binary { of_binary(type_of(types, place), value) } else { of_text(value) };
-            detect::clean(detectors, &text).map_or(text, |(clean, _)| clean)
+            let clean = |text: String| detect::clean(detectors, &text).map_or(text, |(clean, _)| clean);
+            let said = if binary { of_binary(type_of(types, place), value) } else { of_text(value) };
+            match said {
+                Said::Text(text) => visible::quoted(&clean(text)),
+                Said::Bare(text) => visible::line(&clean(text)),
+            }
         });
         shown.push(Bound { shown: text, bytes: value.map_or(0, <[u8]>::len) });
     }
@@ -167,29 +227,41 @@ fn type_of(types: &[u8], place: usize) -> u32 {
     all.get(place).map_or(0, |id| u32::from_be_bytes(*id))
 }
 
+/// A value in words: only what is a text stands in quotes, so that nothing else looks like it.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Text(String),
+    Bare(String),
+}
+
 /// Bytes that are no text are shown as what they are: two values never look the same.
-fn of_text(value: &[u8]) -> String {
-    std::str::from_utf8(value).map_or_else(|_| format!("\\x{}", hexadecimal(value)), str::to_owned)
+fn of_text(value: &[u8]) -> Said {
+    match std::str::from_utf8(value) {
+        Ok(text) => Said::Text(text.to_owned()),
+        Err(_) => Said::Bare(format!("\\x{}", hexadecimal(value))),
+    }
 }
 
 /// The usual types by their id; of others the bytes, and what they are as a number.
-fn of_binary(type_id: u32, value: &[u8]) -> String {
+fn of_binary(type_id: u32, value: &[u8]) -> Said {
     let number = match *value {
         [a, b] => Some(i64::from(i16::from_be_bytes([a, b]))),
         [a, b, c, d] => Some(i64::from(i32::from_be_bytes([a, b, c, d]))),
         [a, b, c, d, e, f, g, h] => Some(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
         _ => None,
     };
-    match (type_id, number, value) {
+    Said::Bare(match (type_id, number, value) {
         (20 | 21 | 23 | 26, Some(number), _) => number.to_string(),
         (16, _, [flag]) => (*flag != 0).to_string(),
-        (18 | 19 | 25 | 114 | 1042 | 1043, _, _) => of_text(value),
+        (18 | 19 | 25 | 114 | 1042 | 1043, _, _) => return of_text(value),
         (_, Some(number), _) => format!("\\x{} ({number} as a number)", hexadecimal(value)),
         _ => match std::str::from_utf8(value) {
-            Ok(text) if !text.chars().any(char::is_control) => format!("\\x{} ({text:?} as text)", hexadecimal(value)),
+            Ok(text) if !text.chars().any(char::is_control) => {
+                format!("\\x{} ({} as text)", hexadecimal(value), visible::quoted(text))
+            }
             _ => format!("\\x{}", hexadecimal(value)),
         },
-    }
+    })
 }
 
 fn hexadecimal(value: &[u8]) -> String {
@@ -202,19 +274,21 @@ mod tests {
 
     #[test]
     fn binary_values_are_read_by_their_type() {
-        assert_eq!(of_binary(23, &42i32.to_be_bytes()), "42");
-        assert_eq!(of_binary(0, &42i32.to_be_bytes()), "\\x0000002a (42 as a number)");
-        assert_eq!(of_binary(25, b"text"), "text");
-        assert_eq!(of_binary(16, &[1]), "true");
-        assert_eq!(of_binary(0, b"hello"), "\\x68656c6c6f (\"hello\" as text)");
+        let bare = |text: &str| Said::Bare(text.to_owned());
+        assert_eq!(of_binary(23, &42i32.to_be_bytes()), bare("42"));
+        assert_eq!(of_binary(0, &42i32.to_be_bytes()), bare("\\x0000002a (42 as a number)"));
+        assert_eq!(of_binary(25, b"text"), Said::Text("text".to_owned()));
+        assert_eq!(of_binary(16, &[1]), bare("true"));
+        assert_eq!(of_binary(0, b"hello"), bare("\\x68656c6c6f ('hello' as text)"));
         assert_eq!(type_of(&[0, 2, 0, 0, 0, 23, 0, 0, 0, 25], 1), 25);
     }
 
     #[test]
     fn bytes_that_are_no_text_do_not_look_like_others() {
-        assert_eq!(of_text(b"a\xffb"), "\\x61ff62");
-        assert_eq!(of_binary(25, b"\xfe"), "\\xfe");
+        assert_eq!(of_text(b"a\xffb"), Said::Bare("\\x61ff62".to_owned()));
+        assert_eq!(of_text(b"\\x61ff62"), Said::Text("\\x61ff62".to_owned()));
+        assert_eq!(of_binary(25, b"\xfe"), Said::Bare("\\xfe".to_owned()));
         let long = vec![7; 5_000];
-        assert_eq!(of_binary(17, &long).len(), 2 + 10_000, "each byte is shown");
+        assert_eq!(of_binary(17, &long), Said::Bare(format!("\\x{}", "07".repeat(5_000))), "each byte is shown");
     }
 }

@@ -123,10 +123,12 @@ impl Conversation {
         if !hold.phase.waits() {
             return Ok(Poll::Pending);
         }
-        if hold.cancelled.as_mut().poll(context).is_ready() {
+        // an approval that is being taken may have been: what became of it comes first
+        let releasing = matches!(hold.phase, Phase::Releasing(_));
+        if !releasing && hold.cancelled.as_mut().poll(context).is_ready() {
             return self.over(hold, Outcome::Withdrawn, cancelled()).map(Poll::Ready);
         }
-        if hold.expiry.as_mut().poll(context).is_ready() {
+        if !releasing && hold.expiry.as_mut().poll(context).is_ready() {
             let reason = format!("nobody approved it within {} ({})", shown(hold.time), hold.id);
             return self.over(hold, Outcome::Expired, refused("42501", &reason, AGAIN)).map(Poll::Ready);
         }
@@ -151,6 +153,10 @@ impl Conversation {
                 Phase::Releasing(releasing) => match releasing.as_mut().poll(context) {
                     Poll::Pending => return Ok(Poll::Pending),
                     Poll::Ready(Ok(())) => {
+                        // the approval is used up, and the client wants nothing of it any more
+                        if hold.cancelled.as_mut().poll(context).is_ready() {
+                            return self.over(hold, Outcome::Withdrawn, cancelled()).map(Poll::Ready);
+                        }
                         hold.phase = Phase::Released;
                         return Ok(Poll::Ready(()));
                     }

@@ -6,6 +6,7 @@
 
 use super::{
     Holder, Measured, Outcome,
+    asked::Unshown,
     digest::{self, Meaning, Parts},
     holding::{AGAIN, Hold, Phase, refused},
     measure::{Begun, Measuring, Run},
@@ -355,10 +356,10 @@ impl Conversation {
         });
         let asked = match self.for_reviewers(&hold, message, decisions, measured, expires) {
             Ok(asked) => asked,
-            Err(why) => {
+            Err(Unshown { why, hint }) => {
                 signal.forget();
                 let reason = format!("it needs approval, and nobody could see what they would approve: {why}");
-                return Ok(Held::Refuse(refused("42501", &reason, "send it in smaller parts")));
+                return Ok(Held::Refuse(refused("42501", &reason, hint)));
             }
         };
         self.note_held(&hold, expires)?;

@@ -49,6 +49,8 @@ struct Panel {
     away: Option<String>,
     /// Why no approval counts.
     void: Option<String>,
+    /// Lets an approval be taken; none where each is taken at once.
+    takes: Option<Arc<tokio::sync::Semaphore>>,
 }
 
 impl Panel {
@@ -83,8 +85,13 @@ impl Reviewers for Panel {
     fn release(&self, id: &str, digest: &str) -> Pending<Result<(), String>> {
         assert_eq!(digest, self.last().digest);
         self.released.lock().unwrap().push(id.to_owned());
-        let void = self.void.clone();
-        Box::pin(async move { void.map_or(Ok(()), Err) })
+        let (void, takes) = (self.void.clone(), self.takes.clone());
+        Box::pin(async move {
+            if let Some(takes) = takes {
+                takes.acquire().await.unwrap().forget();
+            }
+            void.map_or(Ok(()), Err)
+        })
     }
 
     fn end(&self, _id: &str, outcome: Outcome, _reason: &str) {
@@ -298,6 +305,35 @@ async fn who_cannot_be_asked_or_takes_back_what_was_said_releases_nothing() {
     scene.moves_on().await;
     scene.query(HELD);
     assert!(scene.refusal().contains("its approval does not count: it was used"));
+}
+
+/// What becomes of an approval that is being taken is waited for: neither the clock nor the client is faster.
+#[tokio::test]
+async fn an_approval_that_is_being_taken_is_waited_for() {
+    for cancels in [false, true] {
+        let takes = Arc::new(tokio::sync::Semaphore::new(0));
+        let panel = Panel { takes: Some(takes.clone()), ..Panel::default() };
+        let mut scene = Scene::with(panel, Duration::from_secs(1));
+        scene.query(HELD);
+        scene.turns();
+        scene.panel.approve();
+        scene.moves_on().await;
+        assert_eq!(scene.query(HELD), Flow::Wait);
+        scene.conversation.holding.hold.as_mut().unwrap().expiry.as_mut().await;
+        assert!(!cancels || scene.signal.cancel());
+        scene.turns();
+        assert!(scene.panel.ended.lock().unwrap().is_empty(), "it is not over");
+        takes.add_permits(1);
+        scene.moves_on().await;
+        assert_eq!(scene.query(HELD), Flow::More);
+        if cancels {
+            assert!(scene.refusal().contains("C57014"));
+            assert_eq!(*scene.panel.ended.lock().unwrap(), [Outcome::Withdrawn]);
+        } else {
+            assert!(contains(&scene.sent(), HELD), "it was approved in time");
+            assert!(scene.panel.ended.lock().unwrap().is_empty());
+        }
+    }
 }
 
 /// CTL-1: what was approved under other policies, or for something else, does not run.

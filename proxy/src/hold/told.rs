@@ -2,7 +2,7 @@
 
 use super::{
     Measured, Outcome, Review,
-    asked::{self, Asked, Needed},
+    asked::{self, Asked, Needed, Unshown},
     holding::{Hold, shown},
 };
 use crate::{
@@ -57,7 +57,7 @@ impl Conversation {
     /// What reviewers see of a message: all that an approval would release.
     ///
     /// # Errors
-    /// Why it cannot be shown whole, for the client.
+    /// [`Unshown`]: why it cannot be shown whole and as it is.
     pub(super) fn for_reviewers(
         &self,
         hold: &Hold,
@@ -65,7 +65,7 @@ impl Conversation {
         decisions: &[Rc<Decision>],
         measured: Option<Measured>,
         expires: i64,
-    ) -> Result<Asked, String> {
+    ) -> Result<Asked, Unshown> {
         let held = || decisions.iter().filter(|decision| decision.is_held());
         let union = |list: fn(&Decision) -> &[String]| {
             let all: BTreeSet<&String> = held().flat_map(|decision| list(decision)).collect();
@@ -80,7 +80,7 @@ impl Conversation {
         let values = match decisions.first() {
             Some(decision) if !message.parameters.is_empty() => {
                 let values = asked::values(decision, message.types, message.parameters, self.decider.detectors());
-                values.ok_or_else(|| "its values cannot be read".to_owned())?
+                values.ok_or_else(Unshown::values)?
             }
             _ => Vec::new(),
         };
@@ -115,8 +115,7 @@ impl Conversation {
             expires,
             cancel: holder.and_then(|holder| holder.cancel.clone()),
         };
-        asked::fits(&asked)?;
-        Ok(asked)
+        asked.shown()
     }
 
     /// Notes that a statement is held.

@@ -4,10 +4,10 @@ use rustls::pki_types::CertificateDer;
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
@@ -21,6 +21,21 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Whether the client has closed its side, or the connection broke, however much it sent that was not read yet.
+    pub(crate) fn has_left(&self) -> bool {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // the end of what may be read counts for priority data too, and unlike for ordinary data nothing else does
+        let ready = std::pin::pin!(stream.ready(Interest::PRIORITY | Interest::ERROR));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed() || ready.is_error(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+
     /// The certificates that the client showed in its handshake, its own first; the handshake proved that it has the key.
     pub(crate) fn client_certificates(&self) -> Vec<CertificateDer<'static>> {
         match self {

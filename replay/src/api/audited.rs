@@ -4,7 +4,7 @@
 //! has only some of them. The answer is made, then the access is recorded with its status, and only when that record is durable the answer is
 //! sent. Without a record there is no answer: 503.
 
-use super::{Api, body};
+use super::{Api, access, body};
 use crate::listener::Peer;
 use crate::problem::Problem;
 use crate::sources::{Known, Refused, Unavailable};
@@ -87,7 +87,7 @@ async fn answer(api: &Api, duty: Duty, request: Request, next: Next) -> Result<R
         status: 0,
     };
     parts.extensions.insert(Actor(known));
-    let received = match permitted(api, duty, &access.identity) {
+    let received = match permitted(api, duty, &parts, &access.identity) {
         Ok(()) => body::received(api, body, MAX_BODY_BYTES).await,
         Err(problem) => {
             tracing::warn!(subject = access.identity.subject, peer = access.peer, "access refused");
@@ -179,8 +179,12 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Secret<String>>, &'static str> {
     }
 }
 
-fn permitted(api: &Api, duty: Duty, identity: &Identity) -> Result<(), Problem> {
-    enabled(api, identity)?;
+fn permitted(api: &Api, duty: Duty, parts: &Parts, identity: &Identity) -> Result<(), Problem> {
+    // what takes away is not kept back: its record counts on no node if who wrote it is disabled
+    if duty == Duty::Read || !access::takes_away(parts) {
+        fresh(api)?;
+    }
+    not_disabled(api, identity)?;
     if duty == Duty::Act {
         return Ok(());
     }
@@ -188,8 +192,27 @@ fn permitted(api: &Api, duty: Duty, identity: &Identity) -> Result<(), Problem> 
     if identity.groups.contains(group) { Ok(()) } else { Err(Problem::forbidden(&identity.name, group)) }
 }
 
-/// Whoever is disabled gets nothing from the API.
+/// Whoever is disabled gets nothing from the API; and where it is not known who is, nobody does.
 pub(super) fn enabled(api: &Api, identity: &Identity) -> Result<(), Problem> {
+    fresh(api)?;
+    not_disabled(api, identity)
+}
+
+/// What is known of the control topic is as fresh as the gate wants it to be.
+fn fresh(api: &Api) -> Result<(), Problem> {
+    let Some(plane) = &api.0.parts.plane else { return Ok(()) };
+    plane.control.fresh().map_err(|stale| {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "It is not known who is disabled",
+            format!("Nobody is let in until the control topic is known for sure: {stale}."),
+            "Try again. If it stays so, see whether this node reaches the brokers; disabling, killing and revoking go on.",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    })
+}
+
+fn not_disabled(api: &Api, identity: &Identity) -> Result<(), Problem> {
     let state = api.0.parts.plane.as_ref().map(|plane| plane.control.state());
     match state.as_ref().and_then(|state| state.is_disabled(identity)) {
         Some(disabled) => {

@@ -2,6 +2,8 @@
 //! answered. A client that is slow to send keeps nobody else out.
 
 use super::Api;
+use crate::config::Limits;
+use crate::crowd::Crowd;
 use crate::listener::Peer;
 use crate::problem::Problem;
 use axum::body::{Body, Bytes, to_bytes};
@@ -10,10 +12,16 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use std::net::IpAddr;
 
-/// Bodies of clients that have not shown who they are, read at once of one address.
-pub(super) const STRANGERS_EACH: usize = 16;
-/// Likewise, of all addresses.
-pub(super) const STRANGERS: usize = 256;
+/// Bodies of clients that have not shown who they are, and that are on their way to one route.
+pub(super) type Strangers = Crowd<Option<IpAddr>>;
+
+/// So many of one route are read at once, of all addresses: each is at most 256 KiB.
+const STRANGERS: usize = 256;
+
+/// Room for one route's, by the settings.
+pub(super) fn strangers(limits: &Limits) -> Strangers {
+    Crowd::new(limits.strangers_per_address, STRANGERS)
+}
 
 /// The body of a request whose sender is known.
 ///
@@ -45,14 +53,19 @@ pub(super) async fn received(api: &Api, body: Body, most: usize) -> Result<Bytes
 ///
 /// # Errors
 /// Likewise; 429 where the address has too many under way.
-pub(super) async fn of_stranger(api: &Api, parts: &Parts, body: Body, most: usize) -> Result<Bytes, Problem> {
-    let place = api.0.strangers.enter(address(parts));
+pub(super) async fn of_stranger(
+    api: &Api,
+    strangers: &Strangers,
+    (parts, body): (&Parts, Body),
+    most: usize,
+) -> Result<Bytes, Problem> {
+    let place = strangers.enter(address(parts));
     let _place = place.ok_or_else(|| {
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "Too many requests at once",
-            "Too many requests of your address are on their way.",
-            "Try again in a moment.",
+            "Too many requests of your address are on their way (api.strangers_per_address).",
+            "Try again in a moment. Behind a proxy all clients have one address: raise the limit there.",
         )
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     })?;

@@ -92,7 +92,8 @@ async fn admitted(
         let detail = "It must come within the time in which the messenger waits for an answer.";
         Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time", detail, "Send it again.")
     };
-    let read = tokio::time::timeout_at(deadline, body::of_stranger(api, &parts, body, MAX_BODY_BYTES)).await;
+    let read = body::of_stranger(api, &api.0.answers, (&parts, body), MAX_BODY_BYTES);
+    let read = tokio::time::timeout_at(deadline, read).await;
     let body = read.unwrap_or_else(|_| Err(late())).map_err(|problem| ("body", problem))?;
     let (timestamp, signature) = (only(&parts.headers, TIMESTAMP), only(&parts.headers, SIGNATURE));
     let admitted = match hook.keeper() {

@@ -32,7 +32,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use kit::{Clock, Shutdown};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -71,8 +70,10 @@ struct Inner {
     running: Semaphore,
     /// What each identity has under way.
     parties: Crowd<(String, String)>,
-    /// Bodies that are on their way from addresses of which no more is known.
-    strangers: Crowd<Option<IpAddr>>,
+    /// Bodies that are on their way to the token endpoint.
+    exchanges: body::Strangers,
+    /// Likewise, to the webhooks' answers: neither route takes the places of the other.
+    answers: body::Strangers,
 }
 
 impl Api {
@@ -80,8 +81,8 @@ impl Api {
     pub fn new(config: Config, parts: Parts, telemetry: Telemetry, clock: Clock, shutdown: Shutdown) -> Self {
         let running = Semaphore::new(config.limits.concurrent_requests);
         let parties = Crowd::new(config.limits.requests_per_identity, usize::MAX);
-        let strangers = Crowd::new(body::STRANGERS_EACH, body::STRANGERS);
-        Self(Arc::new(Inner { config, parts, telemetry, clock, shutdown, running, parties, strangers }))
+        let (exchanges, answers) = (body::strangers(&config.limits), body::strangers(&config.limits));
+        Self(Arc::new(Inner { config, parts, telemetry, clock, shutdown, running, parties, exchanges, answers }))
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn token(State(api): State<Api>, request: Request) -> Response 
 /// Takes a place for it once all of it is there.
 async fn taken(api: &Api, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
-    let received = body::of_stranger(api, &parts, body, MAX_BODY_BYTES).await;
+    let received = body::of_stranger(api, &api.0.exchanges, (&parts, body), MAX_BODY_BYTES).await;
     let received = received.map_err(|problem| match problem.status() {
         429 => unavailable("too many requests of your address are on their way: try again in a moment"),
         408 => invalid("the body did not come in time"),
@@ -46,6 +46,10 @@ async fn answer(api: &Api, parts: &Parts, body: &[u8]) -> Result<Response, Refus
     let peer = audited::peer(parts);
     let asked = read(&parts.headers, body)?;
     let issued = exchanger.exchange(verifier, &asked).await?;
+    audited::enabled(api, &issued.identity).map_err(|problem| match problem.status() {
+        503 => unavailable(&problem.text()),
+        _ => Refused { code: "invalid_grant", text: problem.text() },
+    })?;
     let access = Access {
         identity: issued.identity.clone(),
         node: api.0.config.node.clone(),

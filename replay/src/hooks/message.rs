@@ -8,6 +8,7 @@ use super::config::{About, Webhook};
 use super::matter::Matter;
 use crate::moment;
 use control::Hold;
+use kit::visible;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ pub(super) fn message(webhook: &Webhook, matter: &Matter, now: i64) -> Value {
         .iter()
         .map(|one| {
             let verb = if one.approved { "approved" } else { "denied" };
-            format!("{verb} by {}: {}", one.reviewer.subject, one.reason)
+            visible::line(&format!("{verb} by {}: {}", one.reviewer.subject, one.reason))
         })
         .collect();
     if !said.is_empty() {
@@ -83,7 +84,7 @@ pub(super) fn message(webhook: &Webhook, matter: &Matter, now: i64) -> Value {
     let seen = format!("{about}, digest {}", matter.digest());
     blocks.push(json!({"type": "context", "elements": [plain(&seen, MAX_FIELD)]}));
     // markup counts in this text, and nobody shows it but notifications
-    let text = escaped(&format!("{title} ({about}): {}", matter.label(now)));
+    let text = escaped(&visible::line(&format!("{title} ({about}): {}", matter.label(now))));
     json!({"text": text, "blocks": blocks})
 }
 
@@ -106,10 +107,13 @@ const NOT_ALL: &str =
     "This message does not show all of what would be approved: approve it in the console or with the command.";
 
 fn content(webhook: &Webhook, matter: &Matter) -> (Facts, Vec<String>) {
-    match matter {
+    let (mut facts, body) = match matter {
         Matter::Hold(hold) => of_hold(webhook, hold),
         Matter::Request(_) => of_request(webhook, matter),
-    }
+    };
+    // one line cannot look like the next fact
+    facts.iter_mut().for_each(|(_, value)| *value = visible::line(value));
+    (facts, body)
 }
 
 /// Whether all of what would be approved is shown: the text, every value, and no fact of it cut.
@@ -123,14 +127,16 @@ pub(super) fn shows_all(webhook: &Webhook, matter: &Matter) -> bool {
             let shown = shown(hold);
             !shown.text.is_empty() && length(&shown) <= MAX_SHOWN
         }
-        Matter::Request(request) => request.asked.reason.chars().count() <= MAX_SHOWN,
+        Matter::Request(request) => visible::lines(&request.asked.reason).chars().count() <= MAX_SHOWN,
     };
     webhook.text && whole
 }
 
 fn shown(hold: &Hold) -> Shown {
     // what cannot be read is not shown, and then not approved here
-    Shown::deserialize(&hold.asked.shown).unwrap_or_default()
+    let mut shown = Shown::deserialize(&hold.asked.shown).unwrap_or_default();
+    std::iter::once(&mut shown.text).chain(&mut shown.runs).for_each(|text| *text = visible::lines(text));
+    shown
 }
 
 fn length(shown: &Shown) -> usize {
@@ -194,15 +200,9 @@ fn of_hold(webhook: &Webhook, hold: &std::sync::Arc<Hold>) -> (Facts, Vec<String
 
 fn values(shown: &Shown) -> String {
     let one = |(place, value): (usize, &ShownValue)| {
-        format!("${} = {}", place + 1, value.shown.as_deref().map_or_else(|| "NULL".to_owned(), line))
+        format!("${} = {}", place + 1, value.shown.as_deref().map_or_else(|| "NULL".to_owned(), visible::line))
     };
     shown.values.iter().enumerate().map(one).collect::<Vec<_>>().join("\n")
-}
-
-/// A value in one line: none can look like the next one.
-fn line(value: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    value.chars().map(escaped).collect()
 }
 
 fn of_request(webhook: &Webhook, matter: &Matter) -> (Facts, Vec<String>) {
@@ -218,7 +218,7 @@ fn of_request(webhook: &Webhook, matter: &Matter) -> (Facts, Vec<String>) {
     } else {
         facts.push(("Expires", moment::text(asked.expires)));
     }
-    let body = if webhook.text { vec![cut(&asked.reason, MAX_SHOWN)] } else { Vec::new() };
+    let body = if webhook.text { vec![cut(&visible::lines(&asked.reason), MAX_SHOWN)] } else { Vec::new() };
     (facts, body)
 }
 
@@ -243,7 +243,7 @@ fn buttons(webhook: &Webhook, matter: &Matter) -> Option<Value> {
 }
 
 fn plain(text: &str, most: usize) -> Value {
-    json!({"type": "plain_text", "text": cut(text, most), "emoji": false})
+    json!({"type": "plain_text", "text": cut(&visible::lines(text), most), "emoji": false})
 }
 
 fn preformatted(text: &str) -> Value {

@@ -18,6 +18,11 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A text as it must be seen by who decides by it: what is not seen, or moves what is seen, is written out. */
+export function visible(text) {
+  return String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => (c === "\n" ? c : `\\u{${c.codePointAt(0).toString(16)}}`));
+}
+
 /** Replaces what an element shows. */
 export function show(target, ...children) {
   target.replaceChildren(...children.flat(Infinity).filter((child) => child));

@@ -2,7 +2,7 @@
 // does: a page of somebody else has no token to send.
 
 import { fetchJson, sendJson } from "./client.js";
-import { element, failure, moment, show } from "./element.js";
+import { element, failure, moment, show, visible } from "./element.js";
 
 export async function holdsView({ main, signal, id }) {
   document.title = "Reviews · Postern";
@@ -15,7 +15,7 @@ export async function holdsView({ main, signal, id }) {
     element("a", { class: "cover", href: `#/holds/${hold.id}` },
       element("span", { class: "who" }, hold.requester.name), " on ", element("span", { class: "where" }, hold.resource)),
     element("span", { class: "facts" }, "until ", moment(hold.expires), element("span", {}, hold.shown.reason ?? "")),
-    element("pre", {}, element("code", {}, hold.shown.text ?? ""))))));
+    element("pre", {}, element("code", {}, visible(hold.shown.text ?? "")))))));
 }
 
 function one(results, hold) {
@@ -42,11 +42,11 @@ function one(results, hold) {
   ];
   const said = element("div", {});
   show(results,
-    element("pre", { class: "card" }, element("code", {}, seen.text ?? "")),
-    (seen.runs ?? []).map((text) => element("pre", { class: "card" }, element("code", {}, text))),
+    element("pre", { class: "card" }, element("code", {}, visible(seen.text ?? ""))),
+    (seen.runs ?? []).map((text) => element("pre", { class: "card" }, element("code", {}, visible(text)))),
     values(seen.values ?? []),
     seen.shortened ? element("p", {}, "It has ended, and only its beginning is kept here: the session's record has all of it.") : null,
-    element("dl", {}, facts.map(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value ?? ""))])),
+    element("dl", {}, facts.map(([name, value]) => [element("dt", {}, name), element("dd", {}, visible(value ?? ""))])),
     "Expires ", moment(hold.expires), hold.may_answer ? form(hold, said) : null, said);
 }
 
@@ -55,7 +55,7 @@ function values(all) {
   if (!all.length) return null;
   // each in an element of its own: no value can look like the next one
   return element("dl", { class: "card values", "data-values": all.length, tabindex: 0 }, all.map((one, index) => [
-    element("dt", {}, `$${index + 1}`), element("dd", {}, one.shown === null ? "NULL" : element("pre", {}, one.shown))]));
+    element("dt", {}, `$${index + 1}`), element("dd", {}, one.shown === null ? "NULL" : element("pre", {}, visible(one.shown)))]));
 }
 
 // What it wrote where it was tried and rolled back.

@@ -55,9 +55,10 @@ fn word(value: &Value) -> String {
     }
 }
 
-/// A value in one line for a terminal: none can look like the next one, nor like another value.
-fn in_a_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+/// A text line by line, each after a margin that none of it can imitate.
+fn in_lines(text: &str) -> impl Iterator<Item = String> {
+    // not str::lines, which drops what stands before the end of a line
+    text.split('\n').map(|line| format!("  | {}", output::plain(line)))
 }
 
 /// All that a reviewer decides by.
@@ -72,7 +73,7 @@ fn shown(hold: &Value) -> String {
     let each = |list: &Value, show: &dyn Fn(&Value) -> String| {
         list.as_array().into_iter().flatten().map(show).collect::<Vec<_>>().join(", ")
     };
-    let value = |one: &Value| one["shown"].as_str().map_or_else(|| "NULL".to_owned(), in_a_line);
+    let value = |one: &Value| one["shown"].as_str().map_or_else(|| "NULL".to_owned(), output::plain);
     let review = |one: &Value| {
         let what = if one["approved"] == true { "approved" } else { "denied" };
         format!("{what} by {}: {}", word(&one["reviewer"]["subject"]), word(&one["reason"]))
@@ -111,15 +112,18 @@ fn shown(hold: &Value) -> String {
         ("estimate", format!("{} rows, cost {}", word(&seen["estimated_rows"]), word(&seen["estimated_cost"]))),
         ("counted", counted),
         ("transaction", transaction.to_owned()),
-        ("runs", word(&seen["runs"])),
         ("digest", word(&hold["digest"])),
         ("statement", String::new()),
     ];
     let mut lines: Vec<String> =
         lines.iter().map(|(name, text)| format!("{name:<11} {text}").trim_end().to_owned()).collect();
     // the exact text, line by line
-    let text = seen["text"].as_str().unwrap_or_default();
-    lines.extend(text.lines().map(|line| format!("  {}", output::plain(line))));
+    lines.extend(in_lines(seen["text"].as_str().unwrap_or_default()));
+    // and what it runs of what was prepared before
+    for text in seen["runs"].as_array().into_iter().flatten() {
+        lines.push("runs".to_owned());
+        lines.extend(in_lines(text.as_str().unwrap_or_default()));
+    }
     // and every value, whole: what is approved is approved with them
     let values = seen["values"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !values.is_empty() {

@@ -27,6 +27,12 @@ pub fn run(global: &Global) -> Result<(), Failure> {
     started.serve_metrics(super::log_health(&log))?;
     output::line(&format!("console   http://{}/", started.config.api.listen))?;
     started.warn()?;
+    if plane.is_none() {
+        tracing::warn!("no control plane: whoever is disabled at the gate is let in here; name brokers in [kafka]");
+        output::line(
+            "WARNING   without Kafka this process knows of nobody who is disabled: run postern up, or name brokers.",
+        )?;
+    }
     let verifier = Verifier::with_book(started.config.identity.clone(), plane.as_ref().map(super::book))?;
     spawn(&mut started, server, verifier, plane, log.clone())?;
     let outcome = started.jobs.join();

@@ -19,6 +19,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -48,9 +49,17 @@ pub fn cache() -> PathBuf {
         .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/postern"), Into::into)
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that the system gives to no client meanwhile: it is below those.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let next =
+        || std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % COUNT + FIRST;
+    (0..COUNT)
+        .filter_map(|_| u16::try_from(next()).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
 
 /// Polls until `done` gives something.

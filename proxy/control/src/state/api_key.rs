@@ -80,7 +80,10 @@ impl State {
         if issued.revoked.is_some() {
             return Err(Refused::Answered("revoked"));
         }
-        Arc::make_mut(issued).revoked = Some((at, by.clone(), reason.to_owned()));
+        let issued = Arc::make_mut(issued);
+        issued.revoked = Some((at, by.clone(), reason.to_owned()));
+        let subject = issued.key.subject.clone();
+        self.strike(&subject);
         self.rights += 1;
         Ok(Vec::new())
     }

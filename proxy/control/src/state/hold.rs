@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Statements that one identity may have held at once, and bytes that they may show together.
 const SHARE_OF_ONE: Share = Share { number: 1000, weight: 64 << 20 };
+/// Likewise of all whom one issuer vouches for.
+const SHARE_OF_ISSUER: Share = Share { number: MAX_KEPT / 2, weight: MAX_SHOWN_BYTES / 2 };
 /// Bytes that all held statements may show together.
 const MAX_SHOWN_BYTES: usize = 256 << 20;
 /// Members of groups that may have to agree.
@@ -86,6 +88,11 @@ impl Hold {
         }
     }
 
+    /// Whether reviewers cannot see all of it any more.
+    fn is_shortened(&self) -> bool {
+        self.asked.shown.get("shortened") == Some(&Value::Bool(true))
+    }
+
     fn has_ended(&self, now: i64) -> bool {
         match self.state {
             HoldState::Waiting | HoldState::Approved => now >= self.asked.expires,
@@ -115,9 +122,11 @@ impl State {
         }
         let holds = &self.holds;
         let is_open = |id| holds.get(&id).is_some_and(|hold| !hold.has_ended(at));
-        let one = share::one(&ask.requester);
+        let (one, all) = (share::one(&ask.requester), share::all(&ask.requester));
         self.held.admit(&one, &SHARE_OF_ONE, bytes, is_open)?;
+        self.held.admit(&all, &SHARE_OF_ISSUER, bytes, is_open)?;
         self.held.enter(one, ask.id, bytes, is_open);
+        self.held.enter(all, ask.id, bytes, is_open);
         make_room(&mut self.holds, MAX_KEPT, |hold| hold.has_ended(at))?;
         self.showing.insert((ask.expires, ask.id), bytes);
         self.shown_bytes += bytes;
@@ -142,12 +151,15 @@ impl State {
             reviews: &hold.reviews,
         };
         self.counts(at, &asked, review)?;
+        if review.approved && hold.is_shortened() {
+            return Err(Refused::Shortened);
+        }
         let mut hold = Hold::clone(hold);
         hold.reviews.push(review.clone());
         let mut effects = Vec::new();
         if !review.approved {
             hold.state = HoldState::Denied;
-        } else if agreed(&hold.asked, &hold.reviews) {
+        } else if agreed(&hold.asked, &self.standing(&hold.reviews)) {
             hold.state = HoldState::Approved;
             effects.push(Effect::Approved(id));
         }
@@ -162,16 +174,18 @@ impl State {
     pub(super) fn hold_released(&mut self, at: i64, id: HoldId, digest: Digest) -> Result<Vec<Effect>, Refused> {
         let hold = self.holds.get(&id).ok_or_else(|| Refused::Unknown(id.to_string()))?;
         match hold.state {
-            HoldState::Approved => {}
-            HoldState::Waiting => {
-                return Err(Refused::TooFew { given: approvals(&hold.reviews), needed: hold.asked.approvals });
-            }
+            HoldState::Approved | HoldState::Waiting => {}
             HoldState::Released => return Err(Refused::Released),
             HoldState::Expired => return Err(Refused::Expired),
             other => return Err(Refused::Answered(other.label())),
         }
         if at >= hold.asked.expires {
             return Err(Refused::Expired);
+        }
+        // also of one that was approved: by somebody, perhaps, who has been disabled since
+        let standing = self.standing(&hold.reviews);
+        if hold.state != HoldState::Approved || !agreed(&hold.asked, &standing) {
+            return Err(Refused::TooFew { given: approvals(&standing), needed: hold.asked.approvals });
         }
         if digest != hold.asked.digest {
             return Err(Refused::OtherDigest);

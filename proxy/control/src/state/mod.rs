@@ -88,13 +88,27 @@ impl State {
     /// [`Refused`]: the record changed nothing.
     pub fn apply(&mut self, stamp: &Stamp, record: &Record) -> Result<Vec<Effect>, Refused> {
         self.enter(stamp)?;
+        self.forget_shown(stamp.time);
+        self.change(stamp, record)
+    }
+
+    /// The same of a record whose stamp tells another time than the topic's: it counts for itself, and nothing else ends
+    /// with its time.
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub(crate) fn apply_untimely(&mut self, stamp: &Stamp, record: &Record) -> Result<Vec<Effect>, Refused> {
+        self.enter(stamp)?;
+        self.change(stamp, record)
+    }
+
+    fn change(&mut self, stamp: &Stamp, record: &Record) -> Result<Vec<Effect>, Refused> {
         let at = stamp.time;
-        self.forget_shown(at);
         match record {
             Record::AccessRequested(request) => self.requested(at, request),
             Record::AccessReviewed { request, review } => self.reviewed(at, *request, review),
-            Record::AccessWithdrawn { request, by } => self.withdrawn(at, *request, by),
-            Record::GrantRevoked { grant, by, reason } => self.revoked(at, *grant, by, reason),
+            Record::AccessWithdrawn { request, by } => self.withdrawn(*request, by),
+            Record::GrantRevoked { grant, by, reason } => self.revoked(*grant, by, reason),
             Record::GrantLapsed { grant } => self.lapsed(at, *grant),
             Record::GrantExtended { grant, until, by, .. } => self.extended(at, *grant, *until, by),
             Record::IdentityDisabled { subject, issuer, by, reason } => self.disabled(at, subject, issuer, by, reason),
@@ -203,6 +217,11 @@ impl State {
     fn disabled_actor(&self, actor: &str) -> Option<&Arc<Disabled>> {
         let first = self.disabled.first_from(&(actor.to_owned(), None));
         first.filter(|((subject, _), _)| subject == actor).map(|(_, disabled)| disabled)
+    }
+
+    /// How many are disabled, of how many that can be.
+    pub(crate) const fn disabled_of(&self) -> (usize, usize) {
+        (self.disabled.len(), revocation::MAX_DISABLED)
     }
 
     /// All that are disabled.

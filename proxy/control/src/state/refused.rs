@@ -17,6 +17,9 @@ pub enum Refused {
     /// The requester, somebody for whom the requester acts, or somebody who acts for them.
     #[error("the requester may not answer, nor whom the requester acts for: another person must")]
     Requester,
+    /// The reviewer issued an API key by which the requester asks, or the other way round: both may be one person.
+    #[error("whoever issued an API key of one side may not answer for the other: another person must")]
+    KeyIssuer,
     /// None of the reviewer's groups may answer.
     #[error("only members of {0} may answer")]
     NotReviewer(String),
@@ -64,6 +67,9 @@ pub enum Refused {
     /// A request of this kind is not reviewed in this way.
     #[error("a request of the kind {0:?} cannot be answered so")]
     Kind(RequestKind),
+    /// Another party's clock said that its time was over, and what reviewers were shown was let go.
+    #[error("what is asked cannot be shown whole any more, for its time was over: it must be asked for again")]
+    Shortened,
     /// The session whose statement it is was ended.
     #[error("the session was ended by an operator")]
     Killed,
@@ -106,6 +112,7 @@ impl Refused {
             Self::Unknown(_) => "unknown",
             Self::Exists(_) => "exists",
             Self::Requester => "requester",
+            Self::KeyIssuer => "key_issuer",
             Self::NotReviewer(_) => "not_reviewer",
             Self::NotPerson(_) => "not_person",
             Self::Twice(_) => "twice",
@@ -120,6 +127,7 @@ impl Refused {
             Self::Taken(_) => "taken",
             Self::Invalid(_) => "invalid",
             Self::Kind(_) => "kind",
+            Self::Shortened => "shortened",
             Self::Killed => "killed",
             Self::Unreviewed(_) => "unreviewed",
             Self::Clock { .. } => "clock",

@@ -1,8 +1,9 @@
 //! The rules that every review obeys, of access requests and of held statements alike.
 
-use super::{Refused, State};
+use super::{Answered, HoldState, Issued, Refused, State};
 use crate::record::{Digest, HoldAsk, Review};
 use schemas::{Identity, IdentityKind};
+use std::sync::Arc;
 
 /// What is asked, as far as a review depends on it.
 pub(super) struct Asked<'a> {
@@ -17,15 +18,14 @@ impl State {
     /// Whether a review counts.
     pub(super) fn counts(&self, at: i64, asked: &Asked<'_>, review: &Review) -> Result<(), Refused> {
         let reviewer = &review.reviewer;
-        if at >= asked.expires {
+        // a refusal counts however late by its writer's clock: for others it may be in time
+        if review.approved && at >= asked.expires {
             return Err(Refused::Expired);
         }
         if self.is_disabled(reviewer).is_some() {
             return Err(Refused::Disabled(reviewer.subject.clone()));
         }
-        if same_party(asked.requester, reviewer) {
-            return Err(Refused::Requester);
-        }
+        self.apart(asked.requester, reviewer)?;
         if review.exception.is_none() {
             person(reviewer)?;
         }
@@ -39,6 +39,50 @@ impl State {
             return Err(Refused::OtherDigest);
         }
         Ok(())
+    }
+
+    /// Whether these are two people, as far as can be told: neither asks or answers by an API key that the other has issued,
+    /// and may know. Keys that have ended count too: what was asked by them may still wait.
+    pub(super) fn apart(&self, requester: &Identity, reviewer: &Identity) -> Result<(), Refused> {
+        if same_party(requester, reviewer) {
+            return Err(Refused::Requester);
+        }
+        let has_issued = |issuer: &Identity, to: &Identity| {
+            let is_one = |key: &Arc<Issued>| key.key.subject == to.subject && same_party(&key.by, issuer);
+            to.issuer == identity::api_key::ISSUER && self.api_keys().any(is_one)
+        };
+        if has_issued(reviewer, requester) || has_issued(requester, reviewer) {
+            return Err(Refused::KeyIssuer);
+        }
+        Ok(())
+    }
+
+    /// The answers that still stand: those of whom has been disabled since do not.
+    pub(super) fn standing<'a>(&self, reviews: &'a [Review]) -> Vec<&'a Review> {
+        reviews.iter().filter(|review| self.is_disabled(&review.reviewer).is_none()).collect()
+    }
+
+    /// Takes back what was approved by API keys of this subject and has had no consequence yet: whoever has a key that was
+    /// revoked may have approved it. What still waits, another of the subject's keys may approve again.
+    pub(super) fn strike(&mut self, subject: &str) {
+        let is_struck = |review: &Review| {
+            let by = &review.reviewer;
+            review.approved && by.subject == subject && by.issuer == identity::api_key::ISSUER
+        };
+        let requests = self.requests.values().filter(|request| request.state == Answered::Waiting);
+        let requests = requests.filter(|request| request.reviews.iter().any(is_struck)).map(|request| request.asked.id);
+        for id in requests.collect::<Vec<_>>() {
+            if let Some(request) = self.requests.get_mut(&id) {
+                Arc::make_mut(request).reviews.retain(|review| !is_struck(review));
+            }
+        }
+        let holds = self.holds.values().filter(|hold| matches!(hold.state, HoldState::Waiting | HoldState::Approved));
+        let holds = holds.filter(|hold| hold.reviews.iter().any(is_struck)).map(|hold| hold.asked.id);
+        for id in holds.collect::<Vec<_>>() {
+            if let Some(hold) = self.holds.get_mut(&id) {
+                Arc::make_mut(hold).reviews.retain(|review| !is_struck(review));
+            }
+        }
     }
 }
 
@@ -73,19 +117,19 @@ pub(super) fn same_party(one: &Identity, other: &Identity) -> bool {
 }
 
 /// How many have agreed.
-pub(super) fn approvals(reviews: &[Review]) -> u32 {
+pub(super) fn approvals(reviews: &[&Review]) -> u32 {
     u32::try_from(reviews.iter().filter(|review| review.approved).count()).unwrap_or(u32::MAX)
 }
 
 /// Whether all have agreed who must. Where groups are named with a number each, every approval fills one place of one
 /// group: one person in two groups is one person.
-pub(super) fn agreed(asked: &HoldAsk, reviews: &[Review]) -> bool {
+pub(super) fn agreed(asked: &HoldAsk, reviews: &[&Review]) -> bool {
     if asked.needs.is_empty() {
         return approvals(reviews) >= asked.approvals;
     }
     let groups = asked.needs.iter();
     let places: Vec<&str> = groups.flat_map(|needs| (0..needs.count).map(|_| needs.group.as_str())).collect();
-    let yes: Vec<&Review> = reviews.iter().filter(|review| review.approved).collect();
+    let yes: Vec<&Review> = reviews.iter().copied().filter(|review| review.approved).collect();
     let mut taken = vec![None; places.len()];
     let filled =
         (0..yes.len()).filter(|one| seat(*one, &yes, &places, &mut taken, &mut vec![false; places.len()])).count();

@@ -5,6 +5,10 @@ use schemas::{Identity, SessionId};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// Identities that may be disabled at once. None of them ends by itself, and one more must be possible for as long as
+/// anybody can think of: the reader of the topic warns long before.
+pub(super) const MAX_DISABLED: usize = 1_000_000;
+
 /// An identity that may do nothing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Disabled {
@@ -47,8 +51,8 @@ impl State {
         if subject.is_empty() {
             return Err(Refused::Invalid("the subject is empty"));
         }
-        if self.disabled.len() >= MAX_KEPT {
-            return Err(Refused::Full { limit: MAX_KEPT });
+        if self.disabled.len() >= MAX_DISABLED {
+            return Err(Refused::Full { limit: MAX_DISABLED });
         }
         let (subject, issuer) = key.clone();
         let disabled = Disabled { subject, issuer, time: at, by: by.clone(), reason: reason.to_owned() };

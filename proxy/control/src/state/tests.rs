@@ -6,6 +6,7 @@ use crate::testing::{identity, request};
 use schemas::event::RequestKind;
 
 mod bounds;
+mod edges;
 
 const MINUTE: i64 = 60_000_000;
 

@@ -4,43 +4,53 @@
 
 use bytes::Bytes;
 use control::envelope::{Stamp, seal};
+pub use control::testing::config;
 use control::testing::{identity, pair};
-use control::{Config, Control, Record, Report, Stale, Telemetry};
+use control::{Config, Control, NotTaken, Record, Report, Stale, Taken, Telemetry};
 use event_log::KafkaConfig;
 use kit::metrics::Registry;
 use ring::signature::KeyPair;
-use schemas::Body;
-use std::collections::BTreeMap;
+use schemas::{Body, Event};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const POLL: Duration = Duration::from_millis(20);
 
+/// What was told, and whether it takes nothing at the time.
 #[derive(Default)]
-pub struct Ledger(pub Mutex<Vec<Body>>);
+pub struct Ledger(pub Mutex<Vec<Event>>, AtomicBool);
 
 impl Report for Ledger {
-    fn report(&self, _time: i64, body: Body) {
-        self.0.lock().unwrap().push(body);
+    fn report(&self, event: &Event) -> Result<Taken, NotTaken> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(NotTaken::Log(event_log::Error::Closed));
+        }
+        self.0.lock().unwrap().push(event.clone());
+        Ok(Taken::Durable)
     }
 }
 
 impl Ledger {
+    pub fn refuses(&self, all: bool) {
+        self.1.store(all, Ordering::Relaxed);
+    }
+
     /// What alarms said.
     pub fn alarms(&self) -> Vec<String> {
-        let bodies = self.0.lock().unwrap();
-        let alarm = |body: &Body| match body {
+        let events = self.0.lock().unwrap();
+        let alarm = |event: &Event| match &event.body {
             Body::Alarm(alarm) => Some(format!("{:?}: {}", alarm.kind, alarm.detail)),
             _ => None,
         };
-        bodies.iter().filter_map(alarm).collect()
+        events.iter().filter_map(alarm).collect()
     }
 
     pub fn names(&self) -> Vec<&'static str> {
-        self.0.lock().unwrap().iter().map(Body::name).collect()
+        self.0.lock().unwrap().iter().map(|event| event.body.name()).collect()
     }
 }
 
@@ -78,18 +88,6 @@ impl Node {
             }
         });
         Self { control, ledger, registry }
-    }
-}
-
-pub fn config(folder: &Path, node: &str) -> Config {
-    Config {
-        node: node.to_owned(),
-        signing_key: folder.join(node).join("control.pk8"),
-        trusted: BTreeMap::new(),
-        retired: BTreeMap::new(),
-        directory: folder.join(node),
-        max_staleness: Duration::from_secs(2),
-        kafka: None,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod facts;
 mod failing;
 mod fingerprint;
 mod functions;
+mod misread;
 mod parse;
 mod pattern;
 pub mod search_path;
@@ -28,6 +29,7 @@ pub use facts::{
     RelationUse,
 };
 pub use fingerprint::fingerprint;
+pub use misread::{Misread, misread};
 pub use parse::{Limits, utf8};
 
 use std::collections::BTreeSet;

@@ -19,7 +19,7 @@ use crate::sources::Known;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::routing::{get, post};
 use control::{Digest, Error, Plane, Record, Refused, Review};
 use schemas::Identity;
@@ -55,6 +55,14 @@ pub(super) fn routes() -> Vec<Route> {
         ("/api/v1/keys/{id}/revoke", post(keys::revoke)),
         ("/api/v1/webhooks", get(webhooks::list)),
     ]
+}
+
+/// Whether a request takes rights away, and gives or shows nothing else that is worth keeping back: such goes on while it is
+/// not known for sure who is disabled, since a record of whoever is counts on no node.
+pub(super) fn takes_away(parts: &Parts) -> bool {
+    let verbs = ["/disable", "/kill", "/revoke", "/withdraw"];
+    // no route of a POST ends with what a client chose
+    parts.method == Method::POST && verbs.iter().any(|verb| parts.uri.path().ends_with(verb))
 }
 
 /// The control plane and who uses it.
@@ -140,6 +148,7 @@ fn counts_not(refused: &Refused) -> Problem {
     let status = match refused {
         Refused::Unknown(_) => StatusCode::NOT_FOUND,
         Refused::Requester
+        | Refused::KeyIssuer
         | Refused::NotPerson(_)
         | Refused::NotReviewer(_)
         | Refused::NotHolder(_)

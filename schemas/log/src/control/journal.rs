@@ -15,7 +15,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -87,13 +87,14 @@ pub(super) struct Append {
     pub acknowledge: oneshot::Sender<Result<Offset, crate::Error>>,
 }
 
-/// Reads the file, then writes to it on a thread of its own until every writer is gone.
+/// Reads the file, then writes to it on a thread of its own until every writer is gone. The file is locked until what is
+/// returned with them is gone as well: what a reader still writes down then is there for the next one.
 pub(super) fn open(
     folder: &Path,
     steps: mpsc::SyncSender<Step>,
     queue_limit: usize,
     limits: Limits,
-) -> Result<mpsc::SyncSender<Append>, Error> {
+) -> Result<(mpsc::SyncSender<Append>, Lock), Error> {
     let path = folder.join(FILE);
     let failed = |doing| {
         let path = path.clone();
@@ -128,13 +129,19 @@ pub(super) fn open(
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync the folder of"))?;
     let old = File::open(&path).map_err(failed("open"))?;
     let (appends, queue) = mpsc::sync_channel(queue_limit);
+    let file = Arc::new(file);
+    let lock = Lock(file.clone());
     let journal = Journal { file, next: found.records, bytes, limits, failed: None, steps };
     std::thread::Builder::new()
         .name("control-journal".to_owned())
         .spawn(move || journal.run(old, &queue))
         .map_err(failed("start the thread of"))?;
-    Ok(appends)
+    Ok((appends, lock))
 }
+
+/// Keeps every other process from the file.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "it is held, not used")] Arc<File>);
 
 struct Found {
     /// Whole records.
@@ -213,7 +220,7 @@ fn put(out: &mut Vec<u8>, offset: Offset, payload: &[u8]) {
 }
 
 struct Journal {
-    file: File,
+    file: Arc<File>,
     next: Offset,
     bytes: u64,
     limits: Limits,
@@ -271,7 +278,7 @@ impl Journal {
         let is_full = self.bytes.saturating_add(bytes.len() as u64) > limit;
         if self.failed.is_none()
             && !is_full
-            && let Err(error) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data())
+            && let Err(error) = (&*self.file).write_all(&bytes).and_then(|()| self.file.sync_data())
         {
             // after a failed sync the kernel may have dropped what was written: only a restart knows what is there
             self.fail(format!("cannot write the control journal: {error}"));
@@ -369,7 +376,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (sender, steps) = mpsc::sync_channel(64);
         let limits = Limits { ordinary: 100, kept: 200 };
-        let appends = open(folder.path(), sender, 8, limits).unwrap();
+        let (appends, _lock) = open(folder.path(), sender, 8, limits).unwrap();
         let put = |room| {
             let (acknowledge, acknowledged) = oneshot::channel();
             appends.send(Append { bytes: Bytes::from_static(&[7; 30]), room, acknowledge }).unwrap();

@@ -78,14 +78,17 @@ pub enum Room {
     Kept,
 }
 
-/// The reader's side: from the first record on.
+/// The reader's side: from the first record on. No other process opens an embedded topic before this is gone.
 #[derive(Debug)]
-pub struct Steps(mpsc::Receiver<Step>);
+pub struct Steps {
+    receiver: mpsc::Receiver<Step>,
+    _lock: Option<journal::Lock>,
+}
 
 impl Steps {
     /// Waits for what is next; none when nothing came in this time. A topic whose threads have ended is lost.
     pub fn next(&self, wait: Duration) -> Option<Step> {
-        match self.0.recv_timeout(wait) {
+        match self.receiver.recv_timeout(wait) {
             Ok(step) => Some(step),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -167,9 +170,9 @@ fn unavailable(text: &str) -> Error {
 /// # Errors
 /// [`journal::Error`]: above all a file that is damaged before its end.
 pub fn embedded(folder: &Path) -> Result<(Writer, Steps), journal::Error> {
-    let (sender, steps) = mpsc::sync_channel(MAX_WAITING);
-    let appends = journal::open(folder, sender, MAX_APPENDS, journal::LIMITS)?;
-    Ok((Writer(Way::Journal(appends)), Steps(steps)))
+    let (sender, receiver) = mpsc::sync_channel(MAX_WAITING);
+    let (appends, lock) = journal::open(folder, sender, MAX_APPENDS, journal::LIMITS)?;
+    Ok((Writer(Way::Journal(appends)), Steps { receiver, _lock: Some(lock) }))
 }
 
 /// Opens the topic in Kafka, and creates it if it is missing. A broker that is away is waited for, without an end: until
@@ -178,7 +181,7 @@ pub fn embedded(folder: &Path) -> Result<(Writer, Steps), journal::Error> {
 /// # Errors
 /// [`Error::Unavailable`] if the settings are not librdkafka's.
 pub fn in_kafka(config: &KafkaConfig, heartbeat: Duration) -> Result<(Writer, Steps), Error> {
-    let (sender, steps) = mpsc::sync_channel(MAX_WAITING);
+    let (sender, receiver) = mpsc::sync_channel(MAX_WAITING);
     let producer = kafka::open(config, heartbeat, sender)?;
-    Ok((Writer(Way::Kafka(Arc::new(producer))), Steps(steps)))
+    Ok((Writer(Way::Kafka(Arc::new(producer))), Steps { receiver, _lock: None }))
 }

@@ -167,7 +167,11 @@ fn take(found: &mut Found, cursors: &Cursors, segment: &Arc<Segment>, bytes: &[u
         // records that are missing before the first of this segment were at the end of the last one
         let before = (nth == 0 && damage.to == 0).then(|| found.tail.take()).flatten();
         match before {
-            Some(ending) => found.damage.end(&ending, damage)?,
+            Some(ending) => {
+                let empty =
+                    found.segments.get(&ending.segment.end).filter(|empty| empty.start != segment.start).cloned();
+                found.damage.end(&ending, empty.as_ref(), damage)?;
+            }
             None => found.damage.middle(segment, bytes, damage)?,
         }
     }

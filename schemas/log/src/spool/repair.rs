@@ -70,15 +70,22 @@ impl Repairs {
         Ok(())
     }
 
-    /// Records are missing at the end of a segment that is not the last.
-    pub(crate) fn end(&mut self, ending: &Ending, damage: &Damage) -> io::Result<()> {
+    /// Records are missing at the end of a segment that is not the last, or in the `empty` one behind it.
+    pub(crate) fn end(&mut self, ending: &Ending, empty: Option<&Arc<Segment>>, damage: &Damage) -> io::Result<()> {
         let segment = &ending.segment;
         let mut bytes = vec![0; usize::try_from(segment.end - ending.at).map_err(io::Error::other)?];
         segment.read(ending.at, &mut bytes)?;
         let (from, to) = (ending.at - segment.start, segment.end - segment.start);
         self.set_aside(segment, from, to, &bytes)?;
-        let (position, sequence) = (ending.at, damage.found.saturating_sub(1));
-        self.skips.push(Skip { segment: segment.clone(), position, bytes: bytes.len(), covers: false, sequence });
+        let sequence = damage.found.saturating_sub(1);
+        let skip = match empty {
+            // there is no room for a record at the end
+            Some(empty) if bytes.len() < HEADER => {
+                Skip { segment: empty.clone(), position: empty.start, bytes: HEADER, covers: true, sequence }
+            }
+            _ => Skip { segment: segment.clone(), position: ending.at, bytes: bytes.len(), covers: false, sequence },
+        };
+        self.skips.push(skip);
         let lost = damage.found.saturating_sub(damage.expected);
         let detail = format!("{lost} records at the end of the file or after it are unreadable or missing");
         self.report(segment, detail, from, to);
