@@ -1,6 +1,7 @@
 //! Settings of the archive: section `[archive]` of the configuration file, and what it is parsed to.
 
 use object_store::{ObjectStore, local::LocalFileSystem};
+use schemas::{NodeId, Signer};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,11 +20,17 @@ pub struct File {
     /// Bytes of blocks at which a data object is committed before the interval ends. It is held in memory for each
     /// partition. _Default:_ 67108864 (64 MiB).
     pub object_bytes: usize,
+    /// Seconds between checkpoints: signed statements of how far the archive is. What came after the last one can be cut
+    /// off unseen. None is made while nothing is archived; 0: none at all. _Default:_ 60.
+    pub checkpoint_seconds: u64,
+    /// The Ed25519 key that signs them, in PKCS #8, open to its owner alone; made where it is missing.
+    /// _Default:_ `audit.pk8` in the node's folder of keys.
+    pub signing_key: Option<PathBuf>,
 }
 
 impl Default for File {
     fn default() -> Self {
-        Self { url: None, flush_interval_ms: 1_000, object_bytes: 64 << 20 }
+        Self { url: None, flush_interval_ms: 1_000, object_bytes: 64 << 20, checkpoint_seconds: 60, signing_key: None }
     }
 }
 
@@ -36,10 +43,24 @@ pub struct Config {
     pub flush_interval: Duration,
     /// See [`File::object_bytes`].
     pub object_bytes: usize,
+    /// See [`File::checkpoint_seconds`].
+    pub checkpoint_interval: Option<Duration>,
+    /// Who signs checkpoints; `None`: nobody, and there are none.
+    pub notary: Option<Notary>,
+}
+
+/// Who signs checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notary {
+    /// The key.
+    pub signer: Signer,
+    /// The node that it is.
+    pub node: NodeId,
 }
 
 /// The largest data object: it is read whole by a verification.
-const MAX_OBJECT_BYTES: usize = 1 << 30;
+pub(crate) const MAX_OBJECT_BYTES: usize = 1 << 30;
+const MAX_CHECKPOINT_SECONDS: u64 = 86_400;
 
 impl File {
     /// Parses the section. `url` must have been set by then.
@@ -65,9 +86,14 @@ impl File {
         if !(1..=MAX_OBJECT_BYTES).contains(&self.object_bytes) {
             problems.push("archive.object_bytes: must be 1 to 1073741824 (1 GiB)".to_owned());
         }
+        if self.checkpoint_seconds > MAX_CHECKPOINT_SECONDS {
+            problems.push("archive.checkpoint_seconds: must be 0 to 86400 (a day)".to_owned());
+        }
         if problems.is_empty() {
             let flush_interval = Duration::from_millis(self.flush_interval_ms);
-            Ok(Config { directory, flush_interval, object_bytes: self.object_bytes })
+            let checkpoint_interval = Some(self.checkpoint_seconds).filter(|s| *s > 0).map(Duration::from_secs);
+            let object_bytes = self.object_bytes;
+            Ok(Config { directory, flush_interval, object_bytes, checkpoint_interval, notary: None })
         } else {
             Err(problems)
         }
@@ -120,8 +146,21 @@ pub enum Error {
 impl Config {
     /// Settings for a folder, the rest by default.
     pub fn for_directory(directory: impl Into<PathBuf>) -> Self {
-        let File { flush_interval_ms, object_bytes, .. } = File::default();
-        Self { directory: directory.into(), flush_interval: Duration::from_millis(flush_interval_ms), object_bytes }
+        let File { flush_interval_ms, object_bytes, checkpoint_seconds, .. } = File::default();
+        Self {
+            directory: directory.into(),
+            flush_interval: Duration::from_millis(flush_interval_ms),
+            object_bytes,
+            checkpoint_interval: Some(Duration::from_secs(checkpoint_seconds)),
+            notary: None,
+        }
+    }
+
+    /// Lets a node sign checkpoints.
+    #[must_use]
+    pub fn with_notary(mut self, signer: Signer, node: NodeId) -> Self {
+        self.notary = Some(Notary { signer, node });
+        self
     }
 
     /// Opens the store, making its folder where it is missing. What it acknowledges survives a power loss.
@@ -155,7 +194,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let file = File { url: Some("s3://x".into()), flush_interval_ms: 0, object_bytes: 0 };
+        let file = File { url: Some("s3://x".into()), flush_interval_ms: 0, object_bytes: 0, ..File::default() };
         let problems = file.check().unwrap_err();
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems[0].contains("s3://"));

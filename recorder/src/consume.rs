@@ -21,8 +21,9 @@
 //!
 //! Batches are held in memory until [`crate::Config::object_bytes`] or [`crate::Config::flush_interval`]. While the
 //! store fails, the same commit is tried again and nothing more is taken from the bus: memory stays bounded, and
-//! nothing is dropped. This module decides when; [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
+//! nothing is dropped. Beside it [`crate::archive::checkpoint`]s are made. This module decides when; [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
 
+use crate::archive::checkpoint::Checkpoints;
 use crate::archive::manifest::{BatchName, Fault, FaultKind};
 use crate::archive::writer::{Committed, Pending};
 use crate::archive::{self, writer};
@@ -32,7 +33,7 @@ use crate::verify::{self, Standing, State, chain_of};
 use event_log::{Consume, Delivery, Offset, Partition, Step};
 use kit::{Clock, Shutdown};
 use object_store::ObjectStore;
-use schemas::chain::hexadecimal;
+use schemas::chain::{Digest, hexadecimal};
 use schemas::{EventBatch, codec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,14 +77,60 @@ pub async fn run_with(
 ) -> Result<(), Error> {
     let store = config.store().map_err(Error::Open)?;
     tracing::info!(archive = %config.directory.display(), "recorder started");
-    Recorder::new(store, &config, telemetry, Clock::system()).drive(&mut consumer, &shutdown).await
+    let (clock, ended) = (Clock::system(), Shutdown::new());
+    let mut recorder = Recorder::new(store.clone(), &config, telemetry.clone(), clock.clone());
+    let recording = async {
+        let outcome = recorder.drive(&mut consumer, &shutdown).await;
+        ended.trigger();
+        outcome
+    };
+    tokio::join!(recording, attest(&*store, &config, &telemetry, &clock, &ended)).0
 }
+
+/// Makes checkpoints beside the recording, and the last one when it has ended.
+async fn attest(store: &dyn ObjectStore, config: &Config, telemetry: &Telemetry, clock: &Clock, ended: &Shutdown) {
+    let (Some(notary), Some(interval)) = (&config.notary, config.checkpoint_interval) else { return };
+    let mut checkpoints = Checkpoints::new(store, notary);
+    // the recorders of one archive share the interval: who comes while another's is fresh leaves it at that
+    let fresh = i64::try_from(interval.as_micros() / 2).unwrap_or(i64::MAX);
+    let told = |made: Result<Option<u64>, archive::Error>| match made {
+        Ok(Some(number)) => {
+            telemetry.checkpoints.inc();
+            tracing::debug!(number, "checkpoint made");
+        }
+        Ok(None) => {}
+        Err(error) => {
+            telemetry.checkpoint_failures.inc();
+            tracing::error!(error = chain_of(&error), "no checkpoint was made");
+        }
+    };
+    let periodic = async {
+        loop {
+            tokio::time::sleep(interval).await;
+            told(checkpoints.make(clock.now_micros(), fresh).await);
+        }
+    };
+    tokio::select! {
+        () = ended.wait() => {}
+        () = periodic => {}
+    }
+    // of an archive that was never read before, the next start makes it
+    match tokio::time::timeout(LAST_CHECKPOINT, checkpoints.make(clock.now_micros(), 0)).await {
+        Ok(made) => told(made),
+        Err(_) => tracing::warn!("the last checkpoint takes too long, it is left to the next start"),
+    }
+}
+
+/// How long a recorder that ends tries to make its last checkpoint.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// A partition while it is this recorder's.
 #[derive(Debug)]
 struct Lane {
     /// The offset after the last one that was taken.
     next: Offset,
+    /// The SHA-256 of the last manifest.
+    previous: Option<Digest>,
     state: State,
     pending: Option<(Pending, Instant)>,
 }
@@ -197,19 +244,19 @@ impl Recorder {
     async fn resume(&mut self, partition: Partition, consumer: &mut impl Consume) -> Result<(), Error> {
         self.lanes.remove(&partition);
         let tip = writer::tip(&*self.store, partition).await.map_err(Error::Archive)?;
-        let (next, state) = match tip {
-            None => (0, State::default()),
-            Some(manifest) => {
+        let (next, previous, state) = match tip {
+            None => (0, None, State::default()),
+            Some((manifest, digest)) => {
                 let mut state = manifest.state;
                 for entry in &manifest.batches {
                     state.remember(&entry.header, &entry.hash);
                 }
-                (manifest.last + 1, state)
+                (manifest.last + 1, Some(digest), state)
             }
         };
         consumer.start(partition, next).map_err(Error::Bus)?;
         tracing::info!(partition, offset = next, "partition begun");
-        self.lanes.insert(partition, Lane { next, state, pending: None });
+        self.lanes.insert(partition, Lane { next, previous, state, pending: None });
         Ok(())
     }
 
@@ -230,7 +277,8 @@ impl Recorder {
         {
             return Ok(false);
         }
-        let (pending, _) = lane.pending.get_or_insert_with(|| (Pending::new(*partition, lane.next), Instant::now()));
+        let begun = || (Pending::new(*partition, lane.next, lane.previous), Instant::now());
+        let (pending, _) = lane.pending.get_or_insert_with(begun);
         let mut faults = Vec::new();
         match judged {
             Judged::Skip => {
@@ -270,8 +318,9 @@ impl Recorder {
         let Some((pending, _)) = &lane.pending else { return Ok(()) };
         let created = self.clock.now_micros();
         match pending.commit(&*self.store, &lane.state, created).await.map_err(Error::Archive)? {
-            Committed::Done(bytes) => {
+            Committed::Done { bytes, manifest } => {
                 lane.pending = None;
+                lane.previous = Some(manifest);
                 self.telemetry.manifests.inc();
                 self.telemetry.bytes.inc_by(bytes);
                 if let Err(error) = consumer.committed(partition, lane.next) {

@@ -59,7 +59,10 @@ pub fn export(events: &[Event], format: Format, out: &mut impl Write) -> Result<
     match format {
         Format::Jsonl => events.iter().try_for_each(|event| json_line(event, out))?,
         Format::Avro => avro(events, out)?,
-        Format::Csv => csv(events, out)?,
+        Format::Csv => {
+            csv_header(out)?;
+            csv_rows(events, out)?;
+        }
     }
     out.flush().map_err(Error::Write)
 }
@@ -113,7 +116,13 @@ const COLUMNS: [&str; 17] = [
     "parameters",
 ];
 
-fn csv(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
+/// The first row of the table of statements.
+pub(crate) fn csv_header(out: &mut impl Write) -> Result<(), Error> {
+    record(&COLUMNS.map(str::to_owned), out)
+}
+
+/// A row for each statement of a session.
+pub(crate) fn csv_rows(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
     let opened = events.iter().find_map(|event| match &event.body {
         Body::SessionOpened(opened) => Some(opened),
         _ => None,
@@ -121,7 +130,6 @@ fn csv(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
     let session = events.first().map(|event| event.session.to_string()).unwrap_or_default();
     let identity = opened.map(|o| &o.identity).map(subject).unwrap_or_default();
     let resource = opened.map(|o| o.resource.clone()).unwrap_or_default();
-    record(&COLUMNS.map(str::to_owned), out)?;
     for entry in play::play(events) {
         let What::Statement(told) = entry.what else { continue };
         let parameters: Vec<_> = told.parameters.iter().map(|p| p.as_deref().unwrap_or("NULL")).collect();

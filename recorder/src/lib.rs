@@ -3,7 +3,7 @@
 //! ```text
 //! bus --consume--> verify --> archive::writer --put--> data object, then manifest (the commit)
 //!                                             archive::reader <-- sessions, events, batches, proof of the whole
-//!                                                  |--> play (a session for people)   export   tail
+//!                                                  |--> play (a session for people)   export   bundle   tail
 //! ```
 //!
 //! [`run`] is the process: it takes batches from any [`event_log::Consume`], checks them (chain, Merkle root, dense
@@ -14,6 +14,7 @@
 //! [`frames`] and [`play`].
 
 pub mod archive;
+pub mod bundle;
 pub mod config;
 pub mod consume;
 pub mod export;

@@ -22,6 +22,10 @@ pub struct Telemetry {
     pub retries: Counter,
     /// Commits that another recorder had made.
     pub conflicts: Counter,
+    /// Checkpoints signed.
+    pub checkpoints: Counter,
+    /// Attempts to sign one that failed.
+    pub checkpoint_failures: Counter,
     /// Bytes that wait in memory for a commit.
     pub pending: Gauge,
     /// Whether the bus has given it its share of the partitions: before that it records nothing.
@@ -50,6 +54,11 @@ impl Telemetry {
             conflicts: counter(
                 "recorder_conflicts",
                 "commits that another recorder had made; expected at rebalances only",
+            ),
+            checkpoints: counter("recorder_checkpoints", "checkpoints of the archive that were signed"),
+            checkpoint_failures: counter(
+                "recorder_checkpoint_failures",
+                "checkpoints that could not be made, or that the archive does not lead to: see the log, run audit verify",
             ),
             pending: registry.register(
                 "recorder_pending_bytes",

@@ -7,10 +7,11 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result, path::Path,
 };
+use ring::signature::Ed25519KeyPair;
 use schemas::batch::{Place, seal};
 use schemas::chain::{Digest, GENESIS};
 use schemas::event::*;
-use schemas::{Event, EventBatch, SessionId, codec};
+use schemas::{Event, EventBatch, SessionId, Signer, codec};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -132,6 +133,20 @@ pub(crate) fn whole(session: SessionId, statements: u64) -> Vec<Event> {
     numbered(session, bodies)
 }
 
+/// Numbers that look random and come again in every run (splitmix64).
+#[derive(Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// One below `end`, which is at least 1.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).unwrap()
+    }
+}
+
 /// A node's shard that seals batches.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -139,11 +154,21 @@ pub(crate) struct Node {
     pub(crate) epoch: u64,
     pub(crate) sequence: u64,
     pub(crate) previous: Digest,
+    pub(crate) signer: Option<Signer>,
+}
+
+/// A key pair of a test's own.
+pub(crate) fn signer(seed: u8) -> Signer {
+    Signer::new(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
 }
 
 impl Node {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, epoch: 1, sequence: 0, previous: GENESIS }
+        Self { name, epoch: 1, sequence: 0, previous: GENESIS, signer: None }
+    }
+
+    pub(crate) fn signing(name: &'static str, seed: u8) -> Self {
+        Self { signer: Some(signer(seed)), ..Self::new(name) }
     }
 
     pub(crate) fn seal(&mut self, events: &[Event]) -> EventBatch {
@@ -161,7 +186,10 @@ impl Node {
         let batch = seal(place, salt, &datums.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
         self.sequence += 1;
         self.previous = batch.header.hash().unwrap();
-        batch
+        match &self.signer {
+            Some(signer) => batch.signed(signer, &self.previous),
+            None => batch,
+        }
     }
 
     /// Cuts events into batches of so many events.

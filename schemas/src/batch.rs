@@ -7,6 +7,7 @@ use crate::chain::{self, Digest};
 use crate::codec::{self, Error};
 use crate::event::Event;
 use crate::id::{Epoch, NodeId, SequenceNumber, SessionId, Shard};
+use crate::signature::{self, Signature, Signer};
 use apache_avro::{reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
 use serde::{Deserialize, Serialize};
 use std::{io::Cursor, sync::LazyLock};
@@ -68,6 +69,9 @@ pub struct EventBatch {
     /// zstd of concatenated Event datums: the body of an object container file block.
     #[serde(with = "codec::blob")]
     pub block: Vec<u8>,
+    /// Of the node, over [`BatchHeader::hash`]; `None` where nodes do not sign.
+    #[serde(default)]
+    pub signature: Option<Signature>,
 }
 
 /// Where a batch stands in its chain.
@@ -89,6 +93,9 @@ static BATCH_WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| co
 static BATCH_READER: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| codec::reader(&codec::BATCH_SCHEMA));
 static HEADER_WRITER: LazyLock<GenericDatumWriter<'static>> = LazyLock::new(|| codec::writer(&codec::HEADER_SCHEMA));
 static BATCH_FINGERPRINT: LazyLock<u64> = LazyLock::new(|| codec::fingerprint(&codec::BATCH_SCHEMA));
+static BATCH_READER_V1: LazyLock<GenericDatumReader<'static>> =
+    LazyLock::new(|| codec::reader(&codec::BATCH_SCHEMA_V1));
+static BATCH_FINGERPRINT_V1: LazyLock<u64> = LazyLock::new(|| codec::fingerprint(&codec::BATCH_SCHEMA_V1));
 
 /// The mark of Avro's single-object encoding.
 const SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
@@ -145,7 +152,7 @@ pub fn seal_version(
         count,
         sessions,
     };
-    Ok(EventBatch { header, salt, block: codec::compress(&block)? })
+    Ok(EventBatch { header, salt, block: codec::compress(&block)?, signature: None })
 }
 
 impl BatchHeader {
@@ -189,11 +196,19 @@ pub struct Opened {
     pub events: Vec<Event>,
     /// The decompressed block: the events' stored bytes, one after the other.
     pub datums: Vec<u8>,
+    /// Where in it each event ends.
+    pub ends: Vec<usize>,
     /// The Merkle leaves, in order.
     pub leaves: Vec<Digest>,
 }
 
 impl EventBatch {
+    /// Signs it as the node's. `hash` is that of its header.
+    #[must_use]
+    pub fn signed(self, signer: &Signer, hash: &Digest) -> Self {
+        Self { signature: Some(signer.sign(&signature::of_batch(hash))), ..self }
+    }
+
     /// Encodes for the wire: Avro single-object encoding.
     ///
     /// # Errors
@@ -220,11 +235,14 @@ impl EventBatch {
         let (mark, rest) = bytes.split_first_chunk::<2>().ok_or_else(short)?;
         let (fingerprint, body) = rest.split_first_chunk::<8>().ok_or_else(short)?;
         let fingerprint = u64::from_le_bytes(*fingerprint);
-        if *mark != SINGLE_OBJECT || fingerprint != *BATCH_FINGERPRINT {
-            return Err(Error::UnknownSchema { fingerprint });
-        }
+        let reader = match fingerprint {
+            _ if *mark != SINGLE_OBJECT => return Err(Error::UnknownSchema { fingerprint }),
+            present if present == *BATCH_FINGERPRINT => &BATCH_READER,
+            before if before == *BATCH_FINGERPRINT_V1 => &BATCH_READER_V1,
+            _ => return Err(Error::UnknownSchema { fingerprint }),
+        };
         let mut cursor = Cursor::new(body);
-        let batch = BATCH_READER
+        let batch = reader
             .read_deser(&mut cursor)
             .map_err(|source| Error::Decode { what: "a batch", reason: codec::reason(&source) })?;
         if cursor.position() == body.len() as u64 { Ok(batch) } else { Err(short()) }
@@ -238,12 +256,13 @@ impl EventBatch {
         let datums = codec::decompress(&self.block).map_err(Fault::Unreadable)?;
         let version = codec::Version::of(self.header.schema.cast_unsigned()).map_err(Fault::Unreadable)?;
         let mut rest = datums.as_slice();
-        let (mut events, mut leaves) = (Vec::new(), Vec::new());
+        let (mut events, mut ends, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..self.header.count {
             let before = rest;
             events.push(version.decode(&mut rest).map_err(Fault::Unreadable)?);
             let datum = before.get(..before.len() - rest.len()).unwrap_or_default();
             leaves.push(chain::leaf(&chain::leaf_salt(&self.salt, index), datum));
+            ends.push(datums.len().saturating_sub(rest.len()));
         }
         if !rest.is_empty() {
             return Err(Fault::Unreadable(Error::Length { what: "a block" }));
@@ -254,7 +273,7 @@ impl EventBatch {
         if !header_agrees(&self.header, &events) {
             return Err(Fault::Header);
         }
-        Ok(Opened { events, datums, leaves })
+        Ok(Opened { events, datums, ends, leaves })
     }
 }
 

@@ -78,6 +78,30 @@ pub fn prove(leaves: &[Digest], index: usize) -> Option<Vec<Digest>> {
     Some(path)
 }
 
+/// The paths of all leaves, as [`prove`] gives that of one, in one walk.
+pub fn prove_all(leaves: &[Digest]) -> Vec<Vec<Digest>> {
+    let mut paths = vec![Vec::new(); leaves.len()];
+    climb(leaves, &mut paths);
+    paths
+}
+
+/// Gives the root over leaves, and each leaf the siblings on its way there.
+fn climb(leaves: &[Digest], paths: &mut [Vec<Digest>]) -> Digest {
+    match leaves {
+        [] => GENESIS,
+        [only] => *only,
+        more => {
+            let middle = split(more.len());
+            let (left, right) = more.split_at(middle);
+            let (left_paths, right_paths) = paths.split_at_mut(middle);
+            let (left, right) = (climb(left, left_paths), climb(right, right_paths));
+            left_paths.iter_mut().for_each(|path| path.push(right));
+            right_paths.iter_mut().for_each(|path| path.push(left));
+            node(&left, &right)
+        }
+    }
+}
+
 fn collect(leaves: &[Digest], index: usize, path: &mut Vec<Digest>) {
     if leaves.len() <= 1 {
         return;
@@ -122,7 +146,7 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 
 /// Reads exactly `N` bytes of hexadecimal.
 pub fn from_hexadecimal<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != N * 2 || !text.is_ascii() {
+    if text.len() != N * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     let mut bytes = [0; N];
@@ -142,6 +166,8 @@ mod tests {
         fn every_leaf_is_proved_and_no_other(count in 1usize..70, seed: u8) {
             let leaves: Vec<Digest> = (0..count).map(|i| sha256(&[&[seed], &i.to_be_bytes()])).collect();
             let top = root(&leaves);
+            let paths: Vec<_> = (0..count).map(|index| prove(&leaves, index).unwrap()).collect();
+            prop_assert_eq!(prove_all(&leaves), paths);
             for (index, leaf) in leaves.iter().enumerate() {
                 let path = prove(&leaves, index).unwrap();
                 prop_assert!(verify(leaf, index, count, &path, &top));

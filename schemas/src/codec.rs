@@ -109,6 +109,7 @@ const SOURCES: &[&str] = &[
     include_str!("../avro/role_leased.avsc"),
     include_str!("../avro/role_dropped.avsc"),
     include_str!("../avro/batch_header.avsc"),
+    include_str!("../avro/batch_signature.avsc"),
 ];
 
 /// The Event schema as one self-contained JSON document, as it stands in an archive object's header.
@@ -117,6 +118,9 @@ pub static EVENT_SCHEMA_JSON: LazyLock<String> = LazyLock::new(|| inlined(includ
 /// The EventBatch schema as one self-contained JSON document.
 pub static BATCH_SCHEMA_JSON: LazyLock<String> = LazyLock::new(|| inlined(include_str!("../avro/event_batch.avsc")));
 
+/// The EventBatch schema as it was before batches were signed.
+pub static BATCH_SCHEMA_JSON_V1: &str = include_str!("../avro/before/event_batch_v1.avsc");
+
 pub(crate) static HEADER_SCHEMA_JSON: LazyLock<String> =
     LazyLock::new(|| inlined(include_str!("../avro/batch_header.avsc")));
 
@@ -124,6 +128,7 @@ pub(crate) static HEADER_SCHEMA_JSON: LazyLock<String> =
 pub static EVENT_SCHEMA: LazyLock<Schema> = LazyLock::new(|| parsed(&EVENT_SCHEMA_JSON));
 
 pub(crate) static BATCH_SCHEMA: LazyLock<Schema> = LazyLock::new(|| parsed(&BATCH_SCHEMA_JSON));
+pub(crate) static BATCH_SCHEMA_V1: LazyLock<Schema> = LazyLock::new(|| parsed(BATCH_SCHEMA_JSON_V1));
 pub(crate) static HEADER_SCHEMA: LazyLock<Schema> = LazyLock::new(|| parsed(&HEADER_SCHEMA_JSON));
 
 /// The CRC-64-AVRO fingerprint of the Event schema that this version writes.

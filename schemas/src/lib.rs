@@ -9,7 +9,8 @@
 //! ended, revoked, alarm) stand alone too.
 //!
 //! Read in this order: [`id`] (who and which), [`event`] (what happened), [`codec`] (an event as bytes), [`batch`]
-//! (the unit that is shipped, archived and proved), [`chain`] (hashes and proofs), [`topic`] (where it goes),
+//! (the unit that is shipped, archived and proved), [`chain`] (hashes and proofs), [`signature`] (who says so), [`topic`] (where
+//! it goes),
 //! [`invariant`] (the numbered promises of the whole system).
 //!
 //! This package does no IO and has no async code: everybody may depend on it.
@@ -20,8 +21,10 @@ pub mod codec;
 pub mod event;
 pub mod id;
 pub mod invariant;
+pub mod signature;
 pub mod topic;
 
 pub use batch::{BatchHeader, EventBatch, SessionRange};
 pub use event::{Body, Event, Identity, IdentityKind};
 pub use id::{Epoch, EventId, GrantId, HoldId, NodeId, RequestId, SequenceNumber, SessionId, Shard, StatementId};
+pub use signature::{Signature, Signer};

@@ -158,15 +158,20 @@ pub enum Session {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Write a session's events for others to read
+    /// Write a session's events for others to read; with --bundle, so that they can be proved
     Export {
-        session: SessionId,
+        /// The session; for a bundle there may be several
+        #[arg(required = true, num_args = 1..)]
+        sessions: Vec<SessionId>,
         /// jsonl, avro or csv
         #[arg(long, default_value = "jsonl")]
         format: recorder::export::Format,
         /// The file; without it standard output
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
+        /// Write an evidence bundle, which is proved without Postern and without the archive
+        #[arg(long, value_name = "FILE.zip", conflicts_with_all = ["format", "to"])]
+        bundle: Option<PathBuf>,
     },
 }
 
@@ -188,8 +193,47 @@ pub enum Audit {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Verify the whole archive: chains, roots, dense sequences, one end for each session
-    Verify,
+    /// Write an evidence bundle of every session in which something is found
+    Export {
+        /// The question, as for search: 'who read card_number'
+        #[arg(required = true, num_args = 1..)]
+        question: Vec<String>,
+        /// Only statements at or after this time (RFC 3339), or this long ago (90m, 24h, 7d)
+        #[arg(long)]
+        since: Option<String>,
+        /// Only statements before this time, likewise
+        #[arg(long)]
+        until: Option<String>,
+        /// The file
+        #[arg(long, value_name = "FILE.zip")]
+        bundle: PathBuf,
+    },
+    /// Verify the archive: signatures, checkpoints, chains, roots, dense sequences, one end for each session
+    Verify(AuditVerify),
+    /// Print what a file of keys must say for this node's signatures to count
+    Key,
+    /// Print the last checkpoint of the archive, to be kept elsewhere
+    Checkpoint,
+}
+
+/// What `audit verify` is told.
+#[derive(Debug, clap::Args)]
+pub struct AuditVerify {
+    /// File that says whose keys count, as `postern audit key` prints it on each node
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// A checkpoint that was kept elsewhere: the archive must have it
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Only this partition
+    #[arg(long)]
+    pub partition: Option<u32>,
+    /// Only from this offset on
+    #[arg(long, requires = "partition")]
+    pub from: Option<u64>,
+    /// Only up to this offset
+    #[arg(long, requires = "partition")]
+    pub to: Option<u64>,
 }
 
 /// Verbs of `events`.

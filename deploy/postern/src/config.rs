@@ -115,8 +115,12 @@ pub struct Config {
     pub access: Arc<control::Access>,
     /// The log; with Kafka behind it where brokers are named.
     pub log: event_log::Config,
+    /// The key that signs batches, where they are signed.
+    pub log_key: Option<PathBuf>,
     /// The archive.
     pub archive: recorder::Config,
+    /// The key that signs checkpoints of the archive.
+    pub archive_key: PathBuf,
     /// The search index.
     pub index: indexer::Config,
     /// The API and console.
@@ -155,6 +159,9 @@ impl File {
         self.log.directory.get_or_insert_with(|| data.join("spool"));
         self.archive.url.get_or_insert_with(|| data.join("archive").display().to_string());
         self.index.directory.get_or_insert_with(|| data.join("index"));
+        let audit_key = || keys.join("audit.pk8");
+        let log_key = self.log.sign.then(|| self.log.signing_key.take().unwrap_or_else(audit_key));
+        let archive_key = self.archive.signing_key.take().unwrap_or_else(audit_key);
         let development_audience = self.development_issuer.enabled.then(|| self.development_issuer.audience.clone());
         let identity = identity::config::File {
             issuers: self.issuers,
@@ -183,6 +190,10 @@ impl File {
         let identity = noted(&mut problems, identity.check(&keys));
         let log = noted(&mut problems, self.log.check());
         let kafka = noted(&mut problems, self.kafka.check());
+        let copies = log.as_ref().is_some_and(|log| log.durability == event_log::config::Durability::Kafka);
+        if copies && matches!(kafka, Some(None)) {
+            problems.push("log.durability: \"kafka\" needs kafka.brokers".to_owned());
+        }
         let archive = noted(&mut problems, self.archive.check());
         let index = noted(&mut problems, self.index.check());
         let api = noted(&mut problems, self.api.check(&node));
@@ -211,7 +222,9 @@ impl File {
                     control,
                     access: Arc::new(access),
                     log,
+                    log_key,
                     archive,
+                    archive_key,
                     index,
                     api,
                     webhooks,

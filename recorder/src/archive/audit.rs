@@ -1,20 +1,32 @@
-//! Proves the archive: every byte is what was shipped, every chain goes on, every session is whole (ARC-1, AUD-3, AUD-4).
+//! Proves the archive: every byte is what was shipped, every chain goes on, every session is whole (ARC-1, AUD-3, AUD-4),
+//! and whoever the reader believes signed for it.
 //!
 //! It trusts no manifest: data objects are hashed and built again from their blocks, headers are hashed again, the
 //! events' Merkle roots are computed from the stored bytes, and the state of verification is computed again from the
-//! beginning of the range and compared with what the manifests carry.
+//! beginning of the range and compared with what the manifests carry. Nothing that it reads makes it end early: what
+//! cannot be read is a finding, and it goes on behind it. Partitions are proved side by side.
+//!
+//! [`checkpoints`] proves what was signed of the whole, [`partition`] one partition.
 
-use super::Error;
-use super::manifest::{BatchName, Fault, FaultKind, Manifest, Place};
-use super::reader::{Archived, Reader};
-use super::writer::{Container, fetch, sha256};
-use crate::sessions::Notes;
-use crate::verify::{self, State, chain_of};
+mod checkpoints;
+mod partition;
+
+use super::manifest::{BatchName, FaultKind};
+use super::reader::Reader;
+use super::trust::Trust;
+use super::{Error, layout};
+use checkpoints::Covered;
 use event_log::{Offset, Partition};
-use object_store::path::Path;
-use schemas::{EventId, SessionId, codec};
+use futures_util::TryStreamExt;
+use object_store::{ObjectStore, path::Path};
+use partition::{Chains, Proof, Proved};
+use schemas::SessionId;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// What is to be proved. The default is everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,20 +39,65 @@ pub struct Range {
     pub to: Option<Offset>,
 }
 
+impl Range {
+    fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is to be proved, and what the reader knows from elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// What is to be proved.
+    pub range: Range,
+    /// Whose keys count. `None`: signatures count for the keys that they name, which tells nothing of who signed.
+    pub trust: Option<Trust>,
+    /// A checkpoint that was kept elsewhere, byte for byte: it must be in the archive.
+    pub kept: Option<Vec<u8>>,
+    /// How far it is.
+    pub progress: Arc<Progress>,
+}
+
+/// How far a verification is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Manifests that there are.
+    pub manifests: AtomicU64,
+    /// Manifests that are proved.
+    pub done: AtomicU64,
+    /// Bytes of objects read.
+    pub bytes: AtomicU64,
+}
+
 /// Most findings that a report lists; beyond them they are counted.
 const MAX_FINDINGS: usize = 1_000;
 
 /// Something that does not hold, with its place.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The partition.
-    pub partition: Partition,
     /// The object that it was found in.
     pub object: String,
-    /// What.
-    pub fault: Fault,
+    /// What kind.
+    pub kind: FaultKind,
+    /// In words.
+    pub detail: String,
+    /// The partition, where it is one's.
+    pub partition: Option<Partition>,
+    /// The offset of the batch, or of the manifest's first.
+    pub offset: Option<Offset>,
+    /// The batch, where it is one's.
+    pub batch: Option<BatchName>,
     /// The first event concerned, where it is known.
     pub event: Option<String>,
+    /// The object that keeps the batch, where it is not archived.
+    pub quarantine: Option<String>,
+}
+
+impl Finding {
+    fn of_object(object: impl ToString, kind: FaultKind, detail: impl Into<String>) -> Self {
+        let (object, detail) = (object.to_string(), detail.into());
+        Self { object, kind, detail, partition: None, offset: None, batch: None, event: None, quarantine: None }
+    }
 }
 
 /// What a verification found.
@@ -50,15 +107,27 @@ pub struct Report {
     pub manifests: u64,
     /// Batches checked.
     pub batches: u64,
+    /// Of them, those with a good signature by a key that counts.
+    pub signed: u64,
     /// Events checked.
     pub events: u64,
     /// Sessions met.
     pub sessions: u64,
     /// Sessions that have not ended. They may be running.
     pub open: Vec<SessionId>,
-    /// Bytes of data objects hashed.
+    /// Bytes of objects hashed.
     pub bytes: u64,
-    /// What does not hold, in order: the first names the first bad batch.
+    /// Checkpoints checked.
+    pub checkpoints: u64,
+    /// Number and time of the last one.
+    pub last_checkpoint: Option<(u64, i64)>,
+    /// Batches that came after it: they are signed, and the last of them could be missing.
+    pub uncovered: u64,
+    /// Objects that no manifest names: never committed, read by nobody.
+    pub orphans: u64,
+    /// Whether somebody said whose keys count.
+    pub attested: bool,
+    /// What does not hold, in order: the first of a partition names its first bad batch.
     pub findings: Vec<Finding>,
     /// How many there are.
     pub found: u64,
@@ -70,167 +139,156 @@ impl Report {
         self.found == 0
     }
 
-    fn find(&mut self, manifest: &Manifest, fault: Fault) {
+    fn find(&mut self, finding: Finding) {
         self.found += 1;
         if self.findings.len() < MAX_FINDINGS {
-            let event =
-                fault.session.zip(fault.sequence).map(|(session, sequence)| EventId { session, sequence }.to_string());
-            let (partition, object) = (manifest.partition, manifest.path().to_string());
-            self.findings.push(Finding { partition, object, fault, event });
+            self.findings.push(finding);
         }
+    }
+
+    /// Takes in what was found of one partition.
+    fn take(&mut self, other: Self) {
+        self.manifests += other.manifests;
+        self.batches += other.batches;
+        self.signed += other.signed;
+        self.events += other.events;
+        self.bytes += other.bytes;
+        self.uncovered += other.uncovered;
+        self.orphans += other.orphans;
+        let listed = other.findings.len() as u64;
+        other.findings.into_iter().for_each(|finding| self.find(finding));
+        self.found += other.found.saturating_sub(listed);
     }
 }
 
+/// The archive's objects by what their names say.
+#[derive(Debug, Default)]
+struct Listing {
+    manifests: BTreeMap<Partition, BTreeSet<Offset>>,
+    /// Data objects and what is kept aside, by partition.
+    objects: BTreeMap<Partition, BTreeSet<String>>,
+    checkpoints: BTreeSet<u64>,
+    foreign: Vec<Path>,
+}
+
 impl Reader {
-    /// Proves a range of the archive.
+    /// Proves a range of the archive, believing whatever keys it names. See [`Reader::audit`].
     ///
     /// # Errors
-    /// [`Error`] if the store or a manifest cannot be read. What does not hold is no error: it is in the report.
+    /// As [`Reader::audit`].
     pub async fn verify(&self, range: Range) -> Result<Report, Error> {
-        let (mut report, mut sessions, mut open) = (Report::default(), BTreeSet::new(), BTreeSet::new());
-        for partition in self.partitions().await? {
-            if range.partition.is_some_and(|wanted| wanted != partition) {
-                continue;
-            }
-            let all = self.manifests(partition, 0).await?;
-            let before = all.iter().rev().find(|m| m.last < range.from);
-            let mut proof = Proof {
-                next: before.map_or(0, |m| m.last + 1),
-                state: before.map(|m| m.state.clone()).unwrap_or_default(),
-                sessions: &mut sessions,
-            };
-            for manifest in all.iter().filter(|m| m.last >= range.from && range.to.is_none_or(|to| m.first <= to)) {
-                proof.manifest(self, manifest, &mut report).await?;
-            }
-            open.extend(proof.state.open().map(|open| open.session));
+        self.audit(Request { range, ..Request::default() }).await
+    }
+
+    /// Proves a range of the archive. On a runtime of many threads partitions are proved at the same time.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the store cannot be asked. What does not hold, and what is not there, is no error: it is in the
+    /// report.
+    pub async fn audit(&self, request: Request) -> Result<Report, Error> {
+        let store = self.store().clone();
+        let listing = listing(&*store).await?;
+        let mut report = Report { attested: request.trust.is_some(), ..Report::default() };
+        let mut covered = checkpoints::prove(&*store, &listing.checkpoints, &request, &mut report).await?;
+        let partitions = partitions(&listing, &covered, request.range.partition);
+        let request = Arc::new(request);
+        let named = partitions.iter().filter_map(|partition| listing.manifests.get(partition));
+        request.progress.manifests.store(named.map(|firsts| firsts.len() as u64).sum(), Ordering::Relaxed);
+
+        let at_once = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+        let mut running = JoinSet::new();
+        for partition in partitions {
+            let firsts = listing.manifests.get(&partition).cloned().unwrap_or_default();
+            let objects = listing.objects.get(&partition).cloned().unwrap_or_default();
+            let proof = Proof::new(store.clone(), request.clone(), partition, covered.of(partition));
+            let at_once = at_once.clone();
+            running.spawn(async move {
+                // it is never closed
+                let _permit = at_once.acquire().await.ok();
+                (partition, proof.run(firsts, objects).await)
+            });
         }
-        report.sessions = sessions.len() as u64;
-        report.open = open.into_iter().collect();
+        let mut proved = BTreeMap::new();
+        while let Some(ended) = running.join_next().await {
+            let (partition, result) = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            proved.insert(partition, result?);
+        }
+        conclude(&mut report, proved, &listing, request.range);
         Ok(report)
     }
 }
 
-struct Proof<'a> {
-    next: Offset,
-    state: State,
-    sessions: &'a mut BTreeSet<SessionId>,
-}
-
-impl Proof<'_> {
-    async fn manifest(&mut self, reader: &Reader, manifest: &Manifest, report: &mut Report) -> Result<(), Error> {
-        report.manifests += 1;
-        let archive = |detail: String| fault_at(manifest.first, FaultKind::Archive, detail, None);
-        if manifest.first != self.next {
-            report.find(
-                manifest,
-                archive(format!("it begins at {}, the one before ends before {}", manifest.first, self.next)),
-            );
+/// Puts together what was found of each partition, and what only all of them show.
+fn conclude(report: &mut Report, proved: BTreeMap<Partition, Proved>, listing: &Listing, range: Range) {
+    let (mut sessions, mut open, mut chains) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+    let mut alone = BTreeSet::new();
+    for (partition, one) in proved {
+        report.take(one.report);
+        for session in one.sessions.iter().filter(|session| sessions.contains(*session)) {
+            let folder = layout::partition_manifests(partition);
+            let detail = format!("{session} has events in another partition too");
+            report
+                .find(Finding { partition: Some(partition), ..Finding::of_object(folder, FaultKind::Copied, detail) });
         }
-        self.next = manifest.last + 1;
-        // What the recorder found of batches that are not archived: nothing of them is left to be computed again.
-        for fault in manifest.faults.iter().filter(|f| f.quarantine.is_some()) {
-            report.find(manifest, fault.clone());
-        }
-        match reader.load(manifest, |_| true).await {
-            Ok(batches) => {
-                if let Err(problem) = data_object(reader, manifest, &batches, report).await? {
-                    report.find(manifest, archive(problem));
-                }
-                self.batches(manifest, &batches, report)?;
-            }
-            Err(error @ Error::Object { .. }) => report.find(manifest, archive(chain_of(&error))),
-            Err(error @ Error::Store { .. }) if is_missing(&error) => report.find(manifest, archive(chain_of(&error))),
-            Err(error) => return Err(error),
-        }
-        if self.state != manifest.state {
-            report.find(
-                manifest,
-                archive("the state that it carries is not the one that its batches lead to".to_owned()),
-            );
-            self.state = manifest.state.clone();
-        }
-        Ok(())
+        sessions.extend(one.sessions);
+        alone.extend(one.alone);
+        open.extend(one.open);
+        copied(partition, &one.chains, &mut chains, report);
     }
-
-    /// Checks the batches, and that the manifest says of them what they say themselves.
-    fn batches(&mut self, manifest: &Manifest, batches: &[Archived], report: &mut Report) -> Result<(), Error> {
-        let (mut notes, mut found) = (Notes::default(), Vec::new());
-        for (archived, entry) in batches.iter().zip(&manifest.batches) {
-            let header = &archived.batch.header;
-            report.batches += 1;
-            let hash = header.hash().map_err(Error::Encode)?;
-            if hash != entry.hash {
-                let detail = "its header does not have the hash that the manifest states".to_owned();
-                let name = Some(BatchName::from(header));
-                report.find(
-                    manifest,
-                    from_first_event(fault_at(archived.offset, FaultKind::Archive, detail, name), archived),
-                );
-            }
-            let read = verify::read(&archived.batch);
-            let faults = self.state.accept(archived.offset, header, &hash, &read);
-            faults.iter().for_each(|fault| report.find(manifest, from_first_event(fault.clone(), archived)));
-            found.extend(faults);
-            let events = read.events.unwrap_or_default();
-            report.events += events.len() as u64;
-            events.iter().for_each(|event| notes.add(event));
-            self.sessions.extend(events.iter().map(|event| event.session));
+    report.sessions = (sessions.len() + alone.len()) as u64;
+    report.open = open.into_iter().collect();
+    if range.is_everything() {
+        for path in &listing.foreign {
+            report.find(Finding::of_object(path, FaultKind::Foreign, "nothing of ours has such a name"));
         }
-        let mut differs = |differs: bool, what: &str| {
-            if differs {
-                let detail = format!("its {what} are not those of its batches");
-                report.find(manifest, fault_at(manifest.first, FaultKind::Archive, detail, None));
-            }
-        };
-        differs(notes.finish() != manifest.sessions, "notes of sessions");
-        differs(!manifest.faults.iter().filter(|f| f.quarantine.is_none()).eq(&found), "faults");
-        Ok(())
     }
 }
 
-/// A fault of a batch as a whole: its first event is where doubt begins.
-fn from_first_event(mut fault: Fault, archived: &Archived) -> Fault {
-    if let (None, Some(range)) = (fault.session, archived.batch.header.sessions.first()) {
-        fault.session = Some(range.session);
-        fault.sequence = Some(range.first);
-    }
-    fault
-}
-
-fn fault_at(offset: Offset, kind: FaultKind, detail: String, batch: Option<BatchName>) -> Fault {
-    Fault { offset, kind, detail, batch, session: None, sequence: None, quarantine: None }
-}
-
-fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::Store { source: object_store::Error::NotFound { .. }, .. })
-}
-
-/// Hashes the data object, and builds it again from its blocks: there is nothing else in it.
-async fn data_object(
-    reader: &Reader,
-    manifest: &Manifest,
-    batches: &[Archived],
-    report: &mut Report,
-) -> Result<Result<(), String>, Error> {
-    let Some(object) = &manifest.object else { return Ok(Ok(())) };
-    let bytes = fetch(&**reader.store(), &Path::from(object.name.as_str())).await?;
-    report.bytes += bytes.len() as u64;
-    if bytes.len() as u64 != object.bytes || sha256(&bytes) != object.sha256 {
-        return Ok(Err(format!("{} does not have the SHA-256 that its manifest states", object.name)));
-    }
-    let mut built: Option<Container> = None;
-    for (archived, entry) in batches.iter().zip(&manifest.batches) {
-        if matches!(entry.place, Place::Spliced { .. }) {
-            let Ok(version) = codec::Version::of(entry.header.schema.cast_unsigned()) else {
-                return Ok(Err(format!("{} has a batch of an unknown schema", object.name)));
-            };
-            let container = built.get_or_insert_with(|| Container::new(&entry.hash, version));
-            container.splice(entry.header.count, &archived.batch.block);
+/// Finds chains whose batches two partitions hold.
+fn copied(partition: Partition, chains: &Chains, seen: &mut BTreeMap<Partition, Chains>, report: &mut Report) {
+    for (name, (first, last)) in chains {
+        let other = seen.iter().find(|(_, others)| {
+            others.get(name).is_some_and(|(other_first, other_last)| first <= other_last && other_first <= last)
+        });
+        if let Some((other, _)) = other {
+            let (node, shard) = name;
+            let detail = format!("batches of node {node}, shard {shard} lie in partition {other} too");
+            let folder = layout::partition_manifests(partition);
+            report
+                .find(Finding { partition: Some(partition), ..Finding::of_object(folder, FaultKind::Copied, detail) });
         }
     }
-    Ok(if built.is_some_and(|container| container.as_bytes() == &bytes[..]) {
-        Ok(())
-    } else {
-        Err(format!("{} is not what its batches make", object.name))
-    })
+    seen.insert(partition, chains.clone());
 }
+
+/// The partitions that are, or that a checkpoint says there were.
+fn partitions(listing: &Listing, covered: &Covered, wanted: Option<Partition>) -> BTreeSet<Partition> {
+    let there = listing.manifests.keys().chain(listing.objects.keys()).copied();
+    there.chain(covered.partitions()).filter(|partition| wanted.is_none_or(|wanted| wanted == *partition)).collect()
+}
+
+async fn listing(store: &dyn ObjectStore) -> Result<Listing, Error> {
+    let all: Vec<_> = store.list(None).try_collect().await.map_err(Error::store("list", "the archive"))?;
+    let mut listing = Listing::default();
+    for path in all.into_iter().map(|meta| meta.location) {
+        if let Some((partition, first)) = layout::parse_manifest(&path)
+            && layout::manifest(partition, first) == path
+        {
+            listing.manifests.entry(partition).or_default().insert(first);
+        } else if let Some((partition, first, last)) = layout::parse_data_object(&path)
+            && layout::data_object(partition, first, last) == path
+        {
+            listing.objects.entry(partition).or_default().insert(path.to_string());
+        } else if let Some((partition, _)) = layout::parse_quarantine(&path) {
+            listing.objects.entry(partition).or_default().insert(path.to_string());
+        } else if let Some(number) = layout::parse_checkpoint(&path) {
+            listing.checkpoints.insert(number);
+        } else if !layout::is_staged(&path) {
+            listing.foreign.push(path);
+        }
+    }
+    Ok(listing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,41 @@ pub fn quarantine(partition: Partition, offset: Offset) -> Path {
     Path::from(format!("quarantine/{partition:06}/{offset:020}.bin"))
 }
 
+/// The folder of what is kept aside.
+pub fn quarantined() -> Path {
+    Path::from("quarantine")
+}
+
+/// The folder of all checkpoints.
+pub fn checkpoints() -> Path {
+    Path::from("checkpoint")
+}
+
+/// A checkpoint.
+pub fn checkpoint(number: u64) -> Path {
+    Path::from(format!("checkpoint/{number:020}.json"))
+}
+
+/// The number of a checkpoint's name; `None` for a name of another form.
+pub fn parse_checkpoint(path: &Path) -> Option<u64> {
+    let number = path.as_ref().strip_prefix("checkpoint/")?.strip_suffix(".json")?.parse().ok()?;
+    (checkpoint(number) == *path).then_some(number)
+}
+
+/// Partition and offset of a name of what is kept aside; `None` for a name of another form.
+pub fn parse_quarantine(path: &Path) -> Option<(Partition, Offset)> {
+    let mut parts = path.as_ref().strip_prefix("quarantine/")?.split('/');
+    let (partition, name) = (parts.next()?.parse().ok()?, parts.next()?);
+    let offset = name.strip_suffix(".bin")?.parse().ok()?;
+    (quarantine(partition, offset) == *path).then_some((partition, offset))
+}
+
+/// Whether a name is that of an object which a local file system was writing when its process died.
+pub fn is_staged(path: &Path) -> bool {
+    let digits = path.as_ref().rsplit_once('#').map(|(_, digits)| digits);
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The partition of a folder of manifests.
 pub fn parse_partition(folder: &Path) -> Option<Partition> {
     folder.filename()?.parse().ok()
@@ -71,6 +106,11 @@ mod tests {
         assert_eq!(parse_manifest(&manifest(3, 70)), Some((3, 70)));
         assert_eq!(parse_data_object(&data_object(3, 70, u64::MAX)), Some((3, 70, u64::MAX)));
         assert_eq!(parse_partition(&partition_manifests(12)), Some(12));
+        assert_eq!(parse_checkpoint(&checkpoint(7)), Some(7));
+        assert_eq!(parse_quarantine(&quarantine(3, 7)), Some((3, 7)));
+        assert!(is_staged(&Path::parse("data/000000/x.avro#12").unwrap()) && !is_staged(&data_object(1, 2, 3)));
+        assert_eq!(parse_checkpoint(&Path::from("checkpoint/7.json")), None);
+        assert_eq!(parse_quarantine(&Path::from("quarantine/3/7.bin")), None);
         assert!(manifest(3, 9) < manifest(3, 10));
         assert!(manifest(3, u64::MAX) < manifest(4, 0));
         for other in ["manifest/x/1.json", "manifest/1/1.json.tmp", "manifest/1", "data/1/2.avro", "data/1/2-3.avro/x"]

@@ -10,12 +10,15 @@ use event_log::{Offset, Partition};
 use object_store::path::Path;
 use schemas::chain::Digest;
 use schemas::event::{Access, Gap, SessionClosed, SessionOpened, SessionRefused};
-use schemas::{BatchHeader, Epoch, SessionId, Shard, codec};
+use schemas::{BatchHeader, Epoch, SessionId, Shard, Signature, codec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The form that this version writes, and the latest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The first in which manifests name each other and what lies aside, and batches may be signed.
+pub(crate) const CHAINED: u32 = 2;
 
 /// One commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,8 +33,14 @@ pub struct Manifest {
     pub last: Offset,
     /// When it was made, microseconds since 1970-01-01 UTC.
     pub created: i64,
+    /// The bytes of the manifest before it; null for the first of a partition. Version 1 does not have it.
+    #[serde(default)]
+    pub previous: Option<Sha256>,
     /// The data object; null where every batch of the range was skipped or quarantined.
     pub object: Option<DataObject>,
+    /// The objects in which batches are kept that cannot stand in the data object. Version 1 does not have it.
+    #[serde(default)]
+    pub aside: Vec<DataObject>,
     /// The batches, in the order of their offsets.
     pub batches: Vec<BatchEntry>,
     /// What is to be known of the sessions in it without reading the data object.
@@ -46,7 +55,12 @@ pub struct Manifest {
     pub state: State,
 }
 
-/// The data object of a manifest.
+/// The SHA-256 of an object's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sha256(#[serde(with = "codec::fixed")] pub Digest);
+
+/// An object of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataObject {
     /// Its name in the store.
@@ -71,6 +85,9 @@ pub struct BatchEntry {
     /// The secret of the leaf salts.
     #[serde(with = "codec::fixed")]
     pub salt: [u8; 32],
+    /// Of the node that sealed it; missing where nodes do not sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// Where its block lies.
     pub place: Place,
 }
@@ -218,8 +235,22 @@ pub enum FaultKind {
     EventsRepeated,
     /// An event of a session that has not opened, or that is closed (AUD-4).
     NotOpen,
-    /// The data object or manifest is not what it should be; found by a verification only.
+    /// An object is not what it should be; found by a verification only, as are the next ones.
     Archive,
+    /// A manifest cannot be read, or does not go on where the one before it ends.
+    Manifest,
+    /// A checkpoint does not hold, or names what is not there.
+    Checkpoint,
+    /// A batch without a signature, of a node that signs.
+    Unsigned,
+    /// A signature that its key did not make.
+    Signature,
+    /// A signature by a key that is not believed there.
+    UnknownKey,
+    /// A batch that another partition holds too.
+    Copied,
+    /// An object that nothing of ours is named like.
+    Foreign,
     /// A kind that this version does not know.
     #[serde(other)]
     Other,

@@ -4,23 +4,28 @@
 //! data/<partition>/<first>-<last>.avro   an Avro Object Container File: one file block is one batch's block, as shipped
 //! manifest/<partition>/<first>.json      the commit: what lies in the data object, and where the next recorder goes on
 //! quarantine/<partition>/<offset>.bin    a batch that cannot stand in the archive, byte for byte
+//! checkpoint/<number>.json               how far all partitions were at a time, signed
 //! ```
 //!
 //! Any Avro library reads the data objects; the manifests add what a proof needs (headers, salts, hashes). A data
 //! object without a manifest was never committed: nobody reads it ([`orphans`] lists such).
 //!
-//! [`layout`] names the objects, [`manifest`] says what a commit holds, [`writer`] makes one, [`Reader`] reads,
-//! [`audit`] proves.
+//! [`layout`] names the objects, [`manifest`] says what a commit holds, [`writer`] makes one, [`checkpoint`] signs for all,
+//! [`Reader`] reads, [`audit`] proves to whom [`trust`] names.
 
 pub mod audit;
+pub mod checkpoint;
 pub mod layout;
 pub mod manifest;
 pub mod reader;
+pub mod trust;
 pub mod writer;
 
 pub use audit::{Range, Report};
+pub use checkpoint::Checkpoint;
 pub use manifest::Manifest;
 pub use reader::{Archived, Filter, Reader};
+pub use trust::Trust;
 pub use writer::orphans;
 
 /// The archive could not be read or written.

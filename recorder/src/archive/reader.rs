@@ -176,13 +176,8 @@ impl Reader {
     /// # Errors
     /// [`Error::UnknownSession`]; [`Error::Batch`] if a block cannot be read; [`Error`] if the store cannot.
     pub async fn events(&self, session: SessionId) -> Result<Vec<Event>, Error> {
-        let manifests: Vec<Arc<Manifest>> = {
-            let cache = self.refreshed().await?;
-            let held = cache.holding.get(&session).ok_or(Error::UnknownSession(session))?;
-            held.iter().filter_map(|(p, first)| cache.partitions.get(p)?.get(first)).cloned().collect()
-        };
         let mut events = Vec::new();
-        for manifest in manifests {
+        for manifest in self.holding(session).await? {
             let holds = |header: &BatchHeader| header.sessions.iter().any(|range| range.session == session);
             for archived in self.load(&manifest, holds).await? {
                 let read = verify::read(&archived.batch);
@@ -198,6 +193,13 @@ impl Reader {
         events.sort_by_key(|event| event.sequence);
         events.dedup_by_key(|event| event.sequence);
         Ok(events)
+    }
+
+    /// The manifests that hold events of a session, in order.
+    pub(crate) async fn holding(&self, session: SessionId) -> Result<Vec<Arc<Manifest>>, Error> {
+        let cache = self.refreshed().await?;
+        let held = cache.holding.get(&session).ok_or(Error::UnknownSession(session))?;
+        Ok(held.iter().filter_map(|(p, first)| cache.partitions.get(p)?.get(first)).cloned().collect())
     }
 
     /// The partitions, in order.
@@ -266,7 +268,7 @@ impl Reader {
                     let reason = "a batch is said to be in it, but there is none".to_owned();
                     let missing = || Error::Object { object: manifest.path().to_string(), reason };
                     let block = blocks.next().ok_or_else(missing)?.to_vec();
-                    EventBatch { header: entry.header.clone(), salt: entry.salt, block }
+                    EventBatch { header: entry.header.clone(), salt: entry.salt, block, signature: entry.signature }
                 }
                 Place::Quarantined { object } => {
                     let bytes = writer::fetch(&*self.store, &Path::from(object.as_str())).await?;

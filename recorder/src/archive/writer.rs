@@ -5,7 +5,7 @@
 //! header's hash), so that a commit that is made again after a crash overwrites its own orphan with the same content.
 //! Format: Avro specification 1.12, "Object Container Files".
 
-use super::manifest::{BatchEntry, DataObject, Fault, Manifest, Place, VERSION};
+use super::manifest::{BatchEntry, DataObject, Fault, Manifest, Place, Sha256, VERSION};
 use super::{Error, layout};
 use crate::sessions::Notes;
 use crate::verify::State;
@@ -31,7 +31,7 @@ fn long(value: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// A container file of events with zstandard blocks.
+/// A container file of events.
 #[derive(Debug, Clone)]
 pub(crate) struct Container {
     bytes: Vec<u8>,
@@ -42,11 +42,20 @@ pub(crate) struct Container {
 impl Container {
     /// Begins a file whose sync marker follows from a hash.
     pub(crate) fn new(seed: &Digest, version: codec::Version) -> Self {
+        Self::with_codec("zstandard", seed, version)
+    }
+
+    /// Begins a file whose blocks are as they are.
+    pub(crate) fn uncompressed(version: codec::Version) -> Self {
+        Self::with_codec("null", &sha256(version.schema_json().as_bytes()), version)
+    }
+
+    fn with_codec(codec: &str, seed: &Digest, version: codec::Version) -> Self {
         let mut sync = [0; 16];
         sync.copy_from_slice(seed.first_chunk::<16>().expect("a digest has 32 bytes"));
         let mut bytes = b"Obj\x01".to_vec();
         long(2, &mut bytes);
-        for (key, value) in [("avro.codec", "zstandard"), ("avro.schema", version.schema_json())] {
+        for (key, value) in [("avro.codec", codec), ("avro.schema", version.schema_json())] {
             for text in [key, value] {
                 long(text.len() as u64, &mut bytes);
                 bytes.extend_from_slice(text.as_bytes());
@@ -90,6 +99,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
 #[derive(Debug)]
 pub(crate) struct Pending {
     first: Offset,
+    /// Of the manifest before.
+    previous: Option<Digest>,
     last: Offset,
     container: Option<Container>,
     entries: Vec<BatchEntry>,
@@ -103,17 +114,23 @@ pub(crate) struct Pending {
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Committed {
-    /// It stands. Bytes of its data object.
-    Done(u64),
+    /// It stands.
+    Done {
+        /// Bytes of its data object.
+        bytes: u64,
+        /// The manifest's SHA-256.
+        manifest: Digest,
+    },
     /// Another recorder's stands in its place.
     Taken,
 }
 
 impl Pending {
-    /// Begins a commit at the offset after the last one's end.
-    pub(crate) fn new(partition: Partition, first: Offset) -> Self {
+    /// Begins a commit at the offset after the last one's end; `previous` is the SHA-256 of that one.
+    pub(crate) fn new(partition: Partition, first: Offset, previous: Option<Digest>) -> Self {
         Self {
             first,
+            previous,
             last: first,
             container: None,
             entries: Vec::new(),
@@ -179,7 +196,8 @@ impl Pending {
             None => Place::Quarantined { object: self.put_aside(offset, encoded.clone()) },
         };
         self.last = offset;
-        self.entries.push(BatchEntry { offset, header: batch.header, hash, salt: batch.salt, place });
+        let EventBatch { header, salt, signature, .. } = batch;
+        self.entries.push(BatchEntry { offset, header, hash, salt, signature, place });
         Ok(())
     }
 
@@ -198,8 +216,10 @@ impl Pending {
         state: &State,
         created: i64,
     ) -> Result<Committed, Error> {
+        let mut aside = Vec::with_capacity(self.quarantine.len());
         for (path, bytes) in &self.quarantine {
             store.put(path, bytes.clone().into()).await.map_err(Error::store("write", path))?;
+            aside.push(DataObject::of(path, bytes));
         }
         let object = match &self.container {
             None => None,
@@ -213,7 +233,9 @@ impl Pending {
             first: self.first,
             last: self.last,
             created,
+            previous: self.previous.map(Sha256),
             object,
+            aside,
             batches: self.entries.clone(),
             sessions: self.notes.finish(),
             duplicates: self.duplicates,
@@ -222,10 +244,12 @@ impl Pending {
         };
         let path = manifest.path();
         let options = PutOptions::from(PutMode::Create);
-        match store.put_opts(&path, manifest.encode()?.into(), options).await {
+        let bytes = manifest.encode()?;
+        let digest = sha256(&bytes);
+        match store.put_opts(&path, bytes.into(), options).await {
             Ok(_) => {
                 fault::point("recorder.manifest_put");
-                Ok(Committed::Done(written))
+                Ok(Committed::Done { bytes: written, manifest: digest })
             }
             Err(object_store::Error::AlreadyExists { .. }) => Ok(Committed::Taken),
             Err(source) => Err(Error::store("write", &path)(source)),
@@ -235,9 +259,15 @@ impl Pending {
     async fn put_data(&self, store: &dyn ObjectStore, container: &Container) -> Result<DataObject, Error> {
         let path = layout::data_object(self.partition, self.first, self.last);
         let bytes = Bytes::copy_from_slice(container.as_bytes());
-        let object = DataObject { name: path.to_string(), bytes: bytes.len() as u64, sha256: sha256(&bytes) };
+        let object = DataObject::of(&path, &bytes);
         store.put(&path, bytes.into()).await.map_err(Error::store("write", &path))?;
         Ok(object)
+    }
+}
+
+impl DataObject {
+    fn of(path: &Path, bytes: &[u8]) -> Self {
+        Self { name: path.to_string(), bytes: bytes.len() as u64, sha256: sha256(bytes) }
     }
 }
 
@@ -253,8 +283,13 @@ pub(crate) async fn firsts(store: &dyn ObjectStore, partition: Partition) -> Res
 
 /// Reads one manifest.
 pub(crate) async fn manifest(store: &dyn ObjectStore, path: &Path) -> Result<Manifest, Error> {
+    hashed_manifest(store, path).await.map(|(manifest, _)| manifest)
+}
+
+/// Reads one manifest, with the SHA-256 of its bytes.
+pub(crate) async fn hashed_manifest(store: &dyn ObjectStore, path: &Path) -> Result<(Manifest, Digest), Error> {
     let bytes = fetch(store, path).await?;
-    Manifest::decode(path, &bytes)
+    Ok((Manifest::decode(path, &bytes)?, sha256(&bytes)))
 }
 
 /// Reads a whole object.
@@ -263,10 +298,10 @@ pub(crate) async fn fetch(store: &dyn ObjectStore, path: &Path) -> Result<Bytes,
     result.bytes().await.map_err(Error::store("read", path))
 }
 
-/// The last commit of a partition.
-pub(crate) async fn tip(store: &dyn ObjectStore, partition: Partition) -> Result<Option<Manifest>, Error> {
+/// The last commit of a partition, with the SHA-256 of its manifest.
+pub(crate) async fn tip(store: &dyn ObjectStore, partition: Partition) -> Result<Option<(Manifest, Digest)>, Error> {
     match firsts(store, partition).await?.last() {
-        Some(first) => manifest(store, &layout::manifest(partition, *first)).await.map(Some),
+        Some(first) => hashed_manifest(store, &layout::manifest(partition, *first)).await.map(Some),
         None => Ok(None),
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::archive::{Range, Reader, orphans};
-use crate::testing::{Bus, Mortal, Node, session, whole};
+use crate::testing::{Bus, Mortal, Node, session, signer, whole};
 use futures_util::TryStreamExt;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
@@ -35,7 +35,15 @@ async fn drain(recorder: &mut Recorder, bus: &mut Bus) -> Result<(), Error> {
 
 /// Archives batches of partition 0, from where the archive ends, a commit for about each.
 pub(crate) async fn archived(store: &Arc<dyn ObjectStore>, batches: Vec<EventBatch>) {
-    let mut bus = Bus::of([(0, batches)]);
+    archive_all(store, [(0, batches)]).await;
+}
+
+/// Archives what comes on several partitions, each from where the archive ends.
+pub(crate) async fn archive_all(
+    store: &Arc<dyn ObjectStore>,
+    partitions: impl IntoIterator<Item = (Partition, Vec<EventBatch>)>,
+) {
+    let mut bus = Bus::of(partitions);
     drain(&mut recorder(store.clone(), 1), &mut bus).await.unwrap();
 }
 
@@ -207,9 +215,9 @@ fn a_forked_chain_is_an_alarm_and_not_an_archive() {
         let reader = Reader::new(store.clone());
         assert!(matches!(reader.events(session(9)).await, Err(archive::Error::UnknownSession(_))));
         let report = reader.verify(Range::default()).await.unwrap();
-        let kinds: Vec<_> = report.findings.iter().map(|f| f.fault.kind).collect();
+        let kinds: Vec<_> = report.findings.iter().map(|f| f.kind).collect();
         assert_eq!(kinds, [FaultKind::Forked; 2]);
-        let kept = report.findings[0].fault.quarantine.clone().unwrap();
+        let kept = report.findings[0].quarantine.clone().unwrap();
         let kept = writer::fetch(&*store, &kept.into()).await.unwrap();
         assert_eq!(kept, forged[0].encode().unwrap());
     });
@@ -225,7 +233,7 @@ async fn found(partition: Vec<EventBatch>, garbage: Option<usize>) -> (Vec<Fault
     let mut recorder = recorder(store.clone(), 700);
     drain(&mut recorder, &mut bus).await.unwrap();
     let report = Reader::new(store.clone()).verify(Range::default()).await.unwrap();
-    let mut kinds: Vec<_> = report.findings.iter().map(|f| f.fault.kind).collect();
+    let mut kinds: Vec<_> = report.findings.iter().map(|f| f.kind).collect();
     kinds.dedup();
     (kinds, recorder.telemetry.faults.get(), store)
 }
@@ -317,16 +325,19 @@ fn a_revoked_partition_is_forgotten() {
 #[test]
 fn a_shutdown_commits_what_is_held() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config { flush_interval: Duration::from_secs(600), ..Config::for_directory(folder.path().join("a")) };
+    let config = Config { flush_interval: Duration::from_secs(600), ..Config::for_directory(folder.path().join("a")) }
+        .with_notary(signer(9), "recorder-1".into());
     let (_, batches) = shop();
+    let events: Vec<Event> = (10..14).flat_map(|n| whole(session(n), 3)).collect();
+    let others = Node::new("gate-2").cut(&events, 4);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         let shutdown = Shutdown::new();
-        let bus = Bus::of([(0, batches.clone()), (7, batches.clone())]);
+        let bus = Bus::of([(0, batches.clone()), (7, others.clone())]);
         let telemetry = Telemetry::default();
         let running = run_with(config.clone(), bus, telemetry.clone(), shutdown.clone());
         let stop = async {
-            while telemetry.batches.get() < 2 * batches.len() as u64 {
+            while telemetry.batches.get() < (batches.len() + others.len()) as u64 {
                 tokio::task::yield_now().await;
             }
             assert_eq!(telemetry.manifests.get(), 0);
@@ -335,7 +346,9 @@ fn a_shutdown_commits_what_is_held() {
         tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(running, stop).0 }).await.unwrap().unwrap();
         let store = config.store().unwrap();
         assert_holds(&store, 0, &batches).await;
-        assert_holds(&store, 7, &batches).await;
+        assert_holds(&store, 7, &others).await;
+        let report = Reader::new(store).verify(Range::default()).await.unwrap();
+        assert_eq!((report.checkpoints, report.uncovered), (1, 0), "the last checkpoint covers all");
     });
 }
 

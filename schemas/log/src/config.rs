@@ -1,6 +1,6 @@
 //! Settings of the log: sections `[log]` and `[kafka]` of the configuration file, and what they are parsed to.
 
-use schemas::batch::MAX_BATCH_BYTES;
+use schemas::{Signer, batch::MAX_BATCH_BYTES};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ pub enum Durability {
     /// The record is on the local disk (fdatasync).
     #[default]
     Spool,
+    /// The record is on the local disk, and Kafka has acknowledged its batch: it survives the node.
+    Kafka,
 }
 
 /// Section `[log]`. None of it can change while running.
@@ -35,11 +37,17 @@ pub struct File {
     pub batch_interval_ms: u64,
     /// Lanes in which sessions are spread. _Default:_ 1, with Kafka 4.
     pub shards: Option<u32>,
-    /// `spool`: a record counts when the local disk has it. _Default:_ `spool`.
+    /// `spool`: a record counts when the local disk has it. `kafka`: when the brokers have it too, so that it survives the
+    /// loss of the node; statements wait while there is no broker. _Default:_ `spool`.
     pub durability: Durability,
     /// Consumers of the embedded bus that must have committed a batch before it is deleted.
     /// _Default:_ `["recorder", "indexer"]`.
     pub subscribers: Vec<String>,
+    /// Whether batches are signed, so that a third party can tell who recorded them. _Default:_ true.
+    pub sign: bool,
+    /// The Ed25519 key that signs them, in PKCS #8, open to its owner alone; made where it is missing.
+    /// _Default:_ `audit.pk8` in the node's folder of keys.
+    pub signing_key: Option<PathBuf>,
 }
 
 impl Default for File {
@@ -54,6 +62,8 @@ impl Default for File {
             shards: None,
             durability: Durability::Spool,
             subscribers: vec!["recorder".to_owned(), "indexer".to_owned()],
+            sign: true,
+            signing_key: None,
         }
     }
 }
@@ -81,6 +91,8 @@ pub struct Config {
     pub subscribers: Vec<String>,
     /// Where batches are shipped; `None`: the spool is the whole bus.
     pub kafka: Option<KafkaConfig>,
+    /// Signs batches, where they are signed.
+    pub signer: Option<Signer>,
 }
 
 /// Smallest segment: it must hold the largest batch with room to spare.
@@ -127,6 +139,7 @@ impl File {
                 durability: self.durability,
                 subscribers: self.subscribers,
                 kafka: None,
+                signer: None,
             }),
             _ => Err(problems),
         }
@@ -138,6 +151,13 @@ impl Config {
     #[must_use]
     pub fn with_kafka(mut self, kafka: KafkaConfig) -> Self {
         self.kafka = Some(kafka);
+        self
+    }
+
+    /// Signs batches.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Signer) -> Self {
+        self.signer = Some(signer);
         self
     }
 

@@ -153,9 +153,12 @@ impl Log {
         self.shared.written(position)
     }
 
-    /// Whether everything up to a position is on disk.
+    /// Whether everything up to a position is on disk, and at the brokers where it must be.
     pub fn is_durable(&self, position: Position) -> bool {
-        self.shared.commit.synced() >= position.0
+        match &self.shared.copied {
+            Some(copied) => copied.through() >= position.0,
+            None => self.shared.commit.synced() >= position.0,
+        }
     }
 
     /// Asks for everything up to a position to be synced, without waiting: the caller does something else meanwhile.
@@ -164,6 +167,7 @@ impl Log {
     }
 
     /// Waits until everything up to a position is on disk: it then survives the machine. Asks for it when first polled.
+    /// Where `log.durability` is `kafka`, until the brokers have acknowledged it too, however long they are away.
     ///
     /// Completes with [`Error::Failed`] if the disk fails. Runs on any executor.
     pub fn durable(&self, position: Position) -> Durable {

@@ -21,6 +21,7 @@ pub fn config(directory: &Path) -> Config {
         durability: crate::config::Durability::Spool,
         subscribers: vec!["reader".to_owned()],
         kafka: None,
+        signer: None,
     }
 }
 

@@ -5,13 +5,14 @@
 
 mod support;
 
-use event_log::config::KafkaFile;
+use event_log::config::{Durability, KafkaFile};
 use event_log::kafka::Members;
 use event_log::testing::{Session, Witness, config};
 use event_log::{Config, KafkaConfig, KafkaSubscription, Log, Subscription};
 use std::path::Path;
 use std::sync::Arc;
-use support::{Broker, Reader, Store};
+use std::time::Duration;
+use support::{Broker, DEADLINE, Reader, Store};
 
 const NODE: &str = "node-1";
 
@@ -194,6 +195,7 @@ async fn apache_kafka() {
     a_batch_that_is_shipped_twice_is_noticed(&broker).await;
     a_rebalance_loses_and_doubles_nothing(&broker).await;
     a_broker_that_goes_away_is_waited_for(&mut broker).await;
+    what_counts_at_the_brokers_only_is_there(&mut broker).await;
 }
 
 fn kafka(broker: &Broker, prefix: &str, members: Members) -> Kafka {
@@ -275,5 +277,44 @@ async fn a_broker_that_goes_away_is_waited_for(broker: &mut Broker) {
     broker.start();
     reader.until("after", |witness| has_all(witness, &sessions)).await;
     must_be_exact(&store, &sessions);
+    log.close().await.unwrap();
+}
+
+/// What is durable with `durability = "kafka"` outlives the node and its disk; without a broker nothing is durable.
+async fn what_counts_at_the_brokers_only_is_there(broker: &mut Broker) {
+    let bus = kafka(broker, "copied", Members::All);
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(Config { durability: Durability::Kafka, ..bus.config(folder.path()) });
+    let mut sessions = sessions(&log, 8);
+    for _ in 0..20 {
+        for session in &mut sessions {
+            let position = session.say(&log, "select 1").unwrap();
+            tokio::time::timeout(DEADLINE, log.durable(position)).await.unwrap().unwrap();
+            assert!(log.is_durable(position));
+        }
+    }
+    broker.stop();
+    let positions: Vec<_> = sessions.iter_mut().map(|session| session.say(&log, "select 2").unwrap()).collect();
+    let last = *positions.last().unwrap();
+    let alone = tokio::time::timeout(Duration::from_secs(1), log.durable(last)).await;
+    assert!(alone.is_err() && !log.is_durable(last), "the disk alone is not enough");
+    broker.start();
+    for position in positions {
+        tokio::time::timeout(DEADLINE, log.durable(position)).await.unwrap().unwrap();
+    }
+    let lost = sessions.iter_mut().map(|session| session.say(&log, "select 3").unwrap()).max().unwrap();
+    let waiting = tokio::spawn(log.durable(lost));
+    log.clone().crash();
+    let ended = tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
+    assert!(ended.is_err() || log.is_durable(lost));
+    drop((log, folder));
+
+    // another node, that has nothing of it
+    let other = tempfile::tempdir().unwrap();
+    let log = open(bus.config(other.path()));
+    let store = Arc::new(Store::default());
+    let mut reader = Reader::new(bus.subscribe(&log), &store);
+    let acknowledged = |witness: &Witness| sessions.iter().all(|s| witness.count(s.id) as u64 + 1 >= s.next);
+    reader.until("what was acknowledged", acknowledged).await;
     log.close().await.unwrap();
 }

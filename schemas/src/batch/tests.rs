@@ -30,6 +30,19 @@ fn a_sealed_batch_opens_to_the_same_events() {
 }
 
 #[test]
+fn a_signature_is_over_the_header_and_comes_along() {
+    let (batch, signer) = (batch(), crate::signature::tests::signer(7));
+    let hash = batch.header.hash().unwrap();
+    let signed = batch.signed(&signer, &hash);
+    let read = EventBatch::decode(&signed.encode().unwrap()).unwrap();
+    assert_eq!(read, signed);
+    let signature = read.signature.unwrap();
+    assert_eq!(&signature.key, signer.public());
+    assert!(signature.verifies(&signature::of_batch(&hash)));
+    assert!(!signature.verifies(&signature::of_batch(&[0; 32])));
+}
+
+#[test]
 fn every_changed_byte_of_the_block_or_header_is_noticed() {
     let batch = batch();
     let hash = batch.header.hash().unwrap();

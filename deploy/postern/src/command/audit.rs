@@ -1,63 +1,230 @@
-//! `postern audit search | verify`: who did what, and whether the record can be trusted.
+//! `postern audit search | verify | key | checkpoint`: who did what, and whether the record can be trusted.
 
-use crate::arguments::{Audit, Global, Output};
+use crate::arguments::{Audit, AuditVerify, Global, Output};
 use crate::command::block_on;
 use crate::config::{self, Config};
 use crate::failure::Failure;
-use crate::output;
-use indexer::search::{Question, Searcher, render};
+use crate::{output, process};
+use anyhow::Context as _;
+use indexer::search::{Document, Question, Searcher, render as answers};
 use kit::Clock;
-use recorder::archive::{Range, Reader};
+use recorder::archive::audit::{Progress, Request};
+use recorder::archive::{self, Range, Reader, Report, Trust, checkpoint, trust};
+use schemas::chain::hexadecimal;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Runs the verb.
 pub fn run(global: &Global, verb: &Audit) -> Result<(), Failure> {
     let config = config::load(global)?;
     match verb {
         Audit::Search { question, since, until, limit } => {
-            let mut question = question.join(" ");
-            for (field, value) in [("since", since), ("until", until)] {
-                if let Some(value) = value {
-                    question = format!("({question}) {field}:\"{value}\"");
-                }
-            }
-            search(global, &config, &question, *limit)
+            search(global, &config, &narrowed(question, since.as_deref(), until.as_deref()), *limit)
         }
-        Audit::Verify => verify(global, &config),
+        Audit::Export { question, since, until, bundle } => {
+            export(global, &config, &narrowed(question, since.as_deref(), until.as_deref()), bundle)
+        }
+        Audit::Verify(asked) => verify(&config, global, asked),
+        Audit::Key => key(&config, global),
+        Audit::Checkpoint => checkpoint(&config),
     }
 }
+
+/// The question of a command line, within its times.
+fn narrowed(question: &[String], since: Option<&str>, until: Option<&str>) -> String {
+    [("since", since), ("until", until)].into_iter().fold(question.join(" "), |question, (field, value)| match value {
+        Some(value) => format!("({question}) {field}:\"{value}\""),
+        None => question,
+    })
+}
+
+/// Writes a bundle of the sessions of every statement that a question finds.
+fn export(global: &Global, config: &Config, question: &str, bundle: &Path) -> Result<(), Failure> {
+    let parsed = Question::parse(question, Clock::system().now_micros())?;
+    let searcher = Searcher::open(&config.index.directory);
+    let mut sessions = BTreeSet::new();
+    for page in 0.. {
+        let answer = searcher.search(&parsed, PAGE, page * PAGE)?;
+        let of_sessions =
+            answer.hits.iter().filter(|hit| matches!(hit.document, Document::Statement | Document::Session));
+        sessions.extend(of_sessions.map(|hit| hit.session));
+        if answer.hits.len() < PAGE {
+            break;
+        }
+    }
+    if sessions.is_empty() {
+        return Err(Failure::NotFound(format!("nothing is found by {question:?}")));
+    }
+    let reader = Reader::open(&config.archive)?;
+    // the index may be ahead of the archive
+    let archived = block_on(async {
+        let mut archived = Vec::new();
+        for session in sessions {
+            match reader.summary(session).await {
+                Ok(_) => archived.push(session),
+                Err(archive::Error::UnknownSession(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(archived)
+    })?;
+    super::session::bundle(global, &reader, &archived, bundle)
+}
+
+/// Hits of a search that are asked for at once.
+const PAGE: usize = 1_000;
 
 fn search(global: &Global, config: &Config, question: &str, limit: usize) -> Result<(), Failure> {
     let question = Question::parse(question, Clock::system().now_micros())?;
     let answer = Searcher::open(&config.index.directory).search(&question, limit, 0)?;
     let text = match global.output {
-        Output::Json => render::json(&answer)?,
-        Output::Text => render::table(&question, &answer),
+        Output::Json => answers::json(&answer)?,
+        Output::Text => answers::table(&question, &answer),
     };
     Ok(output::line(text.trim_end())?)
 }
 
-fn verify(global: &Global, config: &Config) -> Result<(), Failure> {
+fn verify(config: &Config, global: &Global, asked: &AuditVerify) -> Result<(), Failure> {
     let reader = Reader::open(&config.archive)?;
-    let report = block_on(async { Ok(reader.verify(Range::default()).await?) })?;
-    let text = || {
-        let holds = if report.holds() { "the archive holds" } else { "the archive does NOT hold" };
-        let mut lines = vec![format!(
-            "{holds}: {} batches, {} events, {} sessions ({} open), {} bytes",
-            report.batches,
-            report.events,
-            report.sessions,
-            report.open.len(),
-            report.bytes
-        )];
-        lines.extend(report.findings.iter().map(|finding| {
-            let event = finding.event.as_ref().map(|event| format!(", {event}")).unwrap_or_default();
-            format!("partition {}, {}{event}: {:?}", finding.partition, finding.object, finding.fault)
-        }));
-        lines.join("\n")
+    let named = |path: &Path| format!("reading {}", path.display());
+    let trust: Option<Trust> = match &asked.keys {
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| named(path))?;
+            Some(text.parse().with_context(|| named(path))?)
+        }
+        None => None,
     };
-    output::either(global.output, text, || serde_json::json!({"holds": report.holds(), "report": report}))?;
+    let kept = match &asked.checkpoint {
+        Some(path) => Some(fs::read(path).with_context(|| named(path))?.trim_ascii_end().to_vec()),
+        None => None,
+    };
+    let range = Range { partition: asked.partition, from: asked.from.unwrap_or(0), to: asked.to };
+    let request = Request { range, trust, kept, progress: Arc::default() };
+    let progress = std::io::stderr().is_terminal().then(|| Shown::begin(request.progress.clone()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(reader.audit(request));
+    drop(progress);
+    let report = report?;
+    output::either(
+        global.output,
+        || render(&report),
+        || serde_json::json!({"holds": report.holds(), "report": report}),
+    )?;
     match report.holds() {
         true => Ok(()),
         false => Err(Failure::Unsound(format!("{} findings", report.found))),
     }
+}
+
+fn render(report: &Report) -> String {
+    let holds = if report.holds() { "the archive holds" } else { "the archive does NOT hold" };
+    let mut lines = vec![format!(
+        "{holds}: {} batches, {} events, {} sessions ({} open), {} bytes",
+        report.batches,
+        report.events,
+        report.sessions,
+        report.open.len(),
+        report.bytes
+    )];
+    lines.push(match report.attested {
+        true => format!("{} batches are signed by keys that you believe", report.signed),
+        false => format!(
+            "{} batches are signed, by the keys that they name: give --keys to know by whom (postern audit key)",
+            report.signed
+        ),
+    });
+    lines.push(match report.last_checkpoint {
+        None => "no checkpoint covers it: its end could be missing".to_owned(),
+        Some((number, time)) => format!(
+            "{} checkpoints, the last is {number} at {}; {} batches came after it",
+            report.checkpoints,
+            output::time(time),
+            report.uncovered
+        ),
+    });
+    if report.orphans > 0 {
+        lines.push(format!("{} objects were never committed and are read by nobody", report.orphans));
+    }
+    lines.extend(report.findings.iter().map(|finding| {
+        let place = finding.offset.map(|offset| format!(", offset {offset}")).unwrap_or_default();
+        let batch = finding.batch.as_ref().map(|b| format!(", batch {} of {}/{}", b.sequence, b.node, b.shard));
+        let event = finding.event.as_ref().map(|event| format!(", {event}")).unwrap_or_default();
+        let aside = finding.quarantine.as_ref().map(|name| format!("; kept as {name}")).unwrap_or_default();
+        // what it names may be written by whom it accuses
+        let batch = batch.unwrap_or_default();
+        output::plain(&format!("{}{place}{batch}{event}: {}{aside}", finding.object, finding.detail))
+    }));
+    if report.found > report.findings.len() as u64 {
+        lines.push(format!("and {} more", report.found - report.findings.len() as u64));
+    }
+    lines.join("\n")
+}
+
+/// Shows on a terminal how far a verification is.
+struct Shown {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shown {
+    fn begin(progress: Arc<Progress>) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = ended.clone();
+        let thread = std::thread::spawn(move || {
+            while !told.load(Ordering::Acquire) {
+                std::thread::park_timeout(BETWEEN_LINES);
+                let [manifests, done, bytes] =
+                    [&progress.manifests, &progress.done, &progress.bytes].map(|number| number.load(Ordering::Relaxed));
+                eprint!("\r{done} of {manifests} manifests, {} MiB\x1b[K", bytes >> 20);
+            }
+            eprint!("\r\x1b[K");
+        });
+        Self { ended, thread: Some(thread) }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // it only prints
+            drop(thread.join());
+        }
+    }
+}
+
+/// Between two lines of progress.
+const BETWEEN_LINES: Duration = Duration::from_millis(300);
+
+/// Prints what a reader's file of keys must say for this node's signatures to count; makes the keys where there are none.
+fn key(config: &Config, global: &Global) -> Result<(), Failure> {
+    let public = |path: &Path| process::signer(path).map(|signer| *signer.public());
+    let batches = config.log_key.as_deref().map(public).transpose()?;
+    let checkpoints = config.archive.checkpoint_interval.map(|_| public(&config.archive_key)).transpose()?;
+    let text = || trust::lines(&config.node, batches.as_ref(), checkpoints.as_ref());
+    let json = || {
+        let keys = (batches.map(|key| hexadecimal(&key)), checkpoints.map(|key| hexadecimal(&key)));
+        serde_json::json!({"node": config.node, "batches": keys.0, "checkpoints": keys.1})
+    };
+    Ok(output::either(global.output, text, json)?)
+}
+
+/// Prints the last checkpoint, byte for byte, to be kept where nobody who holds the archive can reach it.
+fn checkpoint(config: &Config) -> Result<(), Failure> {
+    let store = config.archive.store()?;
+    let last = block_on(async { Ok(checkpoint::last(&*store).await?) })?;
+    let missing = || {
+        let every = "one is made every archive.checkpoint_seconds, and when the recorder ends";
+        Failure::NotFound(format!("the archive has no checkpoint yet: {every}"))
+    };
+    let (_, bytes) = last.ok_or_else(missing)?;
+    std::io::stdout().lock().write_all(&bytes)?;
+    Ok(())
 }

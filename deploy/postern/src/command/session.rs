@@ -5,7 +5,9 @@ use crate::command::block_on;
 use crate::failure::Failure;
 use crate::{config, output};
 use anyhow::Context as _;
+use kit::Clock;
 use recorder::archive::{self, Filter, Reader};
+use recorder::bundle;
 use recorder::export::{self, Format};
 use recorder::play;
 use recorder::sessions::SessionSummary;
@@ -32,7 +34,11 @@ pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
         Session::Play { session, speed, rows } => play(global, &reader()?, *session, *speed, *rows),
         // it asks a running node, and no archive
         Session::Kill { at, session, reason } => super::access::kill(global, at, *session, reason),
-        Session::Export { session, format, to } => export(&reader()?, *session, *format, to.as_deref()),
+        Session::Export { sessions, bundle: Some(path), .. } => bundle(global, &reader()?, sessions, path),
+        Session::Export { sessions, format, to, bundle: None } => match sessions.as_slice() {
+            [session] => export(&reader()?, *session, *format, to.as_deref()),
+            _ => Err(anyhow::anyhow!("several sessions go into one file as a bundle: --bundle FILE.zip").into()),
+        },
     }
 }
 
@@ -111,15 +117,56 @@ fn play(global: &Global, reader: &Reader, session: SessionId, speed: Option<f64>
 fn export(reader: &Reader, session: SessionId, format: Format, to: Option<&Path>) -> Result<(), Failure> {
     let events = block_on(async { reader.events(session).await.map_err(unknown) })?;
     let Some(path) = to else { return Ok(export::export(&events, format, &mut io::stdout().lock())?) };
-    // Written beside it and moved, so that a file of that name is always whole.
+    whole(path, |file| Ok(export::export(&events, format, file)?))
+}
+
+/// Writes a bundle of sessions, and says how it is proved.
+pub fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path) -> Result<(), Failure> {
+    let now = Clock::system().now_micros();
+    let written = whole(path, |file| {
+        block_on(async {
+            bundle::write(reader, sessions, now, file).await.map_err(|error| match error {
+                bundle::Error::Archive(error) => unknown(error),
+                other => other.into(),
+            })
+        })
+    })?;
+    let text = || {
+        let open = match written.open.len() {
+            0 => String::new(),
+            some => format!(" ({some} had not ended at the checkpoint)"),
+        };
+        let left_out = match written.left_out.len() {
+            0 => String::new(),
+            some => format!("\nleft out: {some} sessions that began after the last checkpoint"),
+        };
+        format!(
+            "{}: {} sessions{open}, {} events, proved up to checkpoint {}{left_out}\nto prove it without Postern: \
+             deploy/verify/postern-verify bundle {} --keys KEYS",
+            path.display(),
+            written.sessions.len(),
+            written.events,
+            written.checkpoint,
+            path.display(),
+        )
+    };
+    Ok(output::either(global.output, text, || serde_json::json!(written))?)
+}
+
+/// Writes a file beside its name and moves it there, so that a file of that name is always whole.
+fn whole<T>(
+    path: &Path,
+    write: impl FnOnce(&mut io::BufWriter<std::fs::File>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let unfinished = path.with_added_extension("unfinished");
     let file = std::fs::File::create(&unfinished).with_context(|| format!("creating {}", unfinished.display()))?;
     let mut file = io::BufWriter::new(file);
-    export::export(&events, format, &mut file)?;
+    let written = write(&mut file).inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
     file.flush()
         .and_then(|()| file.get_ref().sync_all())
         .with_context(|| format!("writing {}", unfinished.display()))?;
-    Ok(std::fs::rename(&unfinished, path).with_context(|| format!("naming {}", path.display()))?)
+    std::fs::rename(&unfinished, path).with_context(|| format!("naming {}", path.display()))?;
+    Ok(written)
 }
 
 /// A session that the archive does not hold is told apart from an archive that cannot be read.

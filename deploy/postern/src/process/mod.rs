@@ -22,6 +22,8 @@ use identity::api_key::Book;
 use jobs::Jobs;
 use kit::metrics::{Condition, Endpoint, Health, Registry};
 use kit::{Shutdown, logging};
+use schemas::Signer;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +53,11 @@ fn book(plane: &Plane) -> Arc<dyn Book> {
     Arc::new(plane.control.clone())
 }
 
+/// Signs with the key in this file, which is made where it is missing.
+pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
+    Ok(Signer::new(identity::signing::key_pair(path)?))
+}
+
 /// Loads the config, starts logging, and listens to signals.
 fn start(global: &Global) -> Result<Started, Failure> {
     let config = config::load(global)?;
@@ -63,7 +70,11 @@ fn start(global: &Global) -> Result<Started, Failure> {
 impl Started {
     /// Opens the node's log, telling what recovery found.
     fn open_log(&self) -> Result<Log, Failure> {
-        let (log, recovery) = Log::open(self.config.log.clone(), self.config.node.clone())?;
+        let config = match &self.config.log_key {
+            Some(path) => self.config.log.clone().with_signer(signer(path)?),
+            None => self.config.log.clone(),
+        };
+        let (log, recovery) = Log::open(config, self.config.node.clone())?;
         let (epoch, sealed, torn_bytes) = (recovery.epoch, recovery.sealed, recovery.torn_bytes);
         let (closed, gaps) = (recovery.closed.len(), recovery.gaps.len());
         match recovery.previous_epoch {

@@ -18,7 +18,10 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 
 /// Starts it as one job of a process.
 pub fn spawn(started: &mut Started, telemetry: Telemetry, subscription: Subscription) -> Result<(), Failure> {
-    let config = started.config.archive.clone();
+    let mut config = started.config.archive.clone();
+    if config.checkpoint_interval.is_some() {
+        config = config.with_notary(super::signer(&started.config.archive_key)?, started.config.node.clone());
+    }
     started
         .jobs
         .spawn(NAME, |shutdown| async move { Ok(recorder::run_with(config, subscription, telemetry, shutdown).await?) })

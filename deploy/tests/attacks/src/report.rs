@@ -103,7 +103,7 @@ fn surprises(results: &[Outcome], expected: &Expected, share: usize) -> Vec<Stri
         let got = outcome.result.to_string();
         let want = expected.failures.get(&outcome.id).map_or("pass", String::as_str);
         if got != want {
-            surprises.push(format!("{} is {got}, not {want}", outcome.id));
+            surprises.push(format!("{} is {got}, not {want}: {}", outcome.id, outcome.line()));
         }
     }
     let whole: BTreeSet<&str> = results.iter().map(|outcome| outcome.family.as_str()).collect();

@@ -17,7 +17,7 @@ const CANCEL: i32 = 80_877_102;
 const TLS: i64 = 80_877_103;
 
 /// After attempts that a server may well answer with silence.
-const SHORT: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_secs(10);
 
 /// Everything that was said, and how long it took.
 pub fn run(steps: &[Value], target: &Target) -> Result<(Vec<Message>, Duration)> {

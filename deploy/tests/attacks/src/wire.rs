@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long a server may be silent before that counts as an answer.
-pub const PATIENCE: Duration = Duration::from_secs(6);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Startup's version 3.0.
 const VERSION: i32 = 196_608;

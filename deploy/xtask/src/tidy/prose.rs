@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn paths_of_a_machine_are_found() {
         let home = format!("cd /{}/me\n", "home");
-        let files = files(&[("a.md", &home), ("b.md", "https://example.org/work/x\n../work/x\n/srv/x\n")]);
+        let other = format!("https://example.org/{0}/x\n../{0}/x\n/srv/x\n", "work");
+        let files = files(&[("a.md", &home), ("b.md", &other)]);
         assert_eq!(machine_paths(&files).len(), 1);
     }
 }

@@ -117,8 +117,12 @@ fn same_relations(other: &ast::Statement, facts: &Facts, context: &Context<'_>) 
         one.actions.contains(&Action::Create) && one.actions.iter().all(|a| matches!(a, Action::Create | Action::Alter))
     };
     let in_the_text = facts.relations.iter().filter(|one| !one.indirect && !defined(one));
-    let ours: BTreeSet<&str> = in_the_text.map(|one| one.name.as_str()).collect();
-    ours.len() == theirs.len() && theirs.iter().all(|name| ours.contains(name.as_str()))
+    // a view that is defined anew over one that reads it is read through that one, or by its name
+    let (maybe, ours): (Vec<_>, Vec<_>) = in_the_text.partition(|one| one.actions.contains(&Action::Create));
+    let names =
+        |some: Vec<&RelationUse>| -> BTreeSet<String> { some.into_iter().map(|one| one.name.clone()).collect() };
+    let (maybe, ours) = (names(maybe), names(ours));
+    ours.is_subset(&theirs) && theirs.difference(&ours).all(|name| maybe.contains(name))
 }
 
 /// The names of CTEs that one query's WITH adds.

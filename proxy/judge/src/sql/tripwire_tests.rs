@@ -51,6 +51,7 @@ fn the_same_relations_raise_nothing() {
         "CREATE TABLE n AS SELECT * FROM customers",
         "CREATE VIEW notes AS SELECT * FROM customers",
         "CREATE OR REPLACE VIEW notes AS SELECT * FROM customers",
+        "CREATE OR REPLACE VIEW notes AS SELECT * FROM notes",
         "EXPLAIN SELECT * FROM customers",
         "TRUNCATE customers, notes",
         "SELECT * FROM customers FOR UPDATE OF customers",

@@ -144,8 +144,8 @@ fn a_missing_object_is_found_and_named() {
         let data: Vec<_> = store.list(Some(&layout::data())).try_collect().await.unwrap();
         store.delete(&data[0].location).await.unwrap();
         let report = Reader::new(store).verify(Range::default()).await.unwrap();
-        assert_eq!(report.findings[0].fault.kind, FaultKind::Archive);
-        assert!(report.findings[0].fault.detail.contains(data[0].location.as_ref()), "{report:#?}");
+        assert_eq!(report.findings[0].kind, FaultKind::Archive);
+        assert!(report.findings[0].detail.contains(data[0].location.as_ref()), "{report:#?}");
     });
 }
 

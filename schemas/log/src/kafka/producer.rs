@@ -49,6 +49,9 @@ impl Shipper {
         let stop = Arc::new(AtomicBool::new(false));
         let (signal, owner) = (stop.clone(), shared.clone());
         let thread = std::thread::Builder::new().name("log-shipper".to_owned()).spawn(move || {
+            if let Some(copied) = &shared.copied {
+                copied.shipped_by(std::thread::current());
+            }
             while !signal.load(Ordering::Acquire) {
                 if let Err(error) = ship(&shared, &config, &signal) {
                     shared.counters.ship_errors.fetch_add(1, Ordering::Relaxed);
@@ -151,6 +154,9 @@ impl ProducerContext for Acknowledged {
         lane.done(batch, batch + 1);
         fault::point("ship.acknowledged");
         lock(&self.shared.cursors).advance(KAFKA_SUBSCRIBER, shard, lane.next);
+        if let Some(copied) = &self.shared.copied {
+            copied.acknowledged(shard, lane.next);
+        }
         self.shared.keep.wake();
     }
 }
@@ -180,7 +186,7 @@ fn ship(shared: &Arc<Shared>, config: &KafkaConfig, stop: &AtomicBool) -> Result
         .set("message.max.bytes", MESSAGE_BYTES.to_string())
         .set("queue.buffering.max.messages", MAX_IN_FLIGHT.to_string())
         .set("queue.buffering.max.kbytes", MAX_IN_FLIGHT_KBYTES)
-        .set("linger.ms", "1")
+        .set("linger.ms", if shared.copied.is_some() { "0" } else { "1" })
         .set("partitioner", "murmur2_random")
         .create_with_context(context)
         .map_err(|error| unavailable("make a producer", &error))?;
@@ -210,6 +216,9 @@ fn send_all(
         producer.poll(Duration::ZERO);
         // not by the client's own wait: it turns round and round for the last millisecond of it
         match sent {
+            Sent::Nothing if shared.copied.is_some() && producer.in_flight_count() > 0 => {
+                std::thread::park_timeout(SOON);
+            }
             Sent::Nothing => std::thread::park_timeout(POLL),
             Sent::Full => std::thread::park_timeout(SOON),
             Sent::One => {}

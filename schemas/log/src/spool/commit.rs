@@ -175,11 +175,13 @@ pub(crate) fn publish(shared: &Shared, synced: u64) {
     if lock(&shared.index).publish(synced) {
         fault::point("batch.durable");
         shared.batches.notify_waiters();
+        shared.copied.iter().for_each(super::copied::Copied::prompt);
         shared.keep.wake();
     }
 }
 
-/// Completes when everything up to a position is on disk. Made by [`crate::Log::durable`].
+/// Completes when everything up to a position is on disk, and at the brokers where it must be. Made by
+/// [`crate::Log::durable`].
 ///
 /// Runs on any executor; may be dropped at any time.
 #[derive(Debug)]
@@ -200,8 +202,13 @@ impl Future for Durable {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let commit = &self.shared.commit;
+        let shared = self.shared.clone();
+        let commit = &shared.commit;
         let Position(position) = self.position;
+        if let Some(copied) = &shared.copied {
+            commit.want(&shared, position);
+            return copied.poll(&shared, position, &mut self.number, context);
+        }
         if commit.synced() >= position {
             return Poll::Ready(Ok(()));
         }
@@ -210,13 +217,13 @@ impl Future for Durable {
         if commit.synced() >= position {
             return Poll::Ready(Ok(()));
         }
-        if let Err(error) = self.shared.check() {
+        if let Err(error) = shared.check() {
             return Poll::Ready(Err(error));
         }
         let number = self.number.unwrap_or(demand.next);
         demand.next = demand.next.max(number + 1);
         demand.waiters.insert((position, number), context.waker().clone());
-        commit.raise(&self.shared, &mut demand, position);
+        commit.raise(&shared, &mut demand, position);
         drop(demand);
         self.number = Some(number);
         Poll::Pending
@@ -226,6 +233,9 @@ impl Future for Durable {
 impl Drop for Durable {
     fn drop(&mut self) {
         if let Some(number) = self.number {
+            if let Some(copied) = &self.shared.copied {
+                return copied.leave(self.position.0, number);
+            }
             lock(&self.shared.commit.demand).waiters.remove(&(self.position.0, number));
         }
     }

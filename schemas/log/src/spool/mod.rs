@@ -11,6 +11,7 @@
 //! grow, so "is this record on disk" is one comparison. [`recover`] rebuilds all of it from the files.
 
 pub(crate) mod commit;
+pub(crate) mod copied;
 pub(crate) mod cursors;
 pub(crate) mod here;
 pub(crate) mod index;
@@ -23,7 +24,7 @@ pub(crate) mod seal;
 pub(crate) mod segment;
 pub(crate) mod snapshot;
 
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::{Error, fault};
 use cursors::Cursors;
 use index::Index;
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     /// Everything below is in the file.
     written: AtomicU64,
     pub commit: commit::Commit,
+    /// Where a record counts only when Kafka has it.
+    pub copied: Option<copied::Copied>,
     pub segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
     pub index: Mutex<Index>,
     /// Tells consumers that batches became visible.
@@ -215,6 +218,7 @@ impl Shared {
         let Start { config, node, epoch, lock, tail, segments, index, cursors } = start;
         let head = tail.head;
         let oldest = segments.keys().next().copied().unwrap_or(head);
+        let copied = (config.durability == Durability::Kafka).then(|| copied::Copied::new(head));
         Self {
             config,
             node,
@@ -225,6 +229,7 @@ impl Shared {
             writer: Mutex::default(),
             written: AtomicU64::new(head),
             commit: commit::Commit::new(head),
+            copied,
             segments: RwLock::new(segments),
             index: Mutex::new(index),
             batches: tokio::sync::Notify::new(),
@@ -256,6 +261,7 @@ impl Shared {
             tracing::error!(%reason, "the log has failed, every new statement is refused until a restart");
         }
         self.commit.wake_all();
+        self.copied.iter().for_each(copied::Copied::wake_all);
         self.seal_signal.notify_all();
         self.batches.notify_waiters();
         Error::Failed { reason: self.failure.get().cloned().unwrap_or(reason) }

@@ -82,7 +82,7 @@ impl Sealer {
             return Ok(0);
         }
         let mut open: BTreeMap<Shard, Open> = BTreeMap::new();
-        let mut end = None;
+        let (mut end, mut after) = (None, BTreeMap::new());
         while self.position < through {
             let Some(mut size) = self.fill(shared, through)? else { continue };
             let chunk = std::mem::take(&mut self.chunk);
@@ -96,7 +96,7 @@ impl Sealer {
                 let batch = open.entry(found.shard).or_default();
                 if self.left.is_some() && !batch.follows(found.payload) {
                     let whole = std::mem::take(batch);
-                    end = Some(self.close(shared, found.shard, &whole)?);
+                    end = Some(self.close(shared, found.shard, &whole, &mut after)?);
                     batch.follows(found.payload);
                 }
                 batch.bytes.extend_from_slice(found.payload);
@@ -107,7 +107,7 @@ impl Sealer {
                 }
                 if batch.bytes.len() >= shared.config.batch_bytes {
                     let full = std::mem::take(batch);
-                    end = Some(self.close(shared, found.shard, &full)?);
+                    end = Some(self.close(shared, found.shard, &full, &mut after)?);
                 }
             }
             size -= rest.len();
@@ -115,7 +115,10 @@ impl Sealer {
             self.chunk = chunk;
         }
         for (shard, batch) in open.iter().filter(|(_, batch)| !batch.ends.is_empty()) {
-            end = Some(self.close(shared, *shard, batch)?);
+            end = Some(self.close(shared, *shard, batch, &mut after)?);
+        }
+        if let Some(copied) = &shared.copied {
+            copied.round(through, after);
         }
         let batches = end.map_or(0, |Position(end)| end);
         lock(&shared.index).round(batches, through);
@@ -150,8 +153,14 @@ impl Sealer {
         }
     }
 
-    /// Seals one batch and appends it.
-    fn close(&self, shared: &Shared, shard: Shard, open: &Open) -> Result<Position, Error> {
+    /// Seals one batch and appends it; notes in `after` which one comes next.
+    fn close(
+        &self,
+        shared: &Shared,
+        shard: Shard,
+        open: &Open,
+        after: &mut BTreeMap<Shard, u64>,
+    ) -> Result<Position, Error> {
         let mut datums = Vec::with_capacity(open.ends.len());
         let mut start = 0;
         for end in &open.ends {
@@ -171,12 +180,20 @@ impl Sealer {
         // what a crash left may be an older program's
         let version = self.left.as_ref().map_or(codec::Version::Present, |_| codec::Version::of_datums(&datums));
         let sealed = batch::seal_version(place, salt, &datums, version)
-            .and_then(|batch| Ok((batch.header.hash()?, batch.encode()?)))
+            .and_then(|batch| {
+                let hash = batch.header.hash()?;
+                let signed = match &shared.config.signer {
+                    Some(signer) => batch.signed(signer, &hash),
+                    None => batch,
+                };
+                Ok((hash, signed.encode()?))
+            })
             .map_err(|source| Error::Seal { source: Arc::new(source) });
         let (hash, bytes) = sealed.inspect_err(|error| drop(shared.fail("seal a batch", error)))?;
         fault::point("batch.sealed");
         let (first, through) = (open.first, open.through);
         let prefix = Sealed { first, through, batch: chain.next, epoch: self.epoch, hash };
+        after.insert(shard, chain.next + 1);
         shared.append_batch(shard, &prefix, &bytes, (open.bytes.len() + datums.len() * HEADER) as u64)
     }
 }
@@ -210,7 +227,8 @@ fn wait(shared: &Shared, batches: u64) -> bool {
         }
         let waited = shared.seal_signal.wait_timeout(tail, SETTLE).unwrap_or_else(PoisonError::into_inner);
         tail = waited.0;
-        if waited.1.timed_out() {
+        // who waits for the brokers waits for nobody else's statement first
+        if waited.1.timed_out() || shared.copied.is_some() {
             shared.commit.want(shared, batches);
         }
     }
