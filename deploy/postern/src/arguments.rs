@@ -180,30 +180,16 @@ pub enum Session {
 pub enum Audit {
     /// Search: 'who read card_number', 'identity:billing-bot verdict:deny', or words of a statement
     Search {
-        /// The question
-        #[arg(required = true, num_args = 1..)]
-        question: Vec<String>,
-        /// Only statements at or after this time (RFC 3339), or this long ago (90m, 24h, 7d)
-        #[arg(long)]
-        since: Option<String>,
-        /// Only statements before this time, likewise
-        #[arg(long)]
-        until: Option<String>,
+        #[command(flatten)]
+        asked: Asked,
         /// At most this many
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
     /// Write an evidence bundle of every session in which something is found
     Export {
-        /// The question, as for search: 'who read card_number'
-        #[arg(required = true, num_args = 1..)]
-        question: Vec<String>,
-        /// Only statements at or after this time (RFC 3339), or this long ago (90m, 24h, 7d)
-        #[arg(long)]
-        since: Option<String>,
-        /// Only statements before this time, likewise
-        #[arg(long)]
-        until: Option<String>,
+        #[command(flatten)]
+        asked: Asked,
         /// The file
         #[arg(long, value_name = "FILE.zip")]
         bundle: PathBuf,
@@ -214,6 +200,20 @@ pub enum Audit {
     Key,
     /// Print the last checkpoint of the archive, to be kept elsewhere
     Checkpoint,
+}
+
+/// A question to the index.
+#[derive(Debug, clap::Args)]
+pub struct Asked {
+    /// The question: 'who read card_number'
+    #[arg(required = true, num_args = 1..)]
+    pub question: Vec<String>,
+    /// Only statements at or after this time (RFC 3339), or this long ago (90m, 24h, 7d)
+    #[arg(long)]
+    pub since: Option<String>,
+    /// Only statements before this time, likewise
+    #[arg(long)]
+    pub until: Option<String>,
 }
 
 /// What `audit verify` is told.

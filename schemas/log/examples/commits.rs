@@ -1,9 +1,12 @@
-//! Durable commits per second of the log, beside a raw loop of writes and fdatasync on the same disk.
+//! Durable commits per second of the log, with batches signed and unsigned, beside a raw loop of writes and fdatasync on the
+//! same disk. Rounds alternate, and the best of each is told: a disk is never faster than it is.
 //!
-//! `cargo run --release -p event-log --example commits -- [folder] [seconds]`
+//! `cargo run --release -p event-log --example commits -- [folder] [seconds] [rounds]`
 
 use event_log::testing::{Session, config};
 use event_log::{Config, Log};
+use ring::signature::Ed25519KeyPair;
+use schemas::Signer;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,15 +21,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = arguments.next().unwrap_or_else(|| ".".to_owned());
     let seconds = arguments.next().map_or(Ok(2), |text| text.parse())?;
     let time = Duration::from_secs(seconds);
-    println!("clients      raw/s   p50 us   p99 us      log/s   p50 us   p99 us   ratio");
+    let rounds = arguments.next().map_or(Ok(1), |text| text.parse::<usize>())?;
+    let signer = Signer::new(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).map_err(|error| error.to_string())?);
+    println!("clients  what          commits/s   p50 us   p99 us   of raw");
     for clients in [1, 8, 64] {
-        let raw = raw(Path::new(&folder), clients, time)?;
-        let log = log(Path::new(&folder), clients, time)?;
-        let ratio = log.rate / raw.rate;
-        println!(
-            "{clients:>7} {:>10.0} {:>8} {:>8} {:>10.0} {:>8} {:>8} {ratio:>7.2}",
-            raw.rate, raw.p50, raw.p99, log.rate, log.p50, log.p99
-        );
+        let mut best: [Option<Measured>; 3] = [const { None }; 3];
+        for _ in 0..rounds {
+            let folder = Path::new(&folder);
+            let round = [
+                raw(folder, clients, time)?,
+                log(folder, clients, time, Some(signer.clone()))?,
+                log(folder, clients, time, None)?,
+            ];
+            for (best, one) in best.iter_mut().zip(round) {
+                if best.as_ref().is_none_or(|best| one.rate > best.rate) {
+                    *best = Some(one);
+                }
+            }
+        }
+        let raw = best.first().and_then(Option::as_ref).map_or(1.0, |raw| raw.rate);
+        for (what, one) in ["raw", "log, signed", "log, unsigned"].iter().zip(best.iter().flatten()) {
+            let ratio = one.rate / raw;
+            println!("{clients:>7}  {what:<13} {:>9.0} {:>8} {:>8} {ratio:>8.2}", one.rate, one.p50, one.p99);
+        }
     }
     Ok(())
 }
@@ -107,7 +124,12 @@ fn raw(folder: &Path, clients: usize, time: Duration) -> Result<Measured, Box<dy
 }
 
 /// Clients as the gate has them: tasks of one current-thread runtime that append and wait.
-fn log(folder: &Path, clients: usize, time: Duration) -> Result<Measured, Box<dyn std::error::Error>> {
+fn log(
+    folder: &Path,
+    clients: usize,
+    time: Duration,
+    signer: Option<Signer>,
+) -> Result<Measured, Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir_in(folder)?;
     let settings = Config {
         segment_bytes: 64 << 20,
@@ -115,6 +137,7 @@ fn log(folder: &Path, clients: usize, time: Duration) -> Result<Measured, Box<dy
         batch_bytes: 256 << 10,
         batch_interval: Duration::from_millis(5),
         shards: Some(1),
+        signer,
         ..config(folder.path())
     };
     let (log, _) = Log::open(settings, "bench".to_owned())?;

@@ -1,6 +1,6 @@
 //! `postern audit search | verify | key | checkpoint`: who did what, and whether the record can be trusted.
 
-use crate::arguments::{Audit, AuditVerify, Global, Output};
+use crate::arguments::{Asked, Audit, AuditVerify, Global, Output};
 use crate::command::block_on;
 use crate::config::{self, Config};
 use crate::failure::Failure;
@@ -24,12 +24,8 @@ use std::time::Duration;
 pub fn run(global: &Global, verb: &Audit) -> Result<(), Failure> {
     let config = config::load(global)?;
     match verb {
-        Audit::Search { question, since, until, limit } => {
-            search(global, &config, &narrowed(question, since.as_deref(), until.as_deref()), *limit)
-        }
-        Audit::Export { question, since, until, bundle } => {
-            export(global, &config, &narrowed(question, since.as_deref(), until.as_deref()), bundle)
-        }
+        Audit::Search { asked, limit } => search(global, &config, &narrowed(asked), *limit),
+        Audit::Export { asked, bundle } => export(global, &config, &narrowed(asked), bundle),
         Audit::Verify(asked) => verify(&config, global, asked),
         Audit::Key => key(&config, global),
         Audit::Checkpoint => checkpoint(&config),
@@ -37,8 +33,9 @@ pub fn run(global: &Global, verb: &Audit) -> Result<(), Failure> {
 }
 
 /// The question of a command line, within its times.
-fn narrowed(question: &[String], since: Option<&str>, until: Option<&str>) -> String {
-    [("since", since), ("until", until)].into_iter().fold(question.join(" "), |question, (field, value)| match value {
+fn narrowed(asked: &Asked) -> String {
+    let times = [("since", &asked.since), ("until", &asked.until)];
+    times.into_iter().fold(asked.question.join(" "), |question, (field, value)| match value {
         Some(value) => format!("({question}) {field}:\"{value}\""),
         None => question,
     })
