@@ -21,7 +21,8 @@
 //!
 //! Batches are held in memory until [`crate::Config::object_bytes`] or [`crate::Config::flush_interval`]. While the
 //! store fails, the same commit is tried again and nothing more is taken from the bus: memory stays bounded, and
-//! nothing is dropped. Beside it [`crate::archive::checkpoint`]s are made. This module decides when; [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
+//! nothing is dropped. Beside it checkpoints are made ([`crate::archive::checkpoint`]). This module decides when;
+//! [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
 
 use crate::archive::checkpoint::Checkpoints;
 use crate::archive::manifest::{BatchName, Fault, FaultKind};

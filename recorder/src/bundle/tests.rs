@@ -1,3 +1,5 @@
+//! What a bundle holds, what it must not show, and which checkpoint it is proved by.
+
 use super::*;
 use crate::archive::checkpoint::Checkpoints;
 use crate::config::Notary;

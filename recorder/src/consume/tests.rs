@@ -1,3 +1,5 @@
+//! Nothing is lost or doubled wherever a recorder dies; damaged batches are kept and told.
+
 use super::*;
 use crate::archive::{Range, Reader, orphans};
 use crate::testing::{Bus, Mortal, Node, session, signer, whole};

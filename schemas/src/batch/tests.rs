@@ -1,3 +1,5 @@
+//! A batch returns whole, signed or not, and no change of it goes unnoticed.
+
 use super::*;
 use crate::codec::tests::{event, one_of_each};
 

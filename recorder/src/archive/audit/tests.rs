@@ -1,3 +1,5 @@
+//! Archives that were changed, cut, forged and written anew, and keys that count for one thing and not for another.
+
 use super::*;
 use crate::archive::checkpoint::{Checkpoint, Checkpoints};
 use crate::archive::{manifest::Manifest, writer};

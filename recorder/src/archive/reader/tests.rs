@@ -1,3 +1,5 @@
+//! What readers are given of sessions, batches and ranges, by this library and by another.
+
 use super::*;
 use crate::archive::Range;
 use crate::archive::manifest::FaultKind;

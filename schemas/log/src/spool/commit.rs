@@ -202,12 +202,11 @@ impl Future for Durable {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let shared = self.shared.clone();
-        let commit = &shared.commit;
-        let Position(position) = self.position;
+        let Self { shared, position: Position(position), number } = &mut *self;
+        let (position, commit) = (*position, &shared.commit);
         if let Some(copied) = &shared.copied {
-            commit.want(&shared, position);
-            return copied.poll(&shared, position, &mut self.number, context);
+            commit.want(shared, position);
+            return copied.poll(shared, position, number, context);
         }
         if commit.synced() >= position {
             return Poll::Ready(Ok(()));
@@ -220,12 +219,10 @@ impl Future for Durable {
         if let Err(error) = shared.check() {
             return Poll::Ready(Err(error));
         }
-        let number = self.number.unwrap_or(demand.next);
-        demand.next = demand.next.max(number + 1);
-        demand.waiters.insert((position, number), context.waker().clone());
-        commit.raise(&shared, &mut demand, position);
-        drop(demand);
-        self.number = Some(number);
+        let own = *number.get_or_insert(demand.next);
+        demand.next = demand.next.max(own + 1);
+        demand.waiters.insert((position, own), context.waker().clone());
+        commit.raise(shared, &mut demand, position);
         Poll::Pending
     }
 }
