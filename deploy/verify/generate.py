@@ -424,7 +424,9 @@ def bundle(archive: Archive, batches: list[list[Batch]], sessions: list[bytes]) 
                     file += long(1) + blob(event.datum()) + bytes(16)
     proof = compact({"version": 1, "batches": listed, "events": events})
     files = {"checkpoint.json": last_checkpoint(archive.objects()), "proof.json": proof, name: file}
-    return indexed(files | {"events.jsonl": b"{}\n", "statements.csv": b"\n", "report.html": b"<p>\n"}, sessions)
+    derived = {"events.jsonl": b"{}\n", "statements.csv": b"\n", "report.html": b"<p>\n"}
+    derived |= {"statements.parquet": b"PAR1PAR1", "ocsf.jsonl": b"{}\n"}
+    return indexed(files | derived, sessions)
 
 
 def indexed(files: dict[str, bytes], sessions: list[bytes]) -> dict[str, bytes]:

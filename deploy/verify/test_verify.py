@@ -480,6 +480,12 @@ class Manifests(Case):
             self.found(told, "foreign", object=name)
         self.only(findings(generate.good().objects() | {"x#1": b"", "data/000000/y#23": b""}))
 
+    def test_an_archive_in_a_bucket_says_what_it_is(self) -> None:
+        marker = b'{"format":"postern archive","version":1}\n'
+        self.only(findings(generate.good().objects() | {"archive.json": marker}))
+        for other in (b"", marker[:-1], marker + b" ", marker.replace(b"1", b"2")):
+            self.only(findings(generate.good().objects() | {"archive.json": other}), "foreign")
+
 
 if __name__ == "__main__":
     folder = str(pathlib.Path(__file__).parent)

@@ -20,7 +20,7 @@ const BACKLOG: i32 = 1024;
 /// After accept failed (no file descriptors, mostly) nothing is accepted for this long.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// A client that says nothing, as one whose statement waits for a reviewer, is probed after this time.
+/// Who says nothing is probed after this time: a client whose statement waits for a reviewer, a server that computes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Between probes of one that does not answer.
@@ -86,10 +86,17 @@ pub fn serve(
     })
 }
 
-async fn one(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permits: Arc<Semaphore>) {
+/// Sends at once what is written, and finds out that the other end is gone without a word, however silent both are.
+///
+/// # Errors
+/// The system's: the connection is gone already.
+pub(crate) fn prepare(socket: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBES);
-    let prepared = socket.set_nodelay(true).and_then(|()| SockRef::from(&socket).set_tcp_keepalive(&keepalive));
-    if let Err(error) = prepared {
+    socket.set_nodelay(true).and_then(|()| SockRef::from(socket).set_tcp_keepalive(&keepalive))
+}
+
+async fn one(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permits: Arc<Semaphore>) {
+    if let Err(error) = prepare(&socket) {
         tracing::debug!(%peer, %error, "the connection was gone before it began");
         return;
     }

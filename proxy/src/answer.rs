@@ -75,7 +75,7 @@ impl Conversation {
             };
             let at = out.bytes.len();
             self.answer(head.kind, frame, out)?;
-            self.became(head.kind, at..out.bytes.len());
+            self.became(head.kind, at, out);
             consumed += head.total;
         }
         if consumed > 0 {

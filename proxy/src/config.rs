@@ -3,7 +3,9 @@
 //! [`File`] and [`ResourceFile`] are what stands in the config file; [`Config`] is what the gate runs with: parsed,
 //! checked, with nothing optional that must be there.
 
-use crate::{budget, dlp, estimate, hold, limits, policies::PolicyFiles, scope, tls, upstream};
+use crate::{
+    budget, dlp, estimate, evidence::ResultEvidence, hold, limits, policies::PolicyFiles, scope, tls, upstream,
+};
 use judge::{
     mask::detect,
     policy::{self, Rules},
@@ -167,6 +169,10 @@ pub struct ResourceFile {
     pub credential: upstream::CredentialFile,
     /// A role of its own for each session. _Default:_ none; sessions run as `user`.
     pub lease: Option<scope::config::File>,
+    /// How much of results the record keeps: `"all"` rows; `{ first_rows = N }` of each answer, and digests of those after
+    /// them; or of rows only a `"digest"`, SHA-256, which of short rows can be guessed. _Default:_ `"all"`.
+    #[serde(default)]
+    pub result_evidence: ResultEvidence,
 }
 
 /// What lets identities connect to a resource.
@@ -237,6 +243,7 @@ impl ResourceFile {
         rules.detectors = self.detectors;
         rules.asked = self.dlp.as_ref().map(|dlp| dlp.columns.clone()).unwrap_or_default();
         problems.extend(self.dlp.iter().flat_map(dlp::File::check));
+        problems.extend(self.result_evidence.problem());
         match self.masking_key_file.map(|path| (read_key(&path), path)) {
             Some((Some(key), _)) => rules = rules.with_key(&key),
             Some((None, path)) => problems.push(format!("{} does not hold 64 hexadecimal digits", path.display())),
@@ -257,6 +264,7 @@ impl ResourceFile {
                 limits: self.limits,
                 estimates: self.estimates,
                 lease,
+                evidence: self.result_evidence,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -395,6 +403,8 @@ pub struct ResourceConfig {
     pub estimates: estimate::Settings,
     /// A role of its own for each session.
     pub lease: Option<scope::Config>,
+    /// How much of results the record keeps.
+    pub evidence: ResultEvidence,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

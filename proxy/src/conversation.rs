@@ -17,6 +17,7 @@ use crate::{
     names::Window,
     paths::Paths,
     record::{self, Receipt, Record},
+    redact::{self, Redaction},
     statement::{Names, Origin, Portal, Prepared, Proposal},
 };
 use event_log::Priority;
@@ -157,6 +158,7 @@ pub struct Conversation {
     pub(crate) cutting: Cutting,
     pub(crate) estimating: Estimating,
     pub(crate) full: Full,
+    pub(crate) redaction: Redaction,
     pub(crate) holding: Holding,
     pub(crate) interrupt: Interrupt,
     pub(crate) seat: Option<Seat>,
@@ -174,6 +176,7 @@ impl Conversation {
             cutting: Cutting::default(),
             estimating: Estimating::default(),
             full: Full::default(),
+            redaction: Redaction::default(),
             holding: Holding::default(),
             interrupt: Interrupt::default(),
             seat: None,
@@ -296,7 +299,8 @@ impl Conversation {
                 let mut verdict = statement.decision.verdict();
                 verdict.number = number;
                 verdict.verdict = schemas::event::VerdictKind::Deny;
-                verdict.reason = format!("another statement of the same message was denied: {}", other.reason());
+                let reason = format!("another statement of the same message was denied: {}", other.reason());
+                verdict.reason = self.redact_reason(reason);
                 self.record.note(Body::Verdict(verdict))?;
             }
             None => self.note_verdict(number, &statement.decision)?,
@@ -310,7 +314,7 @@ impl Conversation {
             number,
             protocol: Protocol::Simple,
             index: statement.index,
-            text: Payload::plain(statement.text.as_bytes()),
+            text: redact::text(statement.text.as_bytes()),
             prepared: String::new(),
             portal: String::new(),
             parameters: None,
@@ -321,8 +325,12 @@ impl Conversation {
     pub(crate) fn note_verdict(&mut self, number: u64, decision: &Decision) -> Result<(), End> {
         // what was denied does not run, so no error can quote what it would have read
         self.protected_window |= decision.touches_protected() && Refused::of(decision).is_none();
-        decision.note(number, &mut self.record)?;
-        Ok(())
+        if !self.knows_secrets() {
+            return Ok(decision.note(number, &mut self.record)?);
+        }
+        let verdict = Verdict { number, ..decision.verdict() };
+        let reason = self.redact_reason(verdict.reason.clone());
+        Ok(self.record.note(Body::Verdict(Verdict { reason, ..verdict }))?)
     }
 
     pub(crate) fn note_cursor_run(&mut self, number: u64, portal: &str, decision: &Decision) -> Result<(), End> {
@@ -357,12 +365,13 @@ impl Conversation {
             number,
             protocol,
             index: 0,
-            text: Payload::plain(text),
+            text: redact::text(text),
             prepared: name.to_owned(),
             portal: String::new(),
             parameters: None,
         }))?;
-        let verdict: Verdict = self.decider.verdict_of(number, refused);
+        let mut verdict: Verdict = self.decider.verdict_of(number, refused);
+        verdict.reason = self.redact_reason(verdict.reason);
         self.record.note(Body::Verdict(verdict))?;
         Ok(())
     }

@@ -140,6 +140,7 @@ impl Conversation {
     fn one(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
         let body = frame.bytes.get(frames::HEAD..).unwrap_or_default();
         let message = frontend::parse(frame.head.kind, body)?;
+        self.learn_secrets(frame);
         if let CopyIn::Streaming { extended } = self.copy_in {
             return self.while_copying(&message, frame, body, extended, out);
         }

@@ -113,8 +113,12 @@ impl Conversation {
         }
     }
 
-    /// A frame of the server of this kind became these bytes for the client.
-    pub(crate) fn became(&mut self, kind: u8, bytes: Range<usize>) {
+    /// A frame of the server of this kind became what stands for the client from here on.
+    pub(crate) fn became(&mut self, kind: u8, at: usize, out: &mut Outbox) {
+        if matches!(kind, b'E' | b'N' | b'S' | b'A') {
+            self.redact_said(at, out);
+        }
+        let bytes = at..out.bytes.len();
         let ready = kind == b'Z' && !bytes.is_empty();
         let hides = std::mem::take(&mut self.full.hides) || (ready && self.full.answering);
         if ready && std::mem::take(&mut self.full.answering) {
@@ -128,6 +132,7 @@ impl Conversation {
     /// Notes a run of the client's bytes but for what stays out of the record.
     pub(crate) fn note_client_run(&mut self, run: &[u8], begun: u32) -> Result<(), End> {
         let skipped = std::mem::take(&mut self.full.skipped);
+        let run = &self.redact_client_run(run);
         self.note_but(Direction::Client, run, 0, begun, &skipped)
     }
 

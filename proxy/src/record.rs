@@ -4,13 +4,18 @@
 //! frames to the database when the statement's record is durable (or, for what provably changes nothing, under way),
 //! bytes to the client when their own record is written and their statement's is durable (AUD-5).
 
+use crate::{
+    evidence::{Cutter, ResultEvidence, SplitHead},
+    redact,
+};
 use event_log::{Log, Position, Priority};
 use schemas::codec::{
     self,
     template::{Run, Template},
 };
-use schemas::event::{Body, Completed, Direction, Event, FramesEventRef, FramesRef, SessionClosed};
+use schemas::event::{Body, Completed, Direction, Event, FramesEventRef, FramesRef, PayloadCodec, SessionClosed};
 use schemas::{SessionId, Shard};
+use sha2::{Digest, Sha256};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The record cannot be made: nothing goes on (fail closed).
@@ -19,6 +24,9 @@ pub enum Error {
     /// An event does not fit its schema or its cap.
     #[error("cannot encode an event of the session")]
     Encode(#[source] codec::Error),
+    /// What of a run may stay cannot be told.
+    #[error("cannot tell rows from the rest of what the session records")]
+    Evidence(#[source] SplitHead),
     /// The log refuses: full, or its disk failed.
     #[error("cannot write the record of the session")]
     Log(#[source] event_log::Error),
@@ -54,10 +62,12 @@ pub struct Record {
     ends: Vec<usize>,
     /// Statements of held messages: their event was noted before they ran.
     early: Vec<u64>,
+    /// What of results stays.
+    cutter: Cutter,
 }
 
 impl Record {
-    /// Begins the record of a session; nothing is written yet.
+    /// Begins the record of a session, with all rows of its results; nothing is written yet.
     pub fn new(log: Log, session: SessionId) -> Self {
         let shard = log.assign();
         Self {
@@ -69,7 +79,15 @@ impl Record {
             datums: Vec::new(),
             ends: Vec::new(),
             early: Vec::new(),
+            cutter: Cutter::default(),
         }
+    }
+
+    /// Keeps so much of results.
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: ResultEvidence) -> Self {
+        self.cutter = Cutter::new(evidence);
+        self
     }
 
     /// The session's id.
@@ -98,7 +116,8 @@ impl Record {
             return Ok(());
         }
         let run = self.run(number);
-        template.put_statement(&run, portal, parameters, &mut self.datums).map_err(Error::Encode)?;
+        let parameters = parameters.map(redact::parameters);
+        template.put_statement(&run, portal, parameters.as_deref(), &mut self.datums).map_err(Error::Encode)?;
         self.noted();
         Ok(())
     }
@@ -156,22 +175,52 @@ impl Record {
         Ok(())
     }
 
-    /// Notes a run of protocol bytes, in pieces that fit an event.
+    /// Notes a run of protocol bytes in which so many frames begin, in pieces that fit an event; of rows what the
+    /// resource's record keeps.
+    ///
+    /// # Errors
+    /// [`Error::Encode`], [`Error::Evidence`]; the session ends.
+    pub fn note_run(&mut self, direction: Direction, bytes: &[u8], frames: u32) -> Result<(), Error> {
+        if direction == Direction::Client || self.cutter.keeps_all() {
+            return self.note_plain(direction, bytes, frames);
+        }
+        let mut rest = bytes;
+        while let Some(piece) = self.cutter.next(&mut rest).map_err(Error::Evidence)? {
+            if piece.kept {
+                self.note_plain(direction, piece.bytes, piece.frames)?;
+            } else {
+                let digest = Sha256::digest(piece.bytes);
+                self.note_frames(direction, PayloadCodec::Digest, &digest, piece.bytes.len(), piece.frames)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a run of which everything stays, wherever the run before it ended.
     ///
     /// # Errors
     /// [`Error::Encode`]; the session ends.
-    pub fn note_run(&mut self, direction: Direction, bytes: &[u8], frames: u32) -> Result<(), Error> {
-        let lane = usize::from(direction == Direction::Server);
-        let mut frames = frames;
+    pub fn note_plain(&mut self, direction: Direction, bytes: &[u8], mut frames: u32) -> Result<(), Error> {
         for piece in bytes.chunks(codec::MAX_RUN_BYTES) {
-            let Some(offset) = self.offsets.get_mut(lane) else { continue };
-            let body = FramesRef { direction, offset: *offset, frames, payload: piece };
-            *offset += piece.len() as u64;
-            frames = 0;
-            let event = FramesEventRef { session: self.session, sequence: self.sequence, time: now(), body };
-            codec::encode_frames(&event, &mut self.datums).map_err(Error::Encode)?;
-            self.noted();
+            self.note_frames(direction, PayloadCodec::Plain, piece, piece.len(), std::mem::take(&mut frames))?;
         }
+        Ok(())
+    }
+
+    fn note_frames(
+        &mut self,
+        direction: Direction,
+        codec: PayloadCodec,
+        payload: &[u8],
+        length: usize,
+        frames: u32,
+    ) -> Result<(), Error> {
+        let Some(offset) = self.offsets.get_mut(usize::from(direction == Direction::Server)) else { return Ok(()) };
+        let body = FramesRef { direction, offset: *offset, frames, codec, payload };
+        *offset += length as u64;
+        let event = FramesEventRef { session: self.session, sequence: self.sequence, time: now(), body };
+        codec::encode_frames(&event, &mut self.datums).map_err(Error::Encode)?;
+        self.noted();
         Ok(())
     }
 

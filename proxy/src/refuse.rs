@@ -3,7 +3,7 @@
 use crate::{
     Gate, claim,
     frames::backend,
-    record, scope,
+    record, redact, scope,
     startup::{self, Started},
     tls, upstream,
 };
@@ -197,7 +197,10 @@ pub fn too_slow(gate: &Gate, peer: SocketAddr) {
 
 fn record(gate: &Gate, peer: SocketAddr, user: Option<String>, resource: Option<String>, refusal: &Refusal) {
     gate.metrics.refused(refusal.sqlstate);
-    tracing::info!(%peer, sqlstate = refusal.sqlstate, reason = %refusal.reason, "connection refused");
+    // some give a token or a whole address as a name
+    let [user, resource] = [user, resource].map(|name| name.map(|name| redact::words(&name)));
+    let reason = redact::words(&refusal.reason);
+    tracing::info!(%peer, sqlstate = refusal.sqlstate, %reason, "connection refused");
     let mut record = record::Record::new(gate.log.clone(), SessionId::generate());
     let event = Body::SessionRefused(SessionRefused {
         node: gate.config.node.clone(),
@@ -205,7 +208,7 @@ fn record(gate: &Gate, peer: SocketAddr, user: Option<String>, resource: Option<
         user,
         resource,
         sqlstate: refusal.sqlstate.to_owned(),
-        reason: refusal.reason.clone(),
+        reason,
         identity: refusal.identity.as_deref().cloned(),
     });
     let written = record.note(event).and_then(|()| record.commit(event_log::Priority::Closing));

@@ -17,7 +17,9 @@ use crate::{
     ask, budget, chain, claim,
     config::ResourceConfig,
     dlp::Provider,
-    estimate, limits,
+    estimate,
+    evidence::ResultEvidence,
+    limits,
     paths::Path,
     policies::PolicyFiles,
     scope,
@@ -48,6 +50,9 @@ use tokio::sync::{Notify, watch};
 
 /// A refresh that a session waits for may take this long.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A reading that takes longer is given up: nobody may ever answer on its connection, and all that follow wait for it.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// After a failed refresh the next attempt waits this long, unless a session asks.
 const RETRY: Duration = Duration::from_secs(1);
@@ -240,6 +245,8 @@ pub struct Resource {
     pub limits: limits::Limits,
     /// When the planner is asked for estimates.
     pub estimates: estimate::Settings,
+    /// How much of results the record of its sessions keeps.
+    pub evidence: ResultEvidence,
     /// The roles of its sessions, where each has its own.
     pub leases: Option<scope::Leases>,
     /// What identities take of it on this node.
@@ -292,6 +299,7 @@ impl Resource {
             budget: config.budget,
             limits: config.limits,
             estimates: config.estimates,
+            evidence: config.evidence,
             usage: Arc::default(),
             number,
             cache_bytes,
@@ -380,6 +388,15 @@ impl Resource {
     }
 
     async fn read_catalog(&self) -> Result<(), String> {
+        self.read_within(READ_TIMEOUT).await
+    }
+
+    async fn read_within(&self, limit: Duration) -> Result<(), String> {
+        let outcome = tokio::time::timeout(limit, self.read_all()).await;
+        outcome.unwrap_or_else(|_| Err(format!("the database did not tell its catalog within {limit:?}")))
+    }
+
+    async fn read_all(&self) -> Result<(), String> {
         let mut upstream = upstream::connect(&self.database, &gate_parameters()).await.map_err(|e| e.to_client())?;
         let mut sql = "BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ;".to_owned();
         for (_, query) in QUERIES {
@@ -467,3 +484,6 @@ pub fn read_once(config: &ResourceConfig) -> Result<Arc<View>, String> {
     runtime.block_on(resource.read_catalog())?;
     Ok(resource.view())
 }
+
+#[cfg(test)]
+mod tests;

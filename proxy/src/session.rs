@@ -18,6 +18,7 @@ use crate::{
     limits::Seat,
     paths::Paths,
     record::Record,
+    redact,
     refuse::{self, Refusal},
     resource::Resource,
     rights::{Change, Live},
@@ -132,7 +133,7 @@ async fn open(
             (lease, upstream.map_err(refused)?)
         }
     };
-    let mut record = Record::new(gate.log.clone(), SessionId::generate());
+    let mut record = Record::new(gate.log.clone(), SessionId::generate()).with_evidence(resource.evidence);
     record
         .note(Body::SessionOpened(SessionOpened {
             identity: verified.identity.clone(),
@@ -142,7 +143,7 @@ async fn open(
             node: gate.config.node.clone(),
             peer: peer.to_string(),
             tls: started.tls.clone(),
-            parameters: started.parameters.clone(),
+            parameters: redact::parameters_of_startup(&started.parameters),
             server_version: upstream.parameter("server_version").unwrap_or_default().to_owned(),
             backend_pid: upstream.backend_pid,
             authentication: verified.method.label().to_owned(),
@@ -256,7 +257,7 @@ async fn close(mut exchange: Exchange<Ending>, end: End, gate: &Gate) {
     let mut last_word = Vec::new();
     if let Some((sqlstate, text)) = &end.farewell {
         frames::backend::put_report(&mut last_word, b'E', &refuse::fatal(sqlstate, text, ""));
-        if let Err(error) = conversation.record.note_run(Direction::Server, &last_word, 1) {
+        if let Err(error) = conversation.record.note_plain(Direction::Server, &last_word, 1) {
             tracing::error!(error = %crate::chain(&error), "cannot record the last word");
         }
     }

@@ -7,10 +7,11 @@
 use crate::{
     decide::{Decided, Decision},
     names::{Slot, Ticket, Tickets, Window},
+    redact,
 };
 use judge::{mask::Plan, sql::Facts};
 use schemas::codec::{self, template::Template};
-use schemas::event::{Body, Payload, Protocol, Statement};
+use schemas::event::{Body, Protocol, Statement};
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
@@ -80,7 +81,7 @@ impl Prepared {
             number: 0,
             protocol: Protocol::Extended,
             index: 0,
-            text: Payload::plain(self.text.as_bytes()),
+            text: redact::text(self.text.as_bytes()),
             prepared: self.name.clone(),
             portal: String::new(),
             parameters: None,

@@ -8,7 +8,9 @@ use crate::{
     config::ResourceConfig,
     conversation::{Conversation, Outbox},
     decide::Decider,
-    estimate, limits,
+    estimate,
+    evidence::ResultEvidence,
+    limits,
     paths::Paths,
     policies::PolicyFiles,
     record::Record,
@@ -83,6 +85,7 @@ impl Sessions {
             limits: limits::Limits::default(),
             estimates: extras.estimates,
             lease: None,
+            evidence: ResultEvidence::All,
             catalog_refresh: Duration::from_secs(60),
         };
         let resource = Arc::new(Resource::with_catalog(&config, catalog).map_err(Error::Catalog)?);

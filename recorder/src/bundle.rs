@@ -16,7 +16,7 @@ use crate::archive::checkpoint::{self, Checkpoint, Mark};
 use crate::archive::manifest::{BatchEntry, Manifest};
 use crate::archive::writer::{Container, fetch, sha256};
 use crate::archive::{self, Reader, layout};
-use crate::export;
+use crate::export::{self, Format};
 use event_log::{Offset, Partition};
 use schemas::chain::{self, Digest, hexadecimal};
 use schemas::{BatchHeader, Event, NodeId, SessionId, Shard, Signature, codec};
@@ -350,18 +350,21 @@ impl Collected {
         for events in self.decoded.values_mut() {
             events.sort_by_key(|event| event.sequence);
         }
-        let (mut jsonl, mut csv) = (Vec::new(), Vec::new());
-        export::csv_header(&mut csv)?;
-        for events in self.decoded.values() {
-            export::export(events, export::Format::Jsonl, &mut jsonl)?;
-            export::csv_rows(events, &mut csv)?;
-        }
+        let derived = |format| {
+            let mut bytes = Vec::new();
+            let mut exporter = export::Exporter::new(format, &mut bytes)?;
+            self.decoded.values().try_for_each(|events| exporter.session(events))?;
+            exporter.finish()?;
+            Ok::<_, export::Error>(bytes)
+        };
         let proof = Proof { version: VERSION, batches: self.batches, events: self.events };
         let mut files = vec![
             ("checkpoint.json".to_owned(), envelope),
             ("proof.json".to_owned(), serde_json::to_vec(&proof)?),
-            ("events.jsonl".to_owned(), jsonl),
-            ("statements.csv".to_owned(), csv),
+            ("events.jsonl".to_owned(), derived(Format::Jsonl)?),
+            ("statements.csv".to_owned(), derived(Format::Csv)?),
+            ("statements.parquet".to_owned(), derived(Format::Parquet)?),
+            ("ocsf.jsonl".to_owned(), derived(Format::Ocsf)?),
             ("report.html".to_owned(), report::html(&self.decoded, written, checkpoint, created).into_bytes()),
         ];
         files.extend(self.files.into_iter().map(|(print, (file, _))| (file_name(print), file.into_bytes())));

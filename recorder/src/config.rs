@@ -1,9 +1,12 @@
 //! Settings of the archive: section `[archive]` of the configuration file, and what it is parsed to.
 
-use object_store::{ObjectStore, local::LocalFileSystem};
+pub use crate::store::Error;
+use crate::store::place::{self, Bucket, Limits, Place, Url};
+use crate::store::{Opened, s3};
+use object_store::ObjectStore;
 use schemas::{NodeId, Signer};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +14,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    /// Where the archive lies: a folder, as a path or as `file:///path`. _Default:_ `archive` under the node's data
+    /// Where the archive lies: a folder, as a path or as `file:///path`, or a bucket: `s3://bucket/prefix`, and where
+    /// that is compiled in `gs://bucket/prefix` and `az://container/prefix`. _Default:_ `archive` under the node's data
     /// folder.
     pub url: Option<String>,
     /// Milliseconds after which batches that arrived are committed, even if few. Longer makes fewer, larger objects;
@@ -26,19 +30,39 @@ pub struct File {
     /// The Ed25519 key that signs them, in PKCS #8, open to its owner alone; made where it is missing.
     /// _Default:_ `audit.pk8` in the node's folder of keys.
     pub signing_key: Option<PathBuf>,
+    /// Seconds that a bucket has for an answer, and for each part of a long one; a large object gets a second more for
+    /// each MiB of it. _Default:_ 30.
+    pub request_timeout_seconds: u64,
+    /// How often a request that failed is made again, for two minutes at most, before it counts as failed. What the
+    /// recorder does not get done it tries again for ever. _Default:_ 4.
+    pub request_retries: usize,
+    /// The certificate authorities that vouch for a bucket's address, PEM. _Default:_ those of the web (webpki-roots).
+    pub ca_file: Option<PathBuf>,
+    /// Of `s3://` archives.
+    pub s3: s3::File,
 }
 
 impl Default for File {
     fn default() -> Self {
-        Self { url: None, flush_interval_ms: 1_000, object_bytes: 64 << 20, checkpoint_seconds: 60, signing_key: None }
+        Self {
+            url: None,
+            flush_interval_ms: 1_000,
+            object_bytes: 64 << 20,
+            checkpoint_seconds: 60,
+            signing_key: None,
+            request_timeout_seconds: 30,
+            request_retries: 4,
+            ca_file: None,
+            s3: s3::File::default(),
+        }
     }
 }
 
 /// The parsed settings of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The folder of the archive. See [`File::url`].
-    pub directory: PathBuf,
+    /// Where the archive lies. See [`File::url`].
+    pub place: Place,
     /// See [`File::flush_interval_ms`].
     pub flush_interval: Duration,
     /// See [`File::object_bytes`].
@@ -61,6 +85,8 @@ pub struct Notary {
 /// The largest data object: it is read whole by a verification.
 pub(crate) const MAX_OBJECT_BYTES: usize = 1 << 30;
 const MAX_CHECKPOINT_SECONDS: u64 = 86_400;
+const MAX_TIMEOUT_SECONDS: u64 = 600;
+const MAX_RETRIES: usize = 20;
 
 impl File {
     /// Parses the section. `url` must have been set by then.
@@ -69,17 +95,37 @@ impl File {
     /// Every problem at once, each naming its key.
     pub fn check(self) -> Result<Config, Vec<String>> {
         let mut problems = Vec::new();
-        let directory = match self.url.as_deref().map(directory) {
-            None => {
-                problems.push("archive.url: must be set".to_owned());
-                PathBuf::new()
-            }
-            Some(Err(problem)) => {
-                problems.push(problem);
-                PathBuf::new()
-            }
-            Some(Ok(directory)) => directory,
+        let set_s3 = self.s3 != s3::File::default();
+        let s3 = self.s3.check(&mut problems);
+        let limits = Limits {
+            timeout: Duration::from_secs(self.request_timeout_seconds),
+            retries: self.request_retries,
+            ca_file: self.ca_file,
         };
+        let place = match self.url.as_deref().map(place::parse) {
+            None => Err("archive.url: must be set".to_owned()),
+            Some(Err(problem)) => Err(problem),
+            Some(Ok(Url::Folder(directory))) => Ok(Place::Folder(directory)),
+            Some(Ok(Url::Bucket { scheme, name, prefix })) => {
+                scheme.provider(s3).map(|provider| Place::Bucket(Box::new(Bucket { provider, name, prefix, limits })))
+            }
+        };
+        let of_s3 = match &place {
+            Ok(Place::Bucket(bucket)) => matches!(bucket.provider, place::Provider::S3(_)),
+            Ok(Place::Folder(_)) => false,
+            // a second complaint would hide the first
+            Err(_) => true,
+        };
+        if set_s3 && !of_s3 {
+            problems.push("archive.s3: is for an archive.url that begins with s3://".to_owned());
+        }
+        let place = place.map_err(|problem| problems.push(problem)).ok();
+        if !(1..=MAX_TIMEOUT_SECONDS).contains(&self.request_timeout_seconds) {
+            problems.push("archive.request_timeout_seconds: must be 1 to 600".to_owned());
+        }
+        if self.request_retries > MAX_RETRIES {
+            problems.push("archive.request_retries: must be 0 to 20".to_owned());
+        }
         if !(1..=600_000).contains(&self.flush_interval_ms) {
             problems.push("archive.flush_interval_ms: must be 1 to 600000 (10 minutes)".to_owned());
         }
@@ -89,13 +135,14 @@ impl File {
         if self.checkpoint_seconds > MAX_CHECKPOINT_SECONDS {
             problems.push("archive.checkpoint_seconds: must be 0 to 86400 (a day)".to_owned());
         }
-        if problems.is_empty() {
-            let flush_interval = Duration::from_millis(self.flush_interval_ms);
-            let checkpoint_interval = Some(self.checkpoint_seconds).filter(|s| *s > 0).map(Duration::from_secs);
-            let object_bytes = self.object_bytes;
-            Ok(Config { directory, flush_interval, object_bytes, checkpoint_interval, notary: None })
-        } else {
-            Err(problems)
+        match place {
+            Some(place) if problems.is_empty() => {
+                let flush_interval = Duration::from_millis(self.flush_interval_ms);
+                let checkpoint_interval = Some(self.checkpoint_seconds).filter(|s| *s > 0).map(Duration::from_secs);
+                let object_bytes = self.object_bytes;
+                Ok(Config { place, flush_interval, object_bytes, checkpoint_interval, notary: None })
+            }
+            _ => Err(problems),
         }
     }
 }
@@ -108,47 +155,12 @@ impl TryFrom<File> for Config {
     }
 }
 
-fn directory(url: &str) -> Result<PathBuf, String> {
-    match url.split_once("://") {
-        None if url.is_empty() => Err("archive.url: must not be empty".to_owned()),
-        None => Ok(PathBuf::from(url)),
-        Some(("file", path)) if path.starts_with('/') => Ok(PathBuf::from(path)),
-        Some(("file", _)) => {
-            Err("archive.url: a file URL has three slashes, as in file:///var/lib/postern/archive".to_owned())
-        }
-        Some((scheme, _)) => Err(format!("archive.url: {scheme}:// is not supported; use a folder or file:///...")),
-    }
-}
-
-/// The folder of an archive could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The folder cannot be made.
-    #[error("creating the archive's folder {directory}")]
-    Create {
-        /// The folder.
-        directory: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The folder cannot be used as a store.
-    #[error("opening the archive's folder {directory}")]
-    Open {
-        /// The folder.
-        directory: PathBuf,
-        /// Why.
-        #[source]
-        source: object_store::Error,
-    },
-}
-
 impl Config {
     /// Settings for a folder, the rest by default.
     pub fn for_directory(directory: impl Into<PathBuf>) -> Self {
         let File { flush_interval_ms, object_bytes, checkpoint_seconds, .. } = File::default();
         Self {
-            directory: directory.into(),
+            place: Place::Folder(directory.into()),
             flush_interval: Duration::from_millis(flush_interval_ms),
             object_bytes,
             checkpoint_interval: Some(Duration::from_secs(checkpoint_seconds)),
@@ -163,21 +175,21 @@ impl Config {
         self
     }
 
-    /// Opens the store, making its folder where it is missing. What it acknowledges survives a power loss.
+    /// Opens the place. See [`Place::open`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open(&self) -> Result<Opened, Error> {
+        self.place.open()
+    }
+
+    /// The place's store, to read or to write without proving the place first.
     ///
     /// # Errors
     /// [`Error`].
     pub fn store(&self) -> Result<Arc<dyn ObjectStore>, Error> {
-        open(&self.directory)
+        self.open().map(|opened| opened.store)
     }
-}
-
-fn open(directory: &Path) -> Result<Arc<dyn ObjectStore>, Error> {
-    let named = || directory.to_owned();
-    std::fs::create_dir_all(directory).map_err(|source| Error::Create { directory: named(), source })?;
-    let store =
-        LocalFileSystem::new_with_prefix(directory).map_err(|source| Error::Open { directory: named(), source })?;
-    Ok(Arc::new(store.with_fsync(true)))
 }
 
 #[cfg(test)]
@@ -194,11 +206,59 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let file = File { url: Some("s3://x".into()), flush_interval_ms: 0, object_bytes: 0, ..File::default() };
-        let problems = file.check().unwrap_err();
-        assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].contains("s3://"));
+        let s3 = s3::File {
+            endpoint: Some("http://127.0.0.1:9".into()),
+            region: Some("a b".into()),
+            access_key_id: Some("AKIA".into()),
+            object_lock_days: 3,
+            ..s3::File::default()
+        };
+        let file = File {
+            url: Some("ftp://x".into()),
+            flush_interval_ms: 0,
+            object_bytes: 0,
+            request_timeout_seconds: 0,
+            request_retries: 21,
+            s3,
+            ..File::default()
+        };
+        let problems = file.check().unwrap_err().join("\n");
+        for key in [
+            "archive.url: ftp://",
+            "archive.flush_interval_ms",
+            "archive.object_bytes",
+            "archive.request_timeout_seconds",
+            "archive.request_retries",
+            "archive.s3.endpoint: http:// needs archive.s3.allow_http",
+            "archive.s3.region",
+            "archive.s3.access_key_id: needs archive.s3.secret_access_key_file",
+            "archive.s3.object_lock_days: needs archive.s3.object_lock",
+        ] {
+            assert!(problems.contains(key), "{key} in {problems}");
+        }
+        assert_eq!(problems.lines().count(), 9, "{problems}");
         assert!(File { url: Some("file://a".into()), ..File::default() }.check().is_err());
         assert!(File::default().check().is_err());
+    }
+
+    #[test]
+    fn settings_of_s3_are_for_buckets_of_s3() {
+        let file = |url: &str| File {
+            url: Some(url.into()),
+            s3: s3::File { region: Some("eu-central-1".into()), ..s3::File::default() },
+            ..File::default()
+        };
+        let config = file("s3://audit/postern/").check().unwrap();
+        assert_eq!(config.place.to_string(), "s3://audit/postern");
+        assert_eq!(file("/a/b").check().unwrap_err(), ["archive.s3: is for an archive.url that begins with s3://"]);
+    }
+
+    #[cfg(not(any(feature = "gcs", feature = "azure")))]
+    #[test]
+    fn what_is_not_compiled_in_is_told() {
+        for (url, feature) in [("gs://audit", "gcs"), ("az://audit", "azure")] {
+            let problems = File { url: Some(url.into()), ..File::default() }.check().unwrap_err();
+            assert!(problems[0].contains(&format!("--features {feature}")), "{problems:?}");
+        }
     }
 }

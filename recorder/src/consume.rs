@@ -21,14 +21,16 @@
 //!
 //! Batches are held in memory until [`crate::Config::object_bytes`] or [`crate::Config::flush_interval`]. While the
 //! store fails, the same commit is tried again and nothing more is taken from the bus: memory stays bounded, and
-//! nothing is dropped. Beside it checkpoints are made ([`crate::archive::checkpoint`]). This module decides when;
-//! [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
+//! nothing is dropped. A bucket is proved before the first batch is taken ([`crate::store::check`]). Beside the recording
+//! checkpoints are made ([`crate::archive::checkpoint`]). This module decides when; [`crate::verify`] decides what holds,
+//! [`crate::archive::writer`] writes.
 
 use crate::archive::checkpoint::Checkpoints;
 use crate::archive::manifest::{BatchName, Fault, FaultKind};
 use crate::archive::writer::{Committed, Pending};
 use crate::archive::{self, writer};
 use crate::config::{self, Config};
+use crate::store::{self, Opened};
 use crate::telemetry::Telemetry;
 use crate::verify::{self, Standing, State, chain_of};
 use event_log::{Consume, Delivery, Offset, Partition, Step};
@@ -50,6 +52,9 @@ pub enum Error {
     /// The archive's store cannot be opened.
     #[error("opening the archive")]
     Open(#[source] config::Error),
+    /// The archive's store will not do, or does not answer yet; see [`store::check::Error::passes`].
+    #[error("proving the archive")]
+    Check(#[source] Box<store::check::Error>),
     /// The archive cannot be read or written. It is tried again.
     #[error("recording a batch")]
     Archive(#[source] archive::Error),
@@ -61,7 +66,8 @@ pub enum Error {
 /// Records until the shutdown, or until the bus is closed; then commits what it holds and returns.
 ///
 /// # Errors
-/// [`Error::Open`]; [`Error::Bus`] if the log has failed for good. Other failures are logged, counted and tried again.
+/// [`Error::Open`]; [`Error::Check`] if the store will not do; [`Error::Bus`] if the log has failed for good. Other
+/// failures are logged, counted and tried again.
 pub async fn run(config: Config, consumer: impl Consume, shutdown: Shutdown) -> Result<(), Error> {
     run_with(config, consumer, Telemetry::default(), shutdown).await
 }
@@ -76,10 +82,14 @@ pub async fn run_with(
     telemetry: Telemetry,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
-    let store = config.store().map_err(Error::Open)?;
-    tracing::info!(archive = %config.directory.display(), "recorder started");
+    let opened = config.open().map_err(Error::Open)?;
+    tracing::info!(archive = %config.place, "recorder started");
     let (clock, ended) = (Clock::system(), Shutdown::new());
+    let store = opened.store.clone();
     let mut recorder = Recorder::new(store.clone(), &config, telemetry.clone(), clock.clone());
+    if !recorder.admit(&opened, &shutdown).await? {
+        return Ok(());
+    }
     let recording = async {
         let outcome = recorder.drive(&mut consumer, &shutdown).await;
         ended.trigger();
@@ -125,6 +135,9 @@ async fn attest(store: &dyn ObjectStore, config: &Config, telemetry: &Telemetry,
 /// How long a recorder that ends tries to make its last checkpoint.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
+/// How long it tries to commit what it holds.
+const LAST_COMMITS: Duration = Duration::from_secs(4);
+
 /// A partition while it is this recorder's.
 #[derive(Debug)]
 struct Lane {
@@ -152,6 +165,27 @@ impl Recorder {
         Self { store, flush_interval, object_bytes, telemetry, clock, lanes: BTreeMap::new() }
     }
 
+    /// Waits until the store is proved. `false`: the shutdown came first.
+    async fn admit(&self, opened: &Opened, shutdown: &Shutdown) -> Result<bool, Error> {
+        let mut pause = PAUSES.0;
+        while !shutdown.is_triggered() {
+            let asked = tokio::select! {
+                () = shutdown.wait() => break,
+                asked = opened.admit() => asked,
+            };
+            match asked {
+                Ok(()) => {
+                    self.telemetry.failing.set(0);
+                    return Ok(true);
+                }
+                Err(error) if error.passes() => self.trouble(&Error::Check(Box::new(error))),
+                Err(error) => return Err(Error::Check(Box::new(error))),
+            }
+            rest(&mut pause, shutdown).await;
+        }
+        Ok(false)
+    }
+
     async fn drive(&mut self, consumer: &mut impl Consume, shutdown: &Shutdown) -> Result<(), Error> {
         let mut pause = PAUSES.0;
         let mut ended = Ok(());
@@ -161,7 +195,9 @@ impl Recorder {
                 step = consumer.next() => step,
             };
             match step {
-                Ok(step) => self.until_done(&step, consumer, shutdown).await,
+                Ok(step) if self.until_done(&step, consumer, shutdown).await => {}
+                // what is held is on the bus, and the next start takes it from there
+                Ok(_) => return ended,
                 Err(event_log::Error::Closed) => break,
                 Err(error @ event_log::Error::Failed { .. }) => {
                     ended = Err(Error::Bus(error));
@@ -175,29 +211,53 @@ impl Recorder {
             }
             pause = PAUSES.0;
         }
-        for partition in self.held() {
-            if let Err(error) = self.flush(partition, consumer).await {
-                // It is still on the bus: the next start takes it from there.
-                self.trouble(&error);
+        let flushed = tokio::time::timeout(LAST_COMMITS, async {
+            for partition in self.held() {
+                if let Err(error) = self.flush(partition, consumer).await {
+                    // It is still on the bus: the next start takes it from there.
+                    self.trouble(&error);
+                }
             }
+        });
+        if flushed.await.is_err() {
+            tracing::warn!("the last commits take too long, they are left to the next start");
         }
         tracing::info!("recorder stopped");
         ended
     }
 
-    async fn until_done(&mut self, step: &Step, consumer: &mut impl Consume, shutdown: &Shutdown) {
+    /// Takes a step, again and again until it is taken. `false`: the shutdown came, and the store took too long.
+    async fn until_done(&mut self, step: &Step, consumer: &mut impl Consume, shutdown: &Shutdown) -> bool {
         let mut pause = PAUSES.0;
-        while let Err(error) = self.step(step, consumer).await {
+        loop {
+            let overdue = async {
+                shutdown.wait().await;
+                tokio::time::sleep(LAST_COMMITS).await;
+            };
+            let taken = tokio::select! {
+                taken = self.step(step, consumer) => taken,
+                () = overdue => {
+                    tracing::warn!("the store takes too long, what is not committed is left to the next start");
+                    return false;
+                }
+            };
+            let Err(error) = taken else {
+                self.telemetry.failing.set(0);
+                return true;
+            };
             self.trouble(&error);
-            rest(&mut pause, shutdown).await;
             if shutdown.is_triggered() {
-                return;
+                return true;
             }
+            rest(&mut pause, shutdown).await;
         }
     }
 
     fn trouble(&self, error: &Error) {
         self.telemetry.retries.inc();
+        if matches!(error, Error::Archive(_) | Error::Check(_)) {
+            self.telemetry.failing.set(1);
+        }
         tracing::error!(error = chain_of(error), "cannot record, will try again");
     }
 
@@ -316,9 +376,9 @@ impl Recorder {
 
     async fn flush(&mut self, partition: Partition, consumer: &mut impl Consume) -> Result<(), Error> {
         let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(()) };
-        let Some((pending, _)) = &lane.pending else { return Ok(()) };
-        let created = self.clock.now_micros();
-        match pending.commit(&*self.store, &lane.state, created).await.map_err(Error::Archive)? {
+        let Some((pending, _)) = &mut lane.pending else { return Ok(()) };
+        let now = self.clock.now_micros();
+        match pending.commit(&*self.store, &lane.state, now).await.map_err(Error::Archive)? {
             Committed::Done { bytes, manifest } => {
                 lane.pending = None;
                 lane.previous = Some(manifest);

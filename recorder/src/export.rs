@@ -1,7 +1,15 @@
-//! Sessions in files for others: all events as JSON Lines or as an Avro container file, or a table of the statements.
+//! Sessions in files for others: all events as JSON Lines or as an Avro container file; the statements as a table, for
+//! spreadsheets (CSV) and for SQL (Parquet), or as events for a SIEM (OCSF).
+//!
+//! Exports hold what the events hold, and nothing more (MSK-1). What the forms are is in `docs/evidence.md`.
 
-use crate::archive::writer::Container;
+mod columns;
+mod ocsf;
+mod stated;
+
+use crate::archive::writer::{Container, sha256};
 use crate::play::{self, What};
+use parquet::errors::ParquetError;
 use schemas::event::{Body, Identity};
 use schemas::{Event, codec};
 use std::io::{self, Write};
@@ -14,8 +22,12 @@ pub enum Format {
     Jsonl,
     /// An Avro Object Container File with the Event schema, zstandard blocks.
     Avro,
-    /// One row for each statement, RFC 4180, with a header row.
+    /// One row for each statement, RFC 4180, with a header row. No cell is a formula to a spreadsheet.
     Csv,
+    /// One row for each statement, Apache Parquet: typed, with lists of what it touches.
+    Parquet,
+    /// One OCSF event (class 6005, Datastore Activity) for each statement, as JSON Lines.
+    Ocsf,
 }
 
 impl FromStr for Format {
@@ -26,7 +38,9 @@ impl FromStr for Format {
             "jsonl" => Ok(Self::Jsonl),
             "avro" => Ok(Self::Avro),
             "csv" => Ok(Self::Csv),
-            other => Err(format!("{other:?} is not a format: jsonl, avro or csv")),
+            "parquet" => Ok(Self::Parquet),
+            "ocsf" => Ok(Self::Ocsf),
+            other => Err(format!("{other:?} is not a format: jsonl, avro, csv, parquet or ocsf")),
         }
     }
 }
@@ -43,6 +57,9 @@ pub enum Error {
     /// An event cannot be put into Avro.
     #[error("writing an event as Avro")]
     Avro(#[source] codec::Error),
+    /// The table of statements cannot be written.
+    #[error("writing statements as Parquet")]
+    Parquet(#[source] ParquetError),
     /// A time is beyond the calendar.
     #[error("a time of {0} microseconds cannot be written")]
     Time(i64),
@@ -55,16 +72,75 @@ const BLOCK_BYTES: usize = 256 << 10;
 ///
 /// # Errors
 /// [`Error`]; the output is then incomplete.
-pub fn export(events: &[Event], format: Format, out: &mut impl Write) -> Result<(), Error> {
-    match format {
-        Format::Jsonl => events.iter().try_for_each(|event| json_line(event, out))?,
-        Format::Avro => avro(events, out)?,
-        Format::Csv => {
-            csv_header(out)?;
-            csv_rows(events, out)?;
+pub fn export(events: &[Event], format: Format, out: &mut (impl Write + Send)) -> Result<(), Error> {
+    let mut exporter = Exporter::new(format, out)?;
+    exporter.session(events)?;
+    exporter.finish()
+}
+
+/// An export in the making: session after session goes into one file, and no more than one is held in memory beside what
+/// the form itself holds back (256 KiB of an Avro block, 32 MiB of a Parquet row group).
+pub struct Exporter<W: Write + Send>(Form<W>);
+
+enum Form<W: Write + Send> {
+    Jsonl(W),
+    /// The file so far, as far as it was not given away; none before the first session.
+    Avro(W, Option<Container>),
+    Csv(W),
+    Parquet(Box<columns::Table<W>>),
+    Ocsf(W),
+}
+
+impl<W: Write + Send> Exporter<W> {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn new(format: Format, mut out: W) -> Result<Self, Error> {
+        Ok(Self(match format {
+            Format::Jsonl => Form::Jsonl(out),
+            Format::Avro => Form::Avro(out, None),
+            Format::Csv => {
+                record(&COLUMNS.map(str::to_owned), &mut out)?;
+                Form::Csv(out)
+            }
+            Format::Parquet => Form::Parquet(Box::new(columns::Table::new(out).map_err(Error::Parquet)?)),
+            Format::Ocsf => Form::Ocsf(out),
+        }))
+    }
+
+    /// Appends a session: its events, in the order of their sequence.
+    ///
+    /// # Errors
+    /// [`Error`]; the file is then incomplete.
+    pub fn session(&mut self, events: &[Event]) -> Result<(), Error> {
+        match &mut self.0 {
+            Form::Jsonl(out) => events.iter().try_for_each(|event| json_line(event, out)),
+            Form::Avro(out, container) => {
+                let container = container.get_or_insert_with(|| begun(events));
+                avro(events, container)?;
+                out.write_all(&container.drain()).map_err(Error::Write)
+            }
+            Form::Csv(out) => csv_rows(events, out),
+            Form::Parquet(table) => table.session(events).map_err(Error::Parquet),
+            Form::Ocsf(out) => ocsf::lines(events, out),
         }
     }
-    out.flush().map_err(Error::Write)
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// [`Error`]; the file is then incomplete.
+    pub fn finish(self) -> Result<(), Error> {
+        match self.0 {
+            Form::Jsonl(mut out) | Form::Csv(mut out) | Form::Ocsf(mut out) => out.flush().map_err(Error::Write),
+            Form::Avro(mut out, container) => {
+                let rest = container.unwrap_or_else(|| begun(&[])).drain();
+                out.write_all(&rest).and_then(|()| out.flush()).map_err(Error::Write)
+            }
+            Form::Parquet(table) => table.finish().map_err(Error::Parquet),
+        }
+    }
 }
 
 /// Writes one event as one line of JSON.
@@ -77,9 +153,13 @@ pub fn json_line(event: &Event, out: &mut impl Write) -> Result<(), Error> {
     out.write_all(&line).map_err(Error::Write)
 }
 
-fn avro(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
-    let seed = crate::archive::writer::sha256(events.first().map_or(&[], |event| event.session.as_bytes()));
-    let mut container = Container::new(&seed, codec::Version::Present);
+/// A container file whose sync marker follows from its first session.
+fn begun(events: &[Event]) -> Container {
+    let seed = sha256(events.first().map_or(&[], |event| event.session.as_bytes()));
+    Container::new(&seed, codec::Version::Present)
+}
+
+fn avro(events: &[Event], container: &mut Container) -> Result<(), Error> {
     let (mut datums, mut count) = (Vec::new(), 0);
     for event in events {
         codec::encode(event, &mut datums).map_err(Error::Avro)?;
@@ -93,7 +173,7 @@ fn avro(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
     if count > 0 {
         container.splice(count, &codec::compress(&datums).map_err(Error::Avro)?);
     }
-    out.write_all(&container.into_bytes()).map_err(Error::Write)
+    Ok(())
 }
 
 const COLUMNS: [&str; 17] = [
@@ -116,13 +196,8 @@ const COLUMNS: [&str; 17] = [
     "parameters",
 ];
 
-/// The first row of the table of statements.
-pub(crate) fn csv_header(out: &mut impl Write) -> Result<(), Error> {
-    record(&COLUMNS.map(str::to_owned), out)
-}
-
 /// A row for each statement of a session.
-pub(crate) fn csv_rows(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
+fn csv_rows(events: &[Event], out: &mut impl Write) -> Result<(), Error> {
     let opened = events.iter().find_map(|event| match &event.body {
         Body::SessionOpened(opened) => Some(opened),
         _ => None,
@@ -179,12 +254,24 @@ pub fn timestamp(micros: i64) -> Result<String, Error> {
 }
 
 fn record(cells: &[String], out: &mut impl Write) -> Result<(), Error> {
-    let quoted = cells.iter().map(|cell| match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.clone(),
-    });
-    let line = quoted.collect::<Vec<_>>().join(",") + "\r\n";
+    let line = cells.iter().map(|text| cell(text)).collect::<Vec<_>>().join(",") + "\r\n";
     out.write_all(line.as_bytes()).map_err(Error::Write)
+}
+
+/// A cell of RFC 4180. What a spreadsheet would run has an apostrophe before it: a statement, a name or a value is what
+/// somebody else wrote.
+fn cell(text: &str) -> String {
+    let guard = if is_formula(text) { "'" } else { "" };
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{guard}{}\"", text.replace('"', "\"\"")),
+        false => format!("{guard}{text}"),
+    }
+}
+
+/// Whether a spreadsheet would take it for more than text; some skip blanks before a formula, and read wide signs as signs.
+fn is_formula(text: &str) -> bool {
+    let shown = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+    text.starts_with(['\t', '\r']) || shown.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])
 }
 
 #[cfg(test)]

@@ -83,6 +83,51 @@ pub fn prefix(events: &[Event], direction: Direction) -> (Vec<u8>, Option<Error>
     (bytes, None)
 }
 
+/// The bytes of one direction without the rows that the record does not keep.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// What was kept, up to the first problem.
+    pub bytes: Vec<u8>,
+    /// Where in `bytes` rows are left out, ascending, and how many.
+    pub left_out: Vec<(usize, u64)>,
+    /// Why it does not go on.
+    pub problem: Option<Error>,
+}
+
+/// The bytes of one direction, where rows may be left out. Only whole frames are left out: what is kept are frames.
+pub fn kept(events: &[Event], direction: Direction) -> Kept {
+    let mut kept = Kept::default();
+    let (mut offset, mut unknown) = (0, false);
+    for event in events {
+        let Body::Frames(run) = &event.body else { continue };
+        if run.direction != direction {
+            continue;
+        }
+        // how long a run is that was left out, the next one says
+        if run.offset != offset && !(unknown && run.offset > offset) {
+            kept.problem = Some(Error::Hole { expected: offset, found: run.offset });
+            return kept;
+        }
+        offset = run.offset;
+        unknown = false;
+        match run.payload.codec {
+            PayloadCodec::Plain => {
+                kept.bytes.extend_from_slice(&run.payload.bytes);
+                offset += run.payload.bytes.len() as u64;
+            }
+            PayloadCodec::Digest => {
+                kept.left_out.push((kept.bytes.len(), u64::from(run.frames)));
+                unknown = true;
+            }
+            PayloadCodec::SealedZstd => {
+                kept.problem = Some(Error::NotPlain { offset, codec: "sealed" });
+                return kept;
+            }
+        }
+    }
+    kept
+}
+
 /// One message: a type byte, a length, a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {

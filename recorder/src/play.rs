@@ -6,7 +6,7 @@
 //!
 //! What was answered is read from the recorded server frames, that is, after masking: a timeline shows what the client
 //! saw, and no more. Answers are matched to statements in order, by command tag and SQLSTATE ([`answers`]). Where the
-//! frames were not kept, the events alone are told.
+//! frames were not kept, the events alone are told; of rows that are kept as digests, how many they were.
 
 mod answers;
 mod control;
@@ -106,6 +106,8 @@ pub struct Told {
     pub rows: Vec<Vec<Option<String>>>,
     /// The rows that the client received or sent.
     pub row_count: u64,
+    /// How many of them the record keeps only digests of.
+    pub left_out: u64,
     /// The command tag.
     pub tag: String,
     /// The error that the client was told.
@@ -208,6 +210,7 @@ impl Telling {
             columns: Vec::new(),
             rows: Vec::new(),
             row_count: 0,
+            left_out: 0,
             tag: String::new(),
             error: None,
             notices: Vec::new(),

@@ -20,6 +20,8 @@ pub struct Telemetry {
     pub faults: Counter,
     /// Attempts to write that failed and were made again.
     pub retries: Counter,
+    /// 1 while the archive's store fails, 0 once it answers again.
+    pub failing: Gauge,
     /// Commits that another recorder had made.
     pub conflicts: Counter,
     /// Checkpoints signed.
@@ -51,6 +53,11 @@ impl Telemetry {
                 "faults of the record: broken chain, wrong root, missing events; each must be explained, see the log",
             ),
             retries: counter("recorder_retries", "failed reads or writes that are made again; check the object store"),
+            failing: registry.register(
+                "recorder_store_failing",
+                "1 while the archive's store does not do what it is asked: nothing is lost, the log grows; see the log",
+                Gauge::default(),
+            ),
             conflicts: counter(
                 "recorder_conflicts",
                 "commits that another recorder had made; expected at rebalances only",

@@ -1,5 +1,7 @@
 //! What the tests are made of: a node that seals batches, a bus in memory, a store that dies.
 
+pub(crate) mod faulty;
+
 use bytes::Bytes;
 use event_log::{Consume, Delivery, Error, Offset, Partition, Step};
 use futures_util::stream::{BoxStream, StreamExt};

@@ -158,21 +158,28 @@ pub enum Session {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Write a session's events for others to read; with --bundle, so that they can be proved
+    /// Write sessions for others to read; with --bundle, so that they can be proved
     Export {
-        /// The session; for a bundle there may be several
+        /// The sessions; they go into one file, in this order
         #[arg(required = true, num_args = 1..)]
         sessions: Vec<SessionId>,
-        /// jsonl, avro or csv
-        #[arg(long, default_value = "jsonl")]
-        format: recorder::export::Format,
-        /// The file; without it standard output
-        #[arg(long, value_name = "FILE")]
-        to: Option<PathBuf>,
-        /// Write an evidence bundle, which is proved without Postern and without the archive
-        #[arg(long, value_name = "FILE.zip", conflicts_with_all = ["format", "to"])]
-        bundle: Option<PathBuf>,
+        #[command(flatten)]
+        destination: Destination,
     },
+}
+
+/// The form and the place of an export.
+#[derive(Debug, Args)]
+pub struct Destination {
+    /// jsonl or avro: all events; csv, parquet or ocsf: the statements
+    #[arg(long, default_value = "jsonl")]
+    pub format: recorder::export::Format,
+    /// The file; without it standard output
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// Write an evidence bundle, which is proved without Postern and without the archive
+    #[arg(long, value_name = "FILE.zip", conflicts_with_all = ["format", "to"])]
+    pub bundle: Option<PathBuf>,
 }
 
 /// Verbs of `audit`.
@@ -186,13 +193,12 @@ pub enum Audit {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Write an evidence bundle of every session in which something is found
+    /// Write every session in which something is found, as `session export` does; with --bundle, so that it can be proved
     Export {
         #[command(flatten)]
         asked: Asked,
-        /// The file
-        #[arg(long, value_name = "FILE.zip")]
-        bundle: PathBuf,
+        #[command(flatten)]
+        destination: Destination,
     },
     /// Verify the archive: signatures, checkpoints, chains, roots, dense sequences, one end for each session
     Verify(AuditVerify),

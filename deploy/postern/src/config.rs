@@ -348,7 +348,7 @@ mod tests {
         let text = "[node]\nname = 'a'\ndata_dir = '/d'\n[index]\ndirectory = '/fast/index'\n";
         let config = parse(text).check("c").unwrap();
         assert_eq!((config.log.directory, config.index.directory), ("/d/spool".into(), "/fast/index".into()));
-        assert_eq!((config.archive.directory, config.keys), ("/d/archive".into(), "/d/keys".into()));
+        assert_eq!((config.archive.place.to_string(), config.keys), ("/d/archive".to_owned(), "/d/keys".into()));
     }
 
     #[test]

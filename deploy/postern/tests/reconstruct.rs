@@ -11,7 +11,7 @@ use recorder::{
 };
 use schemas::{
     Body, Event, SessionId,
-    event::{CloseReason, Direction},
+    event::{CloseReason, Direction, PayloadCodec},
 };
 use std::{collections::BTreeSet, time::Duration};
 use support::{Postern, Postgres, eventually, folder};
@@ -202,6 +202,124 @@ fn the_recorded_frames_are_what_the_client_saw() {
     assert_same("seen before it went", &recorded[..received.len().min(recorded.len())], &received);
     assert_same("sent before it went", &frames::stream(&events, Direction::Client).unwrap(), &sent);
     assert_eq!(reason(&events), CloseReason::ClientGone);
+    process.stop();
+    postern.verified();
+}
+
+/// A resource of the same database that keeps so much of results.
+fn keeping(postgres: &Postgres, folder: &std::path::Path, name: &str, evidence: &str) -> String {
+    let password = support::secret_file(folder, &format!("{name}-password"), &postgres.password);
+    format!(
+        r#"
+[[resources]]
+name = "{name}"
+host = "127.0.0.1"
+port = {}
+database = "shop"
+user = "postgres"
+password_file = "{}"
+connect_groups = ["agents"]
+result_evidence = {evidence}
+guardrails = {{ off = ["guard:alter", "guard:drop", "guard:truncate", "guard:unbounded"] }}
+masking = [
+  {{ columns = ["public.customers.card_number"], label = "pan", method = "last4" }},
+  {{ columns = ["public.customers.ssn"], label = "ssn", method = "redact" }},
+  {{ columns = ["public.customers.email"], label = "email", method = "redact" }},
+]
+"#,
+        postgres.port,
+        password.display()
+    )
+}
+
+/// Holds the recorded runs against what the client got: the kept ones byte for byte, the others by their digest, which end where
+/// the next one begins. Gives the bytes that were kept, and how many were not.
+fn compare(events: &[Event], received: &[u8]) -> (Vec<u8>, usize) {
+    let Some(Body::SessionClosed(closed)) = events.last().map(|event| &event.body) else { panic!("no end") };
+    assert_eq!(closed.bytes_out, received.len() as u64);
+    let runs: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.body {
+            Body::Frames(run) if run.direction == Direction::Server => Some(run),
+            _ => None,
+        })
+        .collect();
+    let ends = runs.iter().skip(1).map(|run| run.offset).chain([closed.bytes_out]);
+    let (mut kept, mut left) = (Vec::new(), 0);
+    for (run, end) in runs.iter().zip(ends) {
+        let real = &received[usize::try_from(run.offset).unwrap()..usize::try_from(end).unwrap()];
+        match run.payload.codec {
+            PayloadCodec::Plain => {
+                assert_same("what was kept", &run.payload.bytes, real);
+                kept.extend_from_slice(real);
+            }
+            PayloadCodec::Digest => {
+                let digest = ring::digest::digest(&ring::digest::SHA256, real);
+                assert_eq!(run.payload.bytes, digest.as_ref(), "the digest of bytes {} to {end}", run.offset);
+                left += real.len();
+            }
+            PayloadCodec::SealedZstd => panic!("nothing is sealed here"),
+        }
+    }
+    (kept, left)
+}
+
+/// The most rows of one answer among these frames, and how many answers with rows there are.
+fn rows(stream: &[u8]) -> (usize, usize) {
+    let (mut most, mut now, mut answers) = (0, 0, 0);
+    for frame in frames::Frames::new(stream) {
+        match frame.unwrap().tag {
+            b'D' | b'd' => {
+                answers += usize::from(now == 0);
+                now += 1;
+                most = most.max(now);
+            }
+            b'N' | b'S' => {}
+            _ => now = 0,
+        }
+    }
+    (most, answers)
+}
+
+#[test]
+fn of_rows_that_a_resource_does_not_keep_the_record_has_digests() {
+    let folder = folder();
+    let postgres = Postgres::start(folder.path());
+    let more = keeping(&postgres, folder.path(), "few", "{ first_rows = 3 }")
+        + &keeping(&postgres, folder.path(), "proofs", "\"digest\"");
+    let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
+    let process = postern.start("up");
+    let token = postern.token("raw-client", "agents");
+    let mut record = Record::new(&postern);
+    for (resource, limit) in [("few", 3), ("proofs", 0)] {
+        postgres.sql("delete from ledger");
+        let mut client = Wire::connect(postern.port, "agent", resource, &token);
+        work(&mut client);
+        client.send(&[terminate()]);
+        client.drain();
+        let events = record.next();
+        assert_same("from the client", &frames::stream(&events, Direction::Client).unwrap(), &client.sent);
+        let (kept, left) = compare(&events, &client.received);
+        let (real, answers) = rows(&client.received);
+        let (most, kept_answers) = rows(&kept);
+        assert!(real > 10_000 && answers > 10, "{real} rows, {answers} answers");
+        assert_eq!(most, limit);
+        assert_eq!(kept_answers, if limit == 0 { 0 } else { answers });
+        assert!(left > 3_000_000 && kept.len() < 30_000, "{left} bytes left out, {} kept", kept.len());
+        println!("{resource}: {} bytes kept, {left} proved by digests", kept.len());
+
+        // who plays the session is told what is not there
+        let id = events[0].session.to_string();
+        let played = postern.run(&["session", "play", &id]);
+        let told = played.lines().filter(|line| line.contains("kept as digests")).count();
+        assert!(told > 8, "{played}");
+        assert!(played.contains("19997 of them kept as digests") == (limit == 3), "{played}");
+        assert!(played.contains("SELECT 20000") && played.contains("it goes on"), "{played}");
+        // the last answers are found where they belong: nothing ended the reading before
+        assert!(!played.contains("cannot be shown"), "{played}");
+    }
+    let everything = support::plain(&postern.events());
+    assert!(!everything.contains("invoice 400") && everything.contains("application_name"));
     process.stop();
     postern.verified();
 }

@@ -57,21 +57,19 @@ pub fn schema(root: &Path) -> Result<()> {
     run(&mut cargo(root, &["test", "--locked", "-p", "schemas"]))
 }
 
-/// Runs the corpus of attacks against the gate; builds the gate unless `POSTERN_BINARY` names one.
-pub fn attacks(root: &Path, arguments: &[String]) -> Result<()> {
-    let mut command = cargo(root, &["run", "--locked", "--quiet", "-p", "attacks", "--"]);
-    if std::env::var_os("POSTERN_BINARY").is_none() {
-        run(&mut cargo(root, &["build", "--locked", "-p", "postern"]))?;
-        let metadata = super::layers::metadata(root, &["--no-deps"])?;
-        let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
-        let target = Path::new(target.context("cargo metadata names the target folder")?);
-        command.env("POSTERN_BINARY", target.join("debug/postern"));
+/// Runs a program of the package of attacks: `attacks`, against the gate that `POSTERN_BINARY` names or that is built for
+/// it, `fuzz` or `regress`. They are built as for the tests of the workspace, so that nothing is compiled again.
+pub fn program(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
+    let given = std::env::var_os("POSTERN_BINARY").is_some();
+    let tests: &[&str] = if given { &["--test", "programs"] } else { &["--test", "programs", "--test", "doctor"] };
+    let build = ["test", "--locked", "--quiet", "--workspace", "--no-run"];
+    run(&mut cargo(root, &[build.as_slice(), tests].concat()))?;
+    let metadata = super::layers::metadata(root, &["--no-deps"])?;
+    let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+    let built = Path::new(target.context("cargo metadata names the target folder")?).join("debug");
+    let mut command = Command::new(built.join(name));
+    if !given {
+        command.env("POSTERN_BINARY", built.join("postern"));
     }
-    run(command.args(arguments))
-}
-
-/// Runs the fuzzer.
-pub fn fuzz(root: &Path, arguments: &[String]) -> Result<()> {
-    let command = ["run", "--locked", "--quiet", "-p", "attacks", "--bin", "fuzz", "--"];
-    run(cargo(root, &command).args(arguments))
+    run(command.args(arguments).current_dir(root))
 }

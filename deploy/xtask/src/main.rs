@@ -53,6 +53,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The statements of PostgreSQL's own regression tests, through the gate; see `cargo xtask regress --help`.
+    #[command(disable_help_flag = true)]
+    Regress {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Benchmarks of the workspace.
     Bench,
     /// The schemas agree with the types, and every byte once written still decodes.
@@ -93,8 +99,9 @@ fn run(command: Command) -> Result<()> {
         Command::Deny => deny::check(&root),
         Command::Doc => commands::doc(&root),
         Command::Test { arguments } => commands::test(&root, &arguments),
-        Command::Attacks { arguments } => commands::attacks(&root, &arguments),
-        Command::Fuzz { arguments } => commands::fuzz(&root, &arguments),
+        Command::Attacks { arguments } => commands::program(&root, "attacks", &arguments),
+        Command::Fuzz { arguments } => commands::program(&root, "fuzz", &arguments),
+        Command::Regress { arguments } => commands::program(&root, "regress", &arguments),
         Command::Bench => commands::bench(&root),
         Command::Schema => commands::schema(&root),
     }

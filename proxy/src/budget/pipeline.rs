@@ -234,7 +234,7 @@ impl Conversation {
         let mut verdict = decision.verdict();
         verdict.number = number;
         verdict.verdict = VerdictKind::Deny;
-        verdict.reason = refused.reason().to_owned();
+        verdict.reason = self.redact_reason(refused.reason().to_owned());
         verdict.policies = match refused {
             Refused::Because { policy, .. } => vec![policy.clone()],
             Refused::CatalogTooOld => Vec::new(),

@@ -91,6 +91,7 @@ pub(crate) fn resource() -> Resource {
         limits: crate::limits::Limits::default(),
         estimates: crate::estimate::Settings::default(),
         lease: None,
+        evidence: crate::evidence::ResultEvidence::All,
         catalog_refresh: Duration::from_secs(60),
     };
     let parts: [&[&str]; 3] = [

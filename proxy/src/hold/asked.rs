@@ -1,7 +1,7 @@
 //! What a reviewer is shown of a held statement: who, what, on what, and why it is held.
 
 use super::Measured;
-use crate::{decide::Decision, frames::Fields, startup::Cancel};
+use crate::{decide::Decision, frames::Fields, redact, startup::Cancel};
 use judge::{
     mask::detect::{self, Set},
     policy::Approval,
@@ -137,6 +137,13 @@ impl Unshown {
     }
 
     /// Its values cannot be read.
+    fn secret() -> Self {
+        Self {
+            why: "a password in it hides more than a word of it from reviewers".to_owned(),
+            hint: "leave the password out, or what stands behind its name on more than one line",
+        }
+    }
+
     pub(super) fn values() -> Self {
         Self::too_much("its values cannot be read".to_owned())
     }
@@ -152,7 +159,7 @@ impl Asked {
             if let Some(misread) = judge::sql::misread(text, visible::is_unseen) {
                 return Err(unlike(misread));
             }
-            *text = visible::exact(text);
+            *text = visible::exact(&redact::shown(text).ok_or_else(Unshown::secret)?);
         }
         let names = self.relations.iter_mut().map(|one| &mut one.name);
         let names = names.chain(self.columns.iter_mut().map(|one| &mut one.name)).chain(&mut self.functions);
@@ -208,15 +215,20 @@ pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detec
         };
         let text = value.map(|value| {
             if hidden {
-                return HIDDEN.to_owned();
+                return Some(HIDDEN.to_owned());
             }
             let clean = |text: String| detect::clean(detectors, &text).map_or(text, |(clean, _)| clean);
             let said = if binary { of_binary(type_of(types, place), value) } else { of_text(value) };
-            match said {
-                Said::Text(text) => visible::quoted(&clean(text)),
+            Some(match said {
+                Said::Text(text) => visible::quoted(&redact::value(&clean(text))?),
                 Said::Bare(text) => visible::line(&clean(text)),
-            }
+            })
         });
+        // what a secret would hide of a value cannot be shown whole
+        let text = match text {
+            Some(None) => return None,
+            other => other.flatten(),
+        };
         shown.push(Bound { shown: text, bytes: value.map_or(0, <[u8]>::len) });
     }
     Some(shown)

@@ -148,7 +148,8 @@ impl Conversation {
             Outcome::Refused => HoldOutcome::Refused,
         };
         let (number, request, digest) = (hold.number, hold.id.clone(), hold.digest.clone());
-        self.record.note(Body::HoldEnded(HoldEnded { number, request, outcome, reason: reason.to_owned(), digest }))?;
+        let reason = self.redact_reason(reason.to_owned());
+        self.record.note(Body::HoldEnded(HoldEnded { number, request, outcome, reason, digest }))?;
         Ok(())
     }
 }

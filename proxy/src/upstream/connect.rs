@@ -1,6 +1,7 @@
 //! Reaches the server and encrypts the connection as configured.
 
 use super::{Database, Error, Stream, tls};
+use crate::accept;
 use rustls::pki_types::ServerName;
 use std::{io, sync::Arc};
 use tokio::{
@@ -23,7 +24,8 @@ pub(super) async fn open(database: &Database) -> Result<Opened, Error> {
         return Ok(Opened { stream: Stream::Unix(stream), binding: None });
     }
     let stream = TcpStream::connect((database.host.as_str(), database.port)).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
+    // a server that went away with its machine would else keep a session, and its role, as long as nobody writes
+    accept::prepare(&stream).map_err(failed)?;
     match &database.tls {
         None => Ok(Opened { stream: Stream::Plain(stream), binding: None }),
         Some(config) => encrypt(stream, config.clone(), database).await,

@@ -137,6 +137,12 @@ fn every_way_to_log_in_works_and_a_wrong_password_does_not() {
         let upstream =
             open(postgres.file(user, password, tls), &agents).unwrap_or_else(|e| panic!("{user} {tls:?}: {e}"));
         assert_eq!(matches!(upstream.stream, Stream::Tls(_)), tls != Disable);
+        let socket = match &upstream.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(socket) => socket.get_ref().0,
+            Stream::Unix(_) => panic!("a Unix socket"),
+        };
+        assert!(socket2::SockRef::from(socket).keepalive().unwrap(), "nobody would notice that the server is gone");
         assert_eq!(upstream.parameter("session_authorization"), Some(user));
         assert_eq!(upstream.parameter("client_encoding"), Some("UTF8"));
         assert_eq!(upstream.parameter("TimeZone"), Some("UTC"));

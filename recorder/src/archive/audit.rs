@@ -14,7 +14,7 @@ mod partition;
 use super::manifest::{BatchName, FaultKind};
 use super::reader::Reader;
 use super::trust::Trust;
-use super::{Error, layout};
+use super::{Error, layout, writer};
 use checkpoints::Covered;
 use event_log::{Offset, Partition};
 use futures_util::TryStreamExt;
@@ -283,6 +283,8 @@ async fn listing(store: &dyn ObjectStore) -> Result<Listing, Error> {
             listing.objects.entry(partition).or_default().insert(path.to_string());
         } else if let Some(number) = layout::parse_checkpoint(&path) {
             listing.checkpoints.insert(number);
+        } else if path == layout::marker() && writer::fetch(store, &path).await? == layout::MARKER {
+            // of a bucket
         } else if !layout::is_staged(&path) {
             listing.foreign.push(path);
         }

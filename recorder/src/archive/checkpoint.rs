@@ -8,14 +8,16 @@
 //! Source: <https://github.com/secure-systems-lab/dsse> (protocol and envelope).
 
 use super::manifest::{Manifest, Sha256};
+use super::put::{self, Created};
 use super::writer::{self, sha256};
 use super::{Error, layout};
 use crate::config::Notary;
 use crate::verify::ChainEnd;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use event_log::{Offset, Partition, fault};
 use futures_util::TryStreamExt;
-use object_store::{ObjectStore, PutMode, PutOptions, path::Path};
+use object_store::{ObjectStore, path::Path};
 use schemas::chain::{Digest, from_hexadecimal, hexadecimal};
 use schemas::signature::PublicKey;
 use schemas::{NodeId, Signature, Signer};
@@ -256,19 +258,15 @@ impl<'a> Checkpoints<'a> {
                 return Err(refused(&checkpoint.path(), taken_back));
             }
             let path = checkpoint.path();
-            let bytes = checkpoint
-                .seal(&self.notary.signer)
-                .map_err(|source| Error::Manifest { object: path.to_string(), source })?;
+            let sealed = checkpoint.seal(&self.notary.signer);
+            let bytes: Bytes = sealed.map_err(|source| Error::Manifest { object: path.to_string(), source })?.into();
             fault::point("recorder.checkpoint_made");
-            match self.store.put_opts(&path, bytes.clone().into(), PutOptions::from(PutMode::Create)).await {
-                Ok(_) => {
-                    fault::point("recorder.checkpoint_put");
-                    let number = checkpoint.number;
-                    self.last = Some((checkpoint, sha256(&bytes)));
-                    return Ok(Some(number));
-                }
-                Err(object_store::Error::AlreadyExists { .. }) => {} // another recorder's
-                Err(source) => return Err(Error::store("write", &path)(source)),
+            // one that is taken is another recorder's
+            if put::create(self.store, &path, &bytes).await? == Created::Done {
+                fault::point("recorder.checkpoint_put");
+                let number = checkpoint.number;
+                self.last = Some((checkpoint, sha256(&bytes)));
+                return Ok(Some(number));
             }
         }
         Err(refused(&layout::checkpoints(), format!("the next number was taken {ATTEMPTS} times in a row")))

@@ -35,6 +35,14 @@ pub fn quarantine(partition: Partition, offset: Offset) -> Path {
     Path::from(format!("quarantine/{partition:06}/{offset:020}.bin"))
 }
 
+/// What an archive in a bucket says of itself. A folder has none.
+pub fn marker() -> Path {
+    Path::from("archive.json")
+}
+
+/// The bytes of [`marker`]: always the same.
+pub const MARKER: &[u8] = b"{\"format\":\"postern archive\",\"version\":1}\n";
+
 /// The folder of what is kept aside.
 pub fn quarantined() -> Path {
     Path::from("quarantine")

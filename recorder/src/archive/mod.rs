@@ -5,18 +5,20 @@
 //! manifest/<partition>/<first>.json      the commit: what lies in the data object, and where the next recorder goes on
 //! quarantine/<partition>/<offset>.bin    a batch that cannot stand in the archive, byte for byte
 //! checkpoint/<number>.json               how far all partitions were at a time, signed
+//! archive.json                           in a bucket only: what this is ([`crate::store`] proves the bucket with it)
 //! ```
 //!
 //! Any Avro library reads the data objects; the manifests add what a proof needs (headers, salts, hashes). A data
 //! object without a manifest was never committed: nobody reads it ([`orphans`] lists such).
 //!
-//! [`layout`] names the objects, [`manifest`] says what a commit holds, [`writer`] makes one, [`checkpoint`] signs for all,
-//! [`Reader`] reads, [`audit`] proves to whom [`trust`] names.
+//! [`layout`] names the objects, [`manifest`] says what a commit holds, [`writer`] makes one, [`put`] puts it, [`checkpoint`]
+//! signs for all, [`Reader`] reads, [`audit`] proves to whom [`trust`] names.
 
 pub mod audit;
 pub mod checkpoint;
 pub mod layout;
 pub mod manifest;
+pub mod put;
 pub mod reader;
 pub mod trust;
 pub mod writer;

@@ -6,13 +6,14 @@
 //! Format: Avro specification 1.12, "Object Container Files".
 
 use super::manifest::{BatchEntry, DataObject, Fault, Manifest, Place, Sha256, VERSION};
+use super::put::{self, Created};
 use super::{Error, layout};
 use crate::sessions::Notes;
 use crate::verify::State;
 use bytes::Bytes;
 use event_log::{Offset, Partition, fault};
 use futures_util::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, path::Path};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use ring::digest::{SHA256, digest};
 use schemas::chain::Digest;
 use schemas::{EventBatch, codec, event::Event};
@@ -89,6 +90,12 @@ impl Container {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
+
+    /// Takes what there is of the file; what is spliced later follows it.
+    pub(crate) fn drain(&mut self) -> Vec<u8> {
+        self.header = 0;
+        std::mem::take(&mut self.bytes)
+    }
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> Digest {
@@ -102,6 +109,8 @@ pub(crate) struct Pending {
     /// Of the manifest before.
     previous: Option<Digest>,
     last: Offset,
+    /// When it was first tried: a try that is made again makes the same bytes.
+    created: Option<i64>,
     container: Option<Container>,
     entries: Vec<BatchEntry>,
     notes: Notes,
@@ -132,6 +141,7 @@ impl Pending {
             first,
             previous,
             last: first,
+            created: None,
             container: None,
             entries: Vec::new(),
             notes: Notes::default(),
@@ -208,17 +218,18 @@ impl Pending {
 
     /// Puts the objects, then the manifest: with it, and not before, the batches are archived.
     ///
-    /// After an error it can be tried again: nothing was committed, or the commit stands and the next try finds it
-    /// taken.
+    /// After an error it can be tried again, with nothing taken in between: nothing was committed, or the commit stands
+    /// and the next try finds its own bytes.
     pub(crate) async fn commit(
-        &self,
+        &mut self,
         store: &dyn ObjectStore,
         state: &State,
-        created: i64,
+        now: i64,
     ) -> Result<Committed, Error> {
+        let created = *self.created.get_or_insert(now);
         let mut aside = Vec::with_capacity(self.quarantine.len());
         for (path, bytes) in &self.quarantine {
-            store.put(path, bytes.clone().into()).await.map_err(Error::store("write", path))?;
+            put::replace(store, path, bytes.clone()).await?;
             aside.push(DataObject::of(path, bytes));
         }
         let object = match &self.container {
@@ -243,16 +254,14 @@ impl Pending {
             state: state.clone(),
         };
         let path = manifest.path();
-        let options = PutOptions::from(PutMode::Create);
-        let bytes = manifest.encode()?;
+        let bytes = Bytes::from(manifest.encode()?);
         let digest = sha256(&bytes);
-        match store.put_opts(&path, bytes.into(), options).await {
-            Ok(_) => {
+        match put::create(store, &path, &bytes).await? {
+            Created::Done => {
                 fault::point("recorder.manifest_put");
                 Ok(Committed::Done { bytes: written, manifest: digest })
             }
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(Committed::Taken),
-            Err(source) => Err(Error::store("write", &path)(source)),
+            Created::Taken => Ok(Committed::Taken),
         }
     }
 
@@ -260,7 +269,7 @@ impl Pending {
         let path = layout::data_object(self.partition, self.first, self.last);
         let bytes = Bytes::copy_from_slice(container.as_bytes());
         let object = DataObject::of(&path, &bytes);
-        store.put(&path, bytes.into()).await.map_err(Error::store("write", &path))?;
+        put::replace(store, &path, bytes).await?;
         Ok(object)
     }
 }

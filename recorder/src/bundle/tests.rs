@@ -5,7 +5,9 @@ use crate::archive::checkpoint::Checkpoints;
 use crate::config::Notary;
 use crate::consume::tests::archive_all;
 use crate::testing::{Node, session, signer, whole};
+use bytes::Bytes;
 use object_store::{ObjectStore, memory::InMemory};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use schemas::EventBatch;
 use std::io::{Cursor, Read as _};
 
@@ -74,12 +76,15 @@ fn a_bundle_proves_each_event_of_its_session_and_shows_no_other() {
             assert!(chain::verify(&leaf, number("index"), header.count as usize, &path, &header.root));
             assert_eq!((number("block"), said["file"].as_str().unwrap()), (place, name.as_str()));
         }
-        for name in ["report.html", "events.jsonl", "statements.csv", "bundle.json"] {
+        for name in ["report.html", "events.jsonl", "statements.csv", "ocsf.jsonl", "bundle.json"] {
             let text = String::from_utf8(file(&bundle, name)).unwrap();
             assert!(text.contains(&session(1).to_string()) && !text.contains(&session(2).to_string()), "{name}");
         }
         assert!(!String::from_utf8(file(&bundle, "proof.json")).unwrap().contains("\"signature\":null"));
         assert_eq!(String::from_utf8(file(&bundle, "statements.csv")).unwrap().lines().count(), 4);
+        assert_eq!(String::from_utf8(file(&bundle, "ocsf.jsonl")).unwrap().lines().count(), 3);
+        let table = SerializedFileReader::new(Bytes::from(file(&bundle, "statements.parquet"))).unwrap();
+        assert_eq!(table.metadata().file_metadata().num_rows(), 3);
     });
 }
 

@@ -1,5 +1,7 @@
 //! Nothing is lost or doubled wherever a recorder dies; damaged batches are kept and told.
 
+mod faults;
+
 use super::*;
 use crate::archive::{Range, Reader, orphans};
 use crate::testing::{Bus, Mortal, Node, session, signer, whole};

@@ -16,7 +16,9 @@ struct Answer {
     fields: Option<Vec<Field>>,
     rows: Vec<Vec<Option<Vec<u8>>>>,
     copied: Vec<String>,
+    copies: bool,
     notices: Vec<Diagnostic>,
+    left_out: u64,
     end: End,
 }
 
@@ -49,8 +51,8 @@ impl Answer {
 
 /// Gives the statements their answers; says why, if the frames cannot be read to their end.
 pub(super) fn fill(events: &[Event], telling: &mut Telling) -> Option<String> {
-    let (stream, hole) = frames::prefix(events, Direction::Server);
-    let (mut answers, broken) = read(&stream);
+    let frames::Kept { bytes, left_out, problem } = frames::kept(events, Direction::Server);
+    let (mut answers, broken) = read(&bytes, &left_out);
     let mut described: BTreeMap<String, Vec<Field>> = BTreeMap::new();
     let mut last: Vec<Field> = Vec::new();
     let mut next = 0;
@@ -69,11 +71,15 @@ pub(super) fn fill(events: &[Event], telling: &mut Telling) -> Option<String> {
             described.insert(told.prepared.clone(), fields.clone());
             last.clone_from(fields);
         }
-        let known = answer.fields.as_ref().or_else(|| described.get(&told.prepared));
-        let known = known.filter(|fields| fits(fields, &answer)).unwrap_or(&last).clone();
+        // a simple statement and the unnamed one have no name to be known by: their rows must fit
+        let named = || described.get(&told.prepared).filter(|_| !told.prepared.is_empty() || !answer.rows.is_empty());
+        let known = answer.fields.as_ref().or_else(named);
+        let known = known.filter(|fields| fits(fields, &answer));
+        // without a row nothing shows that the last columns are these
+        let known = known.map_or(if answer.rows.is_empty() { &[][..] } else { &last }, Vec::as_slice).to_vec();
         give(told, answer, &known, bound.as_ref());
     }
-    hole.or(broken).map(|error| error.to_string())
+    problem.or(broken).map(|error| error.to_string())
 }
 
 fn fits(fields: &[Field], answer: &Answer) -> bool {
@@ -82,16 +88,17 @@ fn fits(fields: &[Field], answer: &Answer) -> bool {
 
 fn give(told: &mut Told, answer: Answer, fields: &[Field], bound: Option<&frames::Bound>) {
     told.notices = answer.notices;
+    told.left_out = answer.left_out;
     if let End::Failed(error) = answer.end {
         told.error = Some(error);
     }
-    if !answer.copied.is_empty() {
+    if !answer.copied.is_empty() || (answer.copies && answer.left_out > 0) {
         told.columns = vec!["copy".to_owned()];
         told.rows = answer.copied.into_iter().map(|line| vec![Some(cut(&line))]).collect();
         return;
     }
     let width = answer.rows.first().map(Vec::len);
-    if answer.fields.is_none() && width.is_none() {
+    if answer.fields.is_none() && width.is_none() && answer.left_out == 0 {
         return; // no rows and no description of its own: INSERT, SET, or an empty result of a prepared statement
     }
     let fields = if width.is_none_or(|width| width == fields.len()) { fields } else { &[] };
@@ -112,11 +119,17 @@ fn shown(row: &[Option<Vec<u8>>], fields: &[Field], bound: Option<&frames::Bound
     row.iter().enumerate().map(value).collect()
 }
 
-/// Takes the stream apart into answers, as far as it holds.
-fn read(stream: &[u8]) -> (Vec<Answer>, Option<Error>) {
+/// Takes the stream apart into answers, as far as it holds. `left_out` says where rows are left out of it, and how many.
+fn read(stream: &[u8], left_out: &[(usize, u64)]) -> (Vec<Answer>, Option<Error>) {
     let mut answers = Vec::new();
     let mut answer = Answer::default();
-    for frame in Frames::new(stream) {
+    let mut left_out = left_out.iter().peekable();
+    let mut frames = Frames::new(stream);
+    loop {
+        while let Some((_, rows)) = left_out.next_if(|(at, _)| *at <= frames.position()) {
+            answer.left_out += rows;
+        }
+        let Some(frame) = frames.next() else { break };
         let taken = frame.and_then(|frame| take(frame, &mut answer));
         match taken {
             Ok(false) => {}
@@ -135,6 +148,7 @@ fn take(frame: frames::Frame<'_>, answer: &mut Answer) -> Result<bool, Error> {
             let row = frames::data_row(frame.body)?;
             answer.rows.push(row.into_iter().map(|value| value.map(<[u8]>::to_vec)).collect());
         }
+        b'H' => answer.copies = true,
         b'd' if answer.copied.len() < ROWS => {
             answer.copied.push(String::from_utf8_lossy(frame.body).trim_end_matches('\n').to_owned());
         }

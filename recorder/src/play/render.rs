@@ -175,7 +175,10 @@ fn outcome(told: &Told, out: &mut impl Write) -> io::Result<()> {
 
 fn table(told: &Told, out: &mut impl Write, rows: usize) -> io::Result<()> {
     if told.columns.is_empty() {
-        return Ok(());
+        return match told.left_out {
+            0 => Ok(()),
+            rows => writeln!(out, "{INDENT}| {rows} kept as digests"),
+        };
     }
     let header: Vec<String> = told.columns.iter().map(|column| shown(Some(column))).collect();
     let body: Vec<Vec<String>> =
@@ -191,7 +194,11 @@ fn table(told: &Told, out: &mut impl Write, rows: usize) -> io::Result<()> {
         writeln!(out, "{INDENT}| {}", cells.collect::<Vec<_>>().join(" | ").trim_end())?;
     }
     let more = told.row_count.saturating_sub(body.len() as u64);
-    if more > 0 { writeln!(out, "{INDENT}| ... {more} more") } else { Ok(()) }
+    match (more, told.left_out) {
+        (0, _) => Ok(()),
+        (_, 0) => writeln!(out, "{INDENT}| ... {more} more"),
+        (_, left_out) => writeln!(out, "{INDENT}| ... {more} more, {left_out} of them kept as digests"),
+    }
 }
 
 fn shown(value: Option<&str>) -> String {

@@ -123,6 +123,7 @@ impl Draft {
             columns: columns.iter().map(|&(name, masked)| AnswerColumn { name: name.to_owned(), masked }).collect(),
             rows: rows.iter().map(|row| row.iter().map(value).collect()).collect(),
             total,
+            left_out: 0,
         });
         self
     }

@@ -136,5 +136,6 @@ function table(answer, number) {
         element("tbody", {}, answer.rows.map((row) => element("tr", {}, row.map((value, index) =>
           element("td", { class: answer.columns[index]?.masked ? "masked" : "" }, cell(value)))))))),
     element("figcaption", {}, shown < answer.total ? `${shown} of ${count(answer.total, "row")}, as the client saw them`
-      : `${count(answer.total, "row")}, as the client saw ${answer.total === 1 ? "it" : "them"}`));
+      : `${count(answer.total, "row")}, as the client saw ${answer.total === 1 ? "it" : "them"}`,
+      answer.left_out > 0 ? `; of ${answer.left_out} the record keeps only digests` : ""));
 }

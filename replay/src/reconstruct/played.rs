@@ -133,6 +133,7 @@ fn answer(told: &Told, verdict: Option<&Verdict>, rows: usize) -> Answer {
         columns: told.columns.iter().map(column).collect(),
         rows: told.rows.iter().take(rows).map(|row| row.iter().cloned().map(value).collect()).collect(),
         total: told.row_count,
+        left_out: told.left_out,
     }
 }
 

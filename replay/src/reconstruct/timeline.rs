@@ -152,6 +152,8 @@ pub struct Answer {
     pub rows: Vec<Vec<Value>>,
     /// Rows that the client got in all.
     pub total: u64,
+    /// How many of them the record keeps only digests of.
+    pub left_out: u64,
 }
 
 /// A column of a result.

@@ -33,7 +33,7 @@ pub fn encode_frames(event: &FramesEventRef<'_>, out: &mut Vec<u8>) -> Result<()
     );
     put_long(body.offset.cast_signed(), out);
     put_long(body.frames.into(), out);
-    put_plain(body.payload, out);
+    put_payload(body.codec, body.payload, out);
     Ok(())
 }
 
@@ -89,7 +89,11 @@ fn within(what: &'static str, bytes: usize) -> Result<(), Error> {
 
 /// A Payload of plain bytes: its codec, no key, the bytes.
 pub(super) fn put_plain(bytes: &[u8], out: &mut Vec<u8>) {
-    put_long(PayloadCodec::Plain as i64, out);
+    put_payload(PayloadCodec::Plain, bytes, out);
+}
+
+fn put_payload(codec: PayloadCodec, bytes: &[u8], out: &mut Vec<u8>) {
+    put_long(codec as i64, out);
     put_long(0, out);
     put_bytes(bytes, out);
 }
@@ -141,10 +145,12 @@ mod tests {
             let completed = Completed { number, outcome: all[which], tag, rows, bytes, duration, sqlstate, found };
 
             let (mut fast, mut plain) = (Vec::new(), Vec::new());
-            let body = FramesRef { direction, offset: number, frames, payload: &payload };
+            let codec = if which % 2 == 0 { PayloadCodec::Plain } else { PayloadCodec::Digest };
+            let body = FramesRef { direction, offset: number, frames, codec, payload: &payload };
             encode_frames(&FramesEventRef { session, sequence, time, body }, &mut fast).unwrap();
             encode_completed(&Run { session, sequence, time, number }, &completed, &mut fast).unwrap();
-            let body = Body::Frames(Frames { direction, offset: number, frames, payload: Payload::plain(payload.as_slice()) });
+            let payload = Payload { codec, key: None, bytes: payload };
+            let body = Body::Frames(Frames { direction, offset: number, frames, payload });
             encode(&Event { session, sequence, time, body }, &mut plain).unwrap();
             encode(&Event { session, sequence, time, body: Body::Completed(completed) }, &mut plain).unwrap();
             prop_assert_eq!(fast, plain);

@@ -284,6 +284,7 @@ fn borrowed_frames_are_written_as_owned_ones_are() {
         direction: frames.direction,
         offset: frames.offset,
         frames: frames.frames,
+        codec: frames.payload.codec,
         payload: &frames.payload.bytes,
     };
     let reference = FramesEventRef { session: event.session, sequence: event.sequence, time: event.time, body };

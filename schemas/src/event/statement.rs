@@ -85,7 +85,9 @@ pub enum Direction {
     Server,
 }
 
-/// A run of protocol bytes in one direction. Runs of one direction, in order, are that direction's stream.
+/// A run of protocol bytes in one direction. Runs of one direction, in order, are that direction's stream. Of a run that was
+/// left out, the codec is [`PayloadCodec::Digest`]; it is as long as the next run of the direction begins after it, or
+/// as the totals of [`super::SessionClosed`] say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Frames {
     /// Which way.
@@ -109,7 +111,9 @@ pub struct FramesRef<'a> {
     pub offset: u64,
     /// See [`Frames::frames`].
     pub frames: u32,
-    /// Plain bytes.
+    /// See [`Payload::codec`]; not sealed.
+    pub codec: PayloadCodec,
+    /// See [`Payload::bytes`].
     pub payload: &'a [u8],
 }
 

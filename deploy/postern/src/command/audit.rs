@@ -1,6 +1,6 @@
 //! `postern audit search | verify | key | checkpoint`: who did what, and whether the record can be trusted.
 
-use crate::arguments::{Asked, Audit, AuditVerify, Global, Output};
+use crate::arguments::{Asked, Audit, AuditVerify, Destination, Global, Output};
 use crate::command::block_on;
 use crate::config::{self, Config};
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ pub fn run(global: &Global, verb: &Audit) -> Result<(), Failure> {
     let config = config::load(global)?;
     match verb {
         Audit::Search { asked, limit } => search(global, &config, &narrowed(asked), *limit),
-        Audit::Export { asked, bundle } => export(global, &config, &narrowed(asked), bundle),
+        Audit::Export { asked, destination } => export(global, &config, &narrowed(asked), destination),
         Audit::Verify(asked) => verify(&config, global, asked),
         Audit::Key => key(&config, global),
         Audit::Checkpoint => checkpoint(&config),
@@ -41,8 +41,8 @@ fn narrowed(asked: &Asked) -> String {
     })
 }
 
-/// Writes a bundle of the sessions of every statement that a question finds.
-fn export(global: &Global, config: &Config, question: &str, bundle: &Path) -> Result<(), Failure> {
+/// Writes the sessions of every statement that a question finds.
+fn export(global: &Global, config: &Config, question: &str, destination: &Destination) -> Result<(), Failure> {
     let parsed = Question::parse(question, Clock::system().now_micros())?;
     let searcher = Searcher::open(&config.index.directory);
     let mut sessions = BTreeSet::new();
@@ -71,7 +71,7 @@ fn export(global: &Global, config: &Config, question: &str, bundle: &Path) -> Re
         }
         Ok(archived)
     })?;
-    super::session::bundle(global, &reader, &archived, bundle)
+    super::session::export(global, &reader, &archived, destination)
 }
 
 /// Hits of a search that are asked for at once.

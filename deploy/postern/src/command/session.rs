@@ -1,6 +1,6 @@
 //! `postern session ls | show | play | export`: recorded sessions, read from the archive.
 
-use crate::arguments::{Global, Output, Session};
+use crate::arguments::{Destination, Global, Output, Session};
 use crate::command::block_on;
 use crate::failure::Failure;
 use crate::{config, output};
@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use kit::Clock;
 use recorder::archive::{self, Filter, Reader};
 use recorder::bundle;
-use recorder::export::{self, Format};
+use recorder::export::{Exporter, Format};
 use recorder::play;
 use recorder::sessions::SessionSummary;
 use schemas::SessionId;
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -34,11 +35,7 @@ pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
         Session::Play { session, speed, rows } => play(global, &reader()?, *session, *speed, *rows),
         // it asks a running node, and no archive
         Session::Kill { at, session, reason } => super::access::kill(global, at, *session, reason),
-        Session::Export { sessions, bundle: Some(path), .. } => bundle(global, &reader()?, sessions, path),
-        Session::Export { sessions, format, to, bundle: None } => match sessions.as_slice() {
-            [session] => export(&reader()?, *session, *format, to.as_deref()),
-            _ => Err(anyhow::anyhow!("several sessions go into one file as a bundle: --bundle FILE.zip").into()),
-        },
+        Session::Export { sessions, destination } => export(global, &reader()?, sessions, destination),
     }
 }
 
@@ -114,14 +111,34 @@ fn play(global: &Global, reader: &Reader, session: SessionId, speed: Option<f64>
     Ok(play::render(&entries, &mut io::stdout().lock(), options)?)
 }
 
-fn export(reader: &Reader, session: SessionId, format: Format, to: Option<&Path>) -> Result<(), Failure> {
-    let events = block_on(async { reader.events(session).await.map_err(unknown) })?;
-    let Some(path) = to else { return Ok(export::export(&events, format, &mut io::stdout().lock())?) };
-    whole(path, |file| Ok(export::export(&events, format, file)?))
+/// Writes sessions in the form and to the place that were asked for.
+pub fn export(
+    global: &Global,
+    reader: &Reader,
+    sessions: &[SessionId],
+    Destination { format, to, bundle: proved }: &Destination,
+) -> Result<(), Failure> {
+    match (proved, to) {
+        (Some(path), _) => bundle(global, reader, sessions, path),
+        (None, Some(path)) => whole(path, |file| write(reader, sessions, *format, file)),
+        (None, None) => write(reader, sessions, *format, io::BufWriter::new(io::stdout())),
+    }
+}
+
+/// Writes one session after the other, each once; only one is in memory at a time.
+fn write(reader: &Reader, sessions: &[SessionId], format: Format, out: impl io::Write + Send) -> Result<(), Failure> {
+    block_on(async {
+        let mut exporter = Exporter::new(format, out)?;
+        let mut seen = BTreeSet::new();
+        for session in sessions.iter().filter(|session| seen.insert(**session)) {
+            exporter.session(&reader.events(*session).await.map_err(unknown)?)?;
+        }
+        Ok(exporter.finish()?)
+    })
 }
 
 /// Writes a bundle of sessions, and says how it is proved.
-pub fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path) -> Result<(), Failure> {
+fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path) -> Result<(), Failure> {
     let now = Clock::system().now_micros();
     let written = whole(path, |file| {
         block_on(async {

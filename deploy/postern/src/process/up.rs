@@ -65,7 +65,7 @@ fn announce(started: &super::Started) -> Result<(), Failure> {
     output::line(&format!(
         "bus       {bus}; log {}; archive {}",
         config.log.directory.display(),
-        config.archive.directory.display()
+        config.archive.place
     ))?;
     started.warn()
 }

@@ -66,25 +66,47 @@ impl Issuer {
 pub struct Kafka {
     process: Option<Process>,
     pub port: u16,
+    /// The port by which clients are told to come: its own, or one of something in front of it.
+    pub advertised: u16,
     controller: u16,
     folder: PathBuf,
 }
 
 impl Kafka {
     pub fn start(folder: &Path) -> Self {
-        let mut kafka = Self { process: None, port: free_port(), controller: free_port(), folder: folder.to_owned() };
+        let mut kafka = Self::configure(folder);
         kafka.resume();
         kafka
     }
 
+    /// One that does not run yet.
+    pub fn configure(folder: &Path) -> Self {
+        let port = free_port();
+        Self { process: None, port, advertised: port, controller: free_port(), folder: folder.to_owned() }
+    }
+
+    /// Starts it on the same data and waits until it takes connections.
     pub fn resume(&mut self) {
+        self.launch();
+        self.wait();
+    }
+
+    pub fn launch(&mut self) {
         let mut command = Command::new(root().join("deploy/services/kafka"));
         command.args(["start", "--port", &self.port.to_string(), "--controller-port", &self.controller.to_string()]);
+        command.args(["--advertised-port", &self.advertised.to_string()]);
         command.arg("--dir").arg(self.folder.join("kafka"));
-        let mut process = Process::start("kafka", &mut command, &self.folder.join("kafka.log"));
+        self.process = Some(Process::start("kafka", &mut command, &self.folder.join("kafka.log")));
+    }
+
+    pub fn wait(&mut self) {
         let port = self.port;
+        let process = self.process.as_mut().expect("it was launched");
         process.wait_for("takes connections", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        self.process = Some(process);
+    }
+
+    pub fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it was launched").signal(signal);
     }
 
     /// Changes how it keeps a topic, such as `retention.ms=-1`.

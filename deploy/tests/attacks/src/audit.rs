@@ -99,13 +99,13 @@ fn add(recorded: &mut Recorded, verdict: &Value) {
 }
 
 /// The event's name and fields, however the envelope holds them.
-fn body(event: &Value) -> Option<(&str, &Value)> {
+pub(crate) fn body(event: &Value) -> Option<(&str, &Value)> {
     let body = event.get("body")?.as_object()?;
     let (kind, body) = body.iter().next()?;
     Some((kind.rsplit('.').next().unwrap_or(kind), body))
 }
 
-fn application(opened: &Value) -> Option<String> {
+pub(crate) fn application(opened: &Value) -> Option<String> {
     let parameters = opened.get("parameters")?;
     parameters.get("application_name").and_then(Value::as_str).map(str::to_owned)
 }

@@ -15,6 +15,7 @@ pub mod messages;
 pub mod needles;
 pub mod outcome;
 pub mod report;
+pub mod residue;
 pub mod steps;
 pub mod tls;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! The runner of the corpus: `cargo xtask attacks`.
 
 use anyhow::{Context as _, Result};
-use attacks::{admin, audit, case, needles, outcome, report, world};
+use attacks::{admin, audit, case, needles, outcome, report, residue, world};
 use clap::Parser;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -62,23 +62,33 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let expected = arguments.expected.as_deref().map(report::Expected::read).transpose()?;
 
     let mut world = world::World::start(arguments.postgres.as_deref(), arguments.postern.as_deref())?;
-    let mut results = attack(&world, &cases, arguments.verbose)?;
+    let scanner = needles::Scanner::new(&mut admin::Admin::new(world.target()))?;
+    let mut results = attack(&world, &cases, &scanner, arguments.verbose)?;
+    let metrics = world.metrics()?;
     let events = world.end()?;
     audit::check(&cases, &mut results, &events)?;
+    let residue = residue::search(&world, &cases, &scanner, &events, &metrics)?;
+    for found in &residue {
+        println!("left behind: {found}");
+    }
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&results).context("writing results as JSON")?;
         std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
     }
-    Ok(report::print(&results, expected.as_ref()))
+    Ok(report::print(&results, expected.as_ref()) && residue.is_empty())
 }
 
-fn attack(world: &world::World, cases: &[case::Case], verbose: bool) -> Result<Vec<outcome::Outcome>> {
+fn attack(
+    world: &world::World,
+    cases: &[case::Case],
+    scanner: &needles::Scanner,
+    verbose: bool,
+) -> Result<Vec<outcome::Outcome>> {
     let mut admin = admin::Admin::new(world.target());
     admin.reset()?;
-    let scanner = needles::Scanner::new(&mut admin)?;
     let mut results = Vec::new();
     for case in cases {
-        let outcome = outcome::run(case, &mut admin, world, &scanner);
+        let outcome = outcome::run(case, &mut admin, world, scanner);
         for sql in &case.teardown {
             // what a case did not make cannot be taken away
             if let Err(error) = admin.substitute_text(sql).and_then(|sql| admin.query(&sql))

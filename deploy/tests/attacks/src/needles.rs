@@ -27,6 +27,8 @@ pub struct Hit {
 /// Looks for protected values in what a server said.
 pub struct Scanner {
     universal: Regex,
+    /// The same without what is short enough to stand in a time or an id by chance.
+    long: Regex,
 }
 
 impl Scanner {
@@ -57,10 +59,22 @@ impl Scanner {
             needles.extend(row.iter().flatten().map(|cell| String::from_utf8_lossy(cell).into_owned()));
         }
         ensure!(needles.iter().all(|needle| needle.len() >= 7), "every needle is long enough to mean something");
-        let mut needles: Vec<String> = needles.iter().map(|needle| regex::escape(needle)).collect();
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
-        let universal = regex::bytes::RegexBuilder::new(&needles.join("|")).unicode(false).size_limit(64 << 20).build();
-        Ok(Self { universal: universal.context("building the needles' pattern")? })
+        // of a card and a number twelve characters, of what has other letters than an id all
+        let by_chance =
+            |needle: &str| needle.len() < 11 && needle.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let mut long: BTreeSet<String> = needles.iter().filter(|needle| !by_chance(needle)).cloned().collect();
+        for value in CARDS.iter().chain(&CARDS_WITH_DASHES) {
+            long.extend(value.as_bytes().windows(12).map(|window| String::from_utf8_lossy(window).into_owned()));
+        }
+        long.extend(SSNS.iter().map(|value| (*value).to_owned()));
+        let long = pattern(&long)?;
+        Ok(Self { universal: pattern(&needles)?, long })
+    }
+
+    /// A protected value, or what is known to be made of one, in these bytes.
+    pub fn any(&self, bytes: &[u8]) -> Option<String> {
+        let text = lower(bytes);
+        self.long.find(&text).map(|found| String::from_utf8_lossy(found.as_bytes()).into_owned())
     }
 
     /// What came through of a case.
@@ -93,6 +107,13 @@ impl Scanner {
         }
         hits
     }
+}
+
+fn pattern(needles: &BTreeSet<String>) -> Result<Regex> {
+    let mut needles: Vec<String> = needles.iter().map(|needle| regex::escape(needle)).collect();
+    needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
+    let pattern = regex::bytes::RegexBuilder::new(&needles.join("|")).unicode(false).size_limit(64 << 20).build();
+    pattern.context("building the needles' pattern")
 }
 
 /// A value cut into pieces over the rows of a column or the columns of a row.

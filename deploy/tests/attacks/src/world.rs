@@ -95,6 +95,8 @@ pub struct World {
     token: String,
     port: u16,
     database: u16,
+    metrics: u16,
+    key: String,
 }
 
 impl World {
@@ -120,9 +122,19 @@ impl World {
         fs::write(folder.path().join("gate.toml"), text).context("writing gate.toml")?;
         let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
         let key_file = folder.path().join("masking.key");
-        fs::write(&key_file, key).context("writing masking.key")?;
+        fs::write(&key_file, &key).context("writing masking.key")?;
         fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).context("closing masking.key")?;
-        let mut world = Self { gate: None, _postgres: postgres, folder, binary, token: String::new(), port, database };
+        let mut world = Self {
+            gate: None,
+            _postgres: postgres,
+            folder,
+            binary,
+            token: String::new(),
+            port,
+            database,
+            metrics,
+            key,
+        };
         // the gate reads the catalog of the database at its start
         crate::admin::Admin::new(world.target()).reset()?;
         let mut gate = Process::start("gate", world.command().arg("up"), world.folder.path())?;
@@ -157,10 +169,33 @@ impl World {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<String> {
         let output = self.command().args(arguments).output().with_context(|| format!("running {arguments:?}"))?;
         ensure!(output.status.success(), "postern {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).context("what a command says is UTF-8")
+    }
+
+    /// The node's folder.
+    pub fn node(&self) -> PathBuf {
+        self.folder.path().join("node")
+    }
+
+    /// Everything that the gate logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("gate.log")).unwrap_or_default()
+    }
+
+    /// What the gate's metrics say now.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn metrics(&self) -> Result<String> {
+        get(self.metrics, "/metrics").context("reading the metrics")
+    }
+
+    /// What may stand nowhere: the agent's credential, and the key of masking.
+    pub fn credentials(&self) -> [(&'static str, String); 2] {
+        [("the agent's token", self.token.clone()), ("the masking key", self.key.clone())]
     }
 
     /// Ends the gate; everything that its archive holds.
@@ -205,14 +240,15 @@ fn free_port() -> Result<u16> {
 
 /// Whether `/readyz` says 200.
 fn answers(port: u16) -> bool {
+    get(port, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+fn get(port: u16, path: &str) -> std::io::Result<String> {
     use std::io::{Read as _, Write as _};
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -18,6 +18,7 @@ mod misread;
 mod parse;
 mod pattern;
 pub mod search_path;
+pub mod secrets;
 pub mod shape;
 mod tripwire;
 mod walk;
