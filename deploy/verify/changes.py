@@ -49,8 +49,11 @@ def proved(objects: Objects, checkpoint: bytes) -> list[str]:
             named_by_next = count < len(documents) and documents[count]["version"] == 2
             if document["version"] == 2 or named_by_next or (mark["partition"], count) in marked:
                 names.append(name)
-            names += [one["name"] for one in [document["object"], *document.get("aside", [])] if one]
-    return names
+            stated = [one["name"] for one in [document["object"], *document.get("aside", [])] if one]
+            # what retention deleted is there no more
+            names += [name for name in stated if name in objects]
+    entries = last.get("custody", {}).get("entries", 0)
+    return names + [f"custody/{number:020}.json" for number in range(entries)]
 
 
 def one_byte(source: random.Random, objects: Objects, names: list[str]) -> Change:

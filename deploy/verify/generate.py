@@ -61,10 +61,15 @@ SCHEMA = json.dumps({
             {"type": "record", "name": "SessionClosed", "fields": [
                 {"name": "reason", "type": {
                     "type": "enum", "name": "Reason", "symbols": ["client_gone", "shutdown"]}}]},
+            {"type": "record", "name": "Frames", "fields": [
+                {"name": "payload", "type": {"type": "record", "name": "Payload", "fields": [
+                    {"name": "codec", "type": {
+                        "type": "enum", "name": "PayloadCodec", "symbols": ["plain", "sealed_zstd", "digest"]}},
+                    {"name": "key", "type": ["null", "string"]}, {"name": "bytes", "type": "bytes"}]}}]},
         ]},
     ],
 })
-KINDS = ["SessionOpened", "SessionRefused", "Statement", "SessionClosed"]
+KINDS = ["SessionOpened", "SessionRefused", "Statement", "SessionClosed", "Frames"]
 
 
 def sha256(*parts: bytes) -> bytes:
@@ -109,6 +114,7 @@ class Event:
             "Statement": words(self.text) + blob(b"\0\1") + long(1) + inner + long(-2) + long(2) + b"\0\1" + long(0)
             + bytes(12) + long(-3),
             "SessionClosed": long(1),
+            "Frames": long(1) + long(1) + words("key-1") + blob(b"sealed"),
         }[self.kind]
 
 
@@ -125,6 +131,37 @@ def session(number: int, statements: int, source: random.Random | None = None) -
     kinds = ["SessionOpened", *["Statement"] * statements, "SessionClosed"]
     said = (lambda: f"select {source.getrandbits(16_000):x}") if source else lambda: "select 1"
     return [Event(session_id(number), at, kind, START + at, said()) for at, kind in enumerate(kinds)]
+
+
+def sealed_session(number: int) -> list[Event]:
+    """All events of a session with a payload that is sealed."""
+    kinds = ["SessionOpened", "Statement", "Frames", "SessionClosed"]
+    return [Event(session_id(number), at, kind, START + at) for at, kind in enumerate(kinds)]
+
+
+def identity(subject: str) -> dict[str, Any]:
+    return {
+        "kind": "machine", "subject": subject, "issuer": "https://issuer.example", "name": subject.title(),
+        "groups": ["agents"], "on_behalf_of": ["ada@example.com"], "task": None,
+    }
+
+
+def notes_of(events: list[Event]) -> list[dict[str, Any]]:
+    """What a manifest notes of the sessions in it, as far as it is read. The subject of a session is its number."""
+    notes: dict[bytes, dict[str, Any]] = {}
+    for event in events:
+        blank = {"session": session_text(event.session), "events": 0, "first_time": event.time, "last_time": event.time}
+        note = notes.setdefault(event.session, blank)
+        note["events"] += 1
+        note["first_time"], note["last_time"] = min(note["first_time"], event.time), max(note["last_time"], event.time)
+        who = identity(f"bot-{int.from_bytes(event.session[1:])}")
+        if event.kind == "SessionOpened":
+            note["opened"] = {"time": event.time, "event": {"identity": who, "resource": "shop"}}
+        elif event.kind == "SessionClosed":
+            note["closed"] = {"time": event.time, "event": {"reason": "shutdown"}}
+        elif event.kind == "SessionRefused":
+            note["refused"] = {"time": event.time, "event": {"identity": None, "resource": "shop"}}
+    return [notes[session] for session in sorted(notes)]
 
 
 class Key:
@@ -287,7 +324,8 @@ class Partition:
             name = f"data/{self.number:06}/{first:020}-{last:020}.avro"
             objects[name] = container
             document["object"] = stated(name, container)
-        document |= {"batches": entries, "sessions": [], "duplicates": duplicates, "faults": faults}
+        document |= {"batches": entries, "sessions": notes_of([e for batch in readable for e in batch.events])}
+        document |= {"duplicates": duplicates, "faults": faults}
         document["state"] = self.state()
         self.next = last + 1
         self.commits.append(Commit(document, objects))
@@ -316,15 +354,29 @@ def head_of(codec: str, sync: bytes, schema: str = SCHEMA) -> bytes:
 
 
 class Archive:
-    """Partitions, and the moments at which checkpoints were made. `marks` has of each how far the partitions were."""
+    """Partitions, and the moments at which checkpoints were made. `marks` has of each how far the partitions were.
+
+    `custody` has the entries of the custody log, each with who signs it; what is `erased` is in no object.
+    """
 
     def __init__(self, partitions: int = 1) -> None:
         self.partitions = [Partition(number) for number in range(partitions)]
         self.marks: list[dict[str, Any]] = []
+        self.custody: list[tuple[Key, str, dict[str, Any]]] = []
+        self.keys: set[bytes] = set()
+        self.erased: set[str] = set()
+
+    def enter(self, entry: dict[str, Any], key: Key | None = None, node: str = "gate-1") -> None:
+        """Writes into the custody log, and erases what the entry names."""
+        self.custody.append((key or RENEWED, node, entry))
+        for one in entry.get("deleted", {}).get("objects", []):
+            self.erased.add(one["name"])
+        self.erased |= {key_name(bytes.fromhex(one[4:])) for one in entry.get("shredded", {}).get("sessions", [])}
 
     def checkpoint(self, key: Key, node: str = "gate-1") -> None:
         counts = [len(partition.commits) for partition in self.partitions]
-        self.marks.append({"key": key, "node": node, "time": START + len(self.marks), "counts": counts})
+        mark = {"key": key, "node": node, "time": START + len(self.marks), "counts": counts}
+        self.marks.append(mark | {"custody": len(self.custody)})
 
     def objects(self) -> dict[str, bytes]:
         """Encodes it. Manifests and checkpoints get the hashes of the ones before them."""
@@ -340,10 +392,22 @@ class Archive:
                 objects[f"manifest/{document['partition']:06}/{document['first']:020}.json"] = encoded[-1][1]
                 objects |= commit.objects
             manifests.append(encoded)
+        entries: list[bytes] = []
+        for number, (key, node, entry) in enumerate(self.custody):
+            payload = {"version": 1, "number": number, "time": START + number, "node": node, "by": "ada"}
+            payload |= {"previous": sha256(entries[-1]).hex() if entries else None, "entry": entry}
+            entries.append(enveloped(payload, key, CUSTODY))
+            objects[f"custody/{number:020}.json"] = entries[-1]
+        objects |= {key_name(session): b"{}" for session in self.keys}
+        objects = {name: data for name, data in objects.items() if name not in self.erased}
         previous = None
         for number, mark in enumerate(self.marks):
             covered = [encoded[count - 1] + (count,) for encoded, count in zip(manifests, mark["counts"]) if count]
-            raw = enveloped(payload_of(number, mark, previous, covered), mark["key"])
+            payload = payload_of(number, mark, previous, covered)
+            if count := mark["custody"]:
+                last = sha256(entries[count - 1]).hex()
+                payload |= {"version": 2, "custody": {"entries": count, "last": last}}
+            raw = enveloped(payload, mark["key"])
             objects[f"checkpoint/{number:020}.json"] = raw
             previous = sha256(raw).hex()
         return objects
@@ -359,8 +423,32 @@ def payload_of(number: int, mark: dict[str, Any], previous: str | None, covered:
     return head | {"partitions": partitions}
 
 
-def enveloped(payload: dict[str, Any], key: Key) -> bytes:
-    kind, body = "application/vnd.postern.checkpoint+json", compact(payload)
+CHECKPOINT, CUSTODY = "application/vnd.postern.checkpoint+json", "application/vnd.postern.custody+json"
+
+
+def key_name(session: bytes) -> str:
+    return f"key/{session[-1]:02x}/{session_text(session)}.json"
+
+
+def hold(case: str, **selection: Any) -> dict[str, Any]:
+    """The entry of a hold that keeps what is said, or else everything."""
+    lists = {name: [] for name in ("sessions", "subjects")} | {"identity_kind": None}
+    lists |= {name: [] for name in ("groups", "issuers", "resources")} | {"from": None, "to": None}
+    return {"hold_placed": {"case": case, "reason": "asked for by court", "selection": lists | selection}}
+
+
+def deletion(objects: dict[str, bytes], *names: str) -> dict[str, Any]:
+    listed = [stated(name, objects[name]) for name in names]
+    return {"deleted": {"class": "bots", "reason": "its time is over", "objects": listed}}
+
+
+def shredding(*sessions: bytes) -> dict[str, Any]:
+    listed = [session_text(one) for one in sessions]
+    return {"shredded": {"class": "bots", "reason": "its time is over", "sessions": listed}}
+
+
+def enveloped(payload: dict[str, Any], key: Key, kind: str = CHECKPOINT) -> bytes:
+    body = compact(payload)
     made = key.sign(f"DSSEv1 {len(kind)} {kind} {len(body)} ".encode() + body)
     signatures = [{"keyid": key.public, "sig": base64.b64encode(made).decode()}]
     return compact({"payloadType": kind, "payload": base64.b64encode(body).decode(), "signatures": signatures})
@@ -372,6 +460,7 @@ def last_checkpoint(objects: dict[str, bytes]) -> bytes:
 
 FIRST, SECOND, NOTARY, RENEWED, STRANGER = Key(1), Key(2), Key(3), Key(4), Key(9)
 KEYS = f"""# made by generate.py
+batches      gate-3  {FIRST.public}
 batches      gate-1  {FIRST.public}  until=1
 batches      gate-1  {SECOND.public}
 batches      gate-2  {FIRST.public}
@@ -403,6 +492,29 @@ def good(commits: int = 2, unreadable: bool = False, source: random.Random | Non
     left.commit(one.cut(session(8, 2)[:3], 2))
     archive.checkpoint(RENEWED)
     return archive
+
+
+def disposed(covered: bool = True) -> Archive:
+    """The same after retention: two data objects are gone, a key is erased, a hold stands."""
+    archive, node = good(), Node("gate-3", FIRST)
+    archive.partitions[1].commit(node.cut(sealed_session(30), 4))
+    archive.partitions[1].commit(node.cut(sealed_session(31), 4))
+    archive.keys = {session_id(30), session_id(31)}
+    archive.checkpoint(RENEWED)
+    objects = archive.objects()
+    # of the refused connection in the first object nobody says who it was: by the subject alone it would be meant too
+    archive.enter(hold("case 7", sessions=[session_text(session_id(31))], subjects=["bot-31"]))
+    archive.enter(deletion(objects, data_of(archive, 0, 0), data_of(archive, 1, 1)))
+    archive.enter(hold("case 8", sessions=[session_text(session_id(10))]))
+    archive.enter({"hold_released": {"case": "case 8", "reason": "closed"}})
+    archive.enter(shredding(session_id(30)))
+    if covered:
+        archive.checkpoint(RENEWED)
+    return archive
+
+
+def data_of(archive: Archive, partition: int, commit: int) -> str:
+    return archive.partitions[partition].commits[commit].document["object"]["name"]
 
 
 def bundle(archive: Archive, batches: list[list[Batch]], sessions: list[bytes]) -> dict[str, bytes]:

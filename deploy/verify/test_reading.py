@@ -175,10 +175,13 @@ class Batches(unittest.TestCase):
         node = generate.Node("gate-1", generate.FIRST)
         batch = node.seal(generate.session(1, 1))
         good, silent = batch.shipped(), batch.shipped(with_signature=False)
-        for data, signed in ((good, True), (silent, False), (silent + long(0), False)):
+        # of a sealed session: its id, two ids of keys, the wrapped key
+        key = bytes(16) + long(1) + b"k" + long(1) + b"e" + long(3) + b"abc"
+        keyed = good + long(1) + key + long(0)
+        for data, signed in ((good, True), (silent, False), (silent + long(0), False), (keyed, True), (good + long(0), True)):
             self.assertEqual(verify.shipped(data).signature is not None, signed)
             self.assertEqual(verify.shipped(data).header.hash(), batch.hash())
-        for data in (b"\xc3\2" + good[2:], good + b"\0", good[:-1], silent + long(2), silent[:-1], b"", good[:9]):
+        for data in (b"\xc3\2" + good[2:], good + b"\0\0", keyed[:-1], keyed + b"\0", good[:-1], silent + long(2), silent[:-1], b"", good[:9]):
             with self.assertRaises(verify.Malformed):
                 verify.shipped(data)
 

@@ -135,6 +135,7 @@ fn statement(session: u64, number: u64) -> [Body; 3] {
             functions: vec![],
             fingerprint: format!("{pick:016x}"),
             flags: vec![],
+            shape: None,
         }),
         Body::Completed(Completed {
             number,

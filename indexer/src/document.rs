@@ -13,14 +13,13 @@
 
 mod control;
 
-use crate::literals;
 use crate::schema::plain_words;
 use crate::search::{Document, Hit, Review};
 use schemas::event::{Access, CloseReason, Gap, HoldOutcome, SessionRefused};
 use schemas::event::{
     Body, Completed, Event, Outcome, PayloadCodec, Protocol, SessionClosed, SessionOpened, Statement, Verdict,
 };
-use schemas::{SessionId, StatementId};
+use schemas::{SessionId, StatementId, literals};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Most open sessions that are kept. A gate has far fewer; more are sessions whose end never came. The oldest are let
@@ -114,7 +113,7 @@ impl Joiner {
                     request: reviewed.request.clone(),
                     reviewer: reviewed.reviewer.as_ref().map(|identity| identity.subject.clone()),
                     approved: Some(reviewed.approved),
-                    reason: clean(&reviewed.reason),
+                    reason: literals::remove_from_reason(&reviewed.reason),
                 });
             }),
             Body::Completed(completed) => self.completed(session, time, completed),
@@ -129,7 +128,7 @@ impl Joiner {
                     reason: String::new(),
                 });
                 reviewed.approved = Some(ended.outcome == HoldOutcome::Released);
-                reviewed.reason = clean(&ended.reason);
+                reviewed.reason = literals::remove_from_reason(&ended.reason);
                 "running".clone_into(&mut hit.outcome);
             }),
             // a session's own roles are known by its SessionOpened
@@ -250,7 +249,7 @@ impl Joiner {
         let hit = &mut entry.hit;
         hit.open = false;
         close_name(closed.reason).clone_into(&mut hit.outcome);
-        hit.reason = clean(&closed.detail);
+        hit.reason = literals::remove_from_reason(&closed.detail);
         hit.number = Some(closed.statements);
         hit.rows = Some(closed.rows);
         hit.bytes = Some(closed.bytes_out);
@@ -309,28 +308,19 @@ fn decided(entry: &mut Entry, verdict: &Verdict) {
     hit.functions.clone_from(&verdict.functions);
     hit.fingerprint.clone_from(&verdict.fingerprint);
     hit.flags.clone_from(&verdict.flags);
+    if let Some(shape) = &verdict.shape {
+        entry.words = literals::words_of_shown(shape);
+        hit.text = Some(shape.clone());
+    }
     if verdict.kind == UNKNOWN {
         // what does not parse may hold a value where a name should be: nothing of it is kept, nor what quotes it
         hit.text = None;
         entry.words.clear();
-        hit.reason = clean(verdict.reason.split(['"', '\'']).next().unwrap_or_default().trim_end());
+        hit.reason =
+            literals::remove_from_reason(verdict.reason.split(['"', '\'']).next().unwrap_or_default().trim_end());
     } else {
-        hit.reason = clean(&verdict.reason);
+        hit.reason = literals::remove_from_reason(&verdict.reason);
     }
-}
-
-/// A reason without what may be a value: long numbers, and quoted pieces that are no plain name.
-fn clean(reason: &str) -> String {
-    let piece = |(at, piece): (usize, &str)| {
-        let quoted = at % 2 == 1;
-        let plain = piece.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '*'));
-        let numbered = piece.split(|c: char| !c.is_alphanumeric() && c != '_').any(literals::is_numbered);
-        match (quoted, plain, numbered) {
-            (_, _, true) | (true, false, _) => "?".to_owned(),
-            _ => piece.to_owned(),
-        }
-    };
-    reason.split('"').enumerate().map(piece).collect::<Vec<_>>().join("\"")
 }
 
 fn refused_hit(session: SessionId, time: i64, refused: &SessionRefused) -> Hit {
@@ -340,7 +330,7 @@ fn refused_hit(session: SessionId, time: i64, refused: &SessionRefused) -> Hit {
     hit.node.clone_from(&refused.node);
     hit.peer.clone_from(&refused.peer);
     hit.text.clone_from(&refused.user);
-    hit.reason = clean(&refused.reason);
+    hit.reason = literals::remove_from_reason(&refused.reason);
     "refused".clone_into(&mut hit.outcome);
     hit.sqlstate = Some(refused.sqlstate.clone());
     hit
@@ -360,7 +350,7 @@ fn access_hit(session: SessionId, time: i64, access: &Access) -> Hit {
 fn gap_hit(session: SessionId, time: i64, gap: &Gap) -> Hit {
     let mut hit = Hit::new(Document::Gap, session.to_string(), session, time);
     hit.node.clone_from(&gap.node);
-    hit.reason = clean(&gap.detail);
+    hit.reason = literals::remove_from_reason(&gap.detail);
     hit.text = Some(format!("{} bytes {} to {}", gap.segment, gap.from, gap.to));
     hit.bytes = gap.to.checked_sub(gap.from);
     "unreadable".clone_into(&mut hit.outcome);
@@ -392,6 +382,3 @@ const fn close_name(reason: CloseReason) -> &'static str {
         CloseReason::NodeCrashed => "node_crashed",
     }
 }
-
-#[cfg(test)]
-mod tests;

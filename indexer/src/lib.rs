@@ -6,16 +6,15 @@
 //! ```
 //!
 //! The index answers who read a column without reading the archive; the archive stays the truth. It holds no constant of
-//! any statement ([`literals`], MSK-1), so that it may be read by more people than the recorded frames.
+//! any statement ([`schemas::literals`], MSK-1), so that it may be read by more people than the recorded frames.
 //!
 //! Entry points: [`run`] is the process, [`rebuild`] fills an index from the archive, [`search::Searcher`] answers.
-//! Read in this order: [`schema`], [`document`], [`literals`], [`commit`], [`consume`], [`rebuild`], [`search`].
+//! Read in this order: [`schema`], [`document`], [`schemas::literals`], [`commit`], [`consume`], [`rebuild`], [`search`].
 
 pub mod commit;
 pub mod config;
 pub mod consume;
 pub mod document;
-pub mod literals;
 pub mod rebuild;
 pub mod schema;
 pub mod search;

@@ -33,6 +33,8 @@ pub struct Summary {
     pub batches: u64,
     /// Events in them.
     pub events: u64,
+    /// Batches that retention had deleted: what was in them is not found any more.
+    pub deleted: u64,
 }
 
 /// Batches between commits: at 256 KiB each, 256 MiB.
@@ -52,7 +54,8 @@ pub async fn rebuild(config: &Config, archive: &Reader) -> Result<Summary, Error
 /// As [`rebuild`], on an index that is open.
 pub(crate) async fn fill(committer: Committer, archive: &Reader) -> Result<Committer, Error> {
     let (committer, summary) = take_in(committer, archive).await?;
-    tracing::info!(batches = summary.batches, events = summary.events, "the search index was filled from the archive");
+    let Summary { batches, events, deleted } = summary;
+    tracing::info!(batches, events, deleted, "the search index was filled from the archive");
     Ok(committer)
 }
 
@@ -73,6 +76,7 @@ async fn take_in(mut committer: Committer, archive: &Reader) -> Result<(Committe
                 }
             }
         }
+        summary.deleted += archive.deleted(partition, from).await.map_err(Error::Archive)?;
         committer.advance(partition, end);
         committer = commit(committer).await?;
     }

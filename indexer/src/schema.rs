@@ -5,9 +5,9 @@
 //! compared or sorted by is a fast field. Every value is added by the typed function of its field: a value of another
 //! type would kill tantivy's writer thread, so none can be given here.
 
-use crate::literals;
 use crate::search::Hit;
 use schemas::event::{Usage, VerdictKind};
+use schemas::literals;
 use std::collections::BTreeSet;
 use tantivy::TantivyDocument;
 use tantivy::schema::Value as _;

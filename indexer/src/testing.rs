@@ -112,6 +112,7 @@ impl Script {
             functions: vec![],
             fingerprint: "ab".repeat(8),
             flags: vec![],
+            shape: None,
         }));
     }
 

@@ -310,6 +310,7 @@ fn judged() -> Vec<(&'static str, Verdict)> {
         functions: Vec::new(),
         fingerprint: fingerprint.to_owned(),
         flags: Vec::new(),
+        shape: None,
     };
     vec![
         ("select id, v from t order by id", verdict("SELECT", "aa", VerdictKind::Mask)),

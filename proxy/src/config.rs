@@ -10,12 +10,14 @@ use judge::{
     mask::detect,
     policy::{self, Rules},
 };
+use schemas::seal::Keks;
 use serde::Deserialize;
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -173,6 +175,10 @@ pub struct ResourceFile {
     /// them; or of rows only a `"digest"`, SHA-256, which of short rows can be guessed. _Default:_ `"all"`.
     #[serde(default)]
     pub result_evidence: ResultEvidence,
+    /// Seals what its sessions say, and what they are answered, under a key for each session: see `[sealing]`.
+    /// _Default:_ false.
+    #[serde(default)]
+    pub seal_payloads: bool,
 }
 
 /// What lets identities connect to a resource.
@@ -265,6 +271,7 @@ impl ResourceFile {
                 estimates: self.estimates,
                 lease,
                 evidence: self.result_evidence,
+                sealed: self.seal_payloads,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -336,6 +343,7 @@ impl File {
                 tripwire: self.tripwire,
                 statement_cache_bytes: self.statement_cache_bytes,
                 holds: None,
+                keks: None,
                 resources: checked,
             }),
             _ => Err(problems),
@@ -374,6 +382,8 @@ pub struct Config {
     pub statement_cache_bytes: usize,
     /// How statements are held; none: a hold is a denial.
     pub holds: Option<hold::Settings>,
+    /// What wraps the keys of sealed sessions.
+    pub keks: Option<Arc<Keks>>,
     /// The registered databases.
     pub resources: Vec<ResourceConfig>,
 }
@@ -405,6 +415,8 @@ pub struct ResourceConfig {
     pub lease: Option<scope::Config>,
     /// How much of results the record keeps.
     pub evidence: ResultEvidence,
+    /// Its sessions' payloads are sealed.
+    pub sealed: bool,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

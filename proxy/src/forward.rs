@@ -20,7 +20,6 @@ use crate::{
         frontend::{Message, Target},
     },
     hold::Held,
-    record,
     statement::{Origin, Portal, Prepared},
 };
 use schemas::event::Protocol;
@@ -139,8 +138,8 @@ impl Conversation {
 
     fn one(&mut self, frame: Frame<'_>, out: &mut Outbox) -> Result<Flow, End> {
         let body = frame.bytes.get(frames::HEAD..).unwrap_or_default();
-        let message = frontend::parse(frame.head.kind, body)?;
         self.learn_secrets(frame);
+        let message = frontend::parse(frame.head.kind, body)?;
         if let CopyIn::Streaming { extended } = self.copy_in {
             return self.while_copying(&message, frame, body, extended, out);
         }
@@ -484,8 +483,7 @@ impl Conversation {
         portal: &str,
         parameters: Option<&[u8]>,
     ) -> Result<(), End> {
-        let template = prepared.event().map_err(record::Error::Encode)?;
-        self.record.note_statement(template, number, portal, parameters)?;
+        self.record.note_statement(prepared, number, portal, parameters)?;
         self.note_verdict(number, decision)
     }
 }

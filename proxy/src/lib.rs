@@ -46,6 +46,7 @@ pub mod resource;
 pub mod rights;
 pub mod scope;
 pub mod scrub;
+pub mod sealing;
 pub mod session;
 pub mod startup;
 pub mod statement;

@@ -7,14 +7,18 @@
 use crate::{
     evidence::{Cutter, ResultEvidence, SplitHead},
     redact,
+    sealing::Sealing,
+    statement::Prepared,
 };
 use event_log::{Log, Position, Priority};
 use schemas::codec::{
     self,
     template::{Run, Template},
 };
-use schemas::event::{Body, Completed, Direction, Event, FramesEventRef, FramesRef, PayloadCodec, SessionClosed};
-use schemas::{SessionId, Shard};
+use schemas::event::{
+    Body, Completed, Direction, Event, FramesEventRef, FramesRef, PayloadCodec, PayloadRef, SessionClosed,
+};
+use schemas::{SessionId, Shard, seal};
 use sha2::{Digest, Sha256};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,6 +31,9 @@ pub enum Error {
     /// What of a run may stay cannot be told.
     #[error("cannot tell rows from the rest of what the session records")]
     Evidence(#[source] SplitHead),
+    /// What the resource wants sealed cannot be.
+    #[error("cannot seal the record of the session")]
+    Seal(#[source] seal::Error),
     /// The log refuses: full, or its disk failed.
     #[error("cannot write the record of the session")]
     Log(#[source] event_log::Error),
@@ -64,6 +71,8 @@ pub struct Record {
     early: Vec<u64>,
     /// What of results stays.
     cutter: Cutter,
+    /// Who may read it, where that is not everybody who may read the archive.
+    sealing: Option<Sealing>,
 }
 
 impl Record {
@@ -80,7 +89,20 @@ impl Record {
             ends: Vec::new(),
             early: Vec::new(),
             cutter: Cutter::default(),
+            sealing: None,
         }
+    }
+
+    /// Seals its payloads. Before the first event.
+    #[must_use]
+    pub fn with_sealing(mut self, sealing: Option<Sealing>) -> Self {
+        self.sealing = sealing;
+        self
+    }
+
+    /// Whether its payloads are sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.sealing.is_some()
     }
 
     /// Keeps so much of results.
@@ -101,23 +123,27 @@ impl Record {
         (client, server)
     }
 
-    /// Notes one run of a prepared statement, whose Statement event was encoded before but for what changes.
+    /// Notes one run of a prepared statement. Its Statement event is encoded once but for what changes, unless it is sealed.
     ///
     /// # Errors
     /// [`Error::Encode`]; the session ends.
     pub fn note_statement(
         &mut self,
-        template: &Template,
+        prepared: &Prepared,
         number: u64,
         portal: &str,
         parameters: Option<&[u8]>,
     ) -> Result<(), Error> {
+        let parameters = parameters.map(redact::parameters);
+        if self.is_sealed() {
+            return self.note(Body::Statement(prepared.statement(number, portal, parameters.as_deref())));
+        }
         if self.was_noted(number) {
             return Ok(());
         }
-        let run = self.run(number);
-        let parameters = parameters.map(redact::parameters);
-        template.put_statement(&run, portal, parameters.as_deref(), &mut self.datums).map_err(Error::Encode)?;
+        let (template, run) = (prepared.event().map_err(Error::Encode)?, self.run(number));
+        let parameters = parameters.as_deref().map(PayloadRef::plain);
+        template.put_statement(&run, portal, parameters, &mut self.datums).map_err(Error::Encode)?;
         self.noted();
         Ok(())
     }
@@ -137,6 +163,8 @@ impl Record {
     /// # Errors
     /// [`Error::Encode`]; the session ends.
     pub fn note_completed(&mut self, completed: &Completed) -> Result<(), Error> {
+        let cleaned = self.sealing.as_mut().and_then(|sealing| sealing.completed(completed));
+        let completed = cleaned.as_ref().unwrap_or(completed);
         codec::encode_completed(&self.run(completed.number), completed, &mut self.datums).map_err(Error::Encode)?;
         self.noted();
         Ok(())
@@ -169,6 +197,10 @@ impl Record {
         {
             return Ok(());
         }
+        let body = match &mut self.sealing {
+            Some(sealing) => sealing.body(body).map_err(Error::Seal)?,
+            None => body,
+        };
         let event = Event { session: self.session, sequence: self.sequence, time: now(), body };
         codec::encode(&event, &mut self.datums).map_err(Error::Encode)?;
         self.noted();
@@ -216,7 +248,11 @@ impl Record {
         frames: u32,
     ) -> Result<(), Error> {
         let Some(offset) = self.offsets.get_mut(usize::from(direction == Direction::Server)) else { return Ok(()) };
-        let body = FramesRef { direction, offset: *offset, frames, codec, payload };
+        let mut payload = PayloadRef { codec, key: None, bytes: payload };
+        if let Some(sealing) = &mut self.sealing {
+            payload = sealing.run(payload).map_err(Error::Seal)?;
+        }
+        let body = FramesRef { direction, offset: *offset, frames, payload };
         *offset += length as u64;
         let event = FramesEventRef { session: self.session, sequence: self.sequence, time: now(), body };
         codec::encode_frames(&event, &mut self.datums).map_err(Error::Encode)?;
@@ -243,7 +279,11 @@ impl Record {
             pieces.push(self.datums.get(begin..*end).unwrap_or_default());
             begin = *end;
         }
-        let position = self.log.append(self.shard, &pieces, priority).map_err(Error::Log)?;
+        let position = match &mut self.sealing {
+            Some(sealing) => sealing.append(&self.log, self.shard, &pieces, priority),
+            None => self.log.append(self.shard, &pieces, priority),
+        };
+        let position = position.map_err(Error::Log)?;
         self.datums.clear();
         self.ends.clear();
         Ok(Some(Receipt(position)))

@@ -8,7 +8,7 @@ use crate::{
     conversation::{Conversation, Outbox},
     forward::Frame,
     frames::{
-        self,
+        self, Fields,
         frontend::{self, Message},
     },
 };
@@ -23,6 +23,8 @@ pub(crate) struct Redaction {
     known: Known,
     /// Bytes at the front of the next run that belong to a frame of COPY data.
     rest: usize,
+    /// A frame of the next run may name a secret.
+    named: bool,
 }
 
 /// A statement's text, for an event.
@@ -95,18 +97,15 @@ fn secrets_of_parameters(parameters: &[u8]) -> Vec<Range<usize>> {
 
 /// Where the values of a Bind stand behind its names; none where they cannot be read.
 fn values(parameters: &[u8]) -> Option<Vec<Range<usize>>> {
-    let number = |at: usize| Some(usize::from(u16::from_be_bytes(*parameters.get(at..)?.first_chunk::<2>()?)));
-    let mut at = 2 + 2 * number(0)?;
-    let count = number(at)?;
-    at += 2;
+    let mut fields = Fields::of(b'B', parameters);
+    for _ in 0..fields.count().ok()? {
+        fields.int16().ok()?;
+    }
     let mut values = Vec::new();
-    for _ in 0..count {
-        let length = i32::from_be_bytes(*parameters.get(at..)?.first_chunk::<4>()?);
-        at += 4;
-        if let Ok(length) = usize::try_from(length) {
-            parameters.get(at..at.checked_add(length)?)?;
-            values.push(at..at + length);
-            at += length;
+    for _ in 0..fields.count().ok()? {
+        if let Some(value) = fields.value().ok()? {
+            let end = parameters.len() - fields.rest().len();
+            values.push(end - value.len()..end);
         }
     }
     Some(values)
@@ -129,9 +128,11 @@ fn secrets_of_frame(kind: u8, frame: &[u8]) -> Vec<Range<usize>> {
 }
 
 impl Conversation {
-    /// Remembers the secrets of a frame of the client's, before anybody can quote it.
+    /// Remembers the secrets of a frame of the client's, before anybody can quote it. Every frame passes here before it is
+    /// recorded, but for COPY data, which is no statement.
     pub(crate) fn learn_secrets(&mut self, frame: Frame<'_>) {
-        if matches!(frame.head.kind, b'Q' | b'P' | b'B') && secrets::may_hold(frame.bytes) {
+        if frame.head.kind != b'd' && secrets::may_hold(frame.bytes) {
+            self.redaction.named = true;
             let found = secrets_of_frame(frame.head.kind, frame.bytes);
             self.redaction.known.learn(frame.bytes, &found);
         }
@@ -140,7 +141,7 @@ impl Conversation {
     /// The client's run as it may be kept.
     pub(crate) fn redact_client_run<'a>(&mut self, run: &'a [u8]) -> Cow<'a, [u8]> {
         let begins = std::mem::replace(&mut self.redaction.rest, self.passing_in);
-        if !secrets::may_hold(run.get(begins..).unwrap_or_default()) {
+        if !std::mem::take(&mut self.redaction.named) {
             return Cow::Borrowed(run);
         }
         let (mut at, mut found) = (begins, Vec::new());

@@ -172,6 +172,7 @@ impl View {
             functions,
             fingerprint: first.map(|f| f.fingerprint.clone()).unwrap_or_default(),
             flags,
+            shape: None,
         }
     }
 
@@ -247,6 +248,8 @@ pub struct Resource {
     pub estimates: estimate::Settings,
     /// How much of results the record of its sessions keeps.
     pub evidence: ResultEvidence,
+    /// The payloads of its sessions are sealed.
+    pub sealed: bool,
     /// The roles of its sessions, where each has its own.
     pub leases: Option<scope::Leases>,
     /// What identities take of it on this node.
@@ -300,6 +303,7 @@ impl Resource {
             limits: config.limits,
             estimates: config.estimates,
             evidence: config.evidence,
+            sealed: config.sealed,
             usage: Arc::default(),
             number,
             cache_bytes,

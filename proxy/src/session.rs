@@ -17,20 +17,21 @@ use crate::{
     interrupt::Interrupt,
     limits::Seat,
     paths::Paths,
-    record::Record,
+    record::{self, Record},
     redact,
     refuse::{self, Refusal},
     resource::Resource,
     rights::{Change, Live},
     scope::Lease,
+    sealing::Sealing,
     startup::{Cancel, Started},
     tls::{self, Negotiated},
     upstream::{self, Upstream},
 };
 use identity::Verified;
 use judge::policy::Subject;
-use schemas::SessionId;
 use schemas::event::{Body, CloseReason, Direction, SessionClosed, SessionOpened};
+use schemas::{SessionId, seal};
 use std::{
     future::Future,
     net::SocketAddr,
@@ -133,7 +134,9 @@ async fn open(
             (lease, upstream.map_err(refused)?)
         }
     };
-    let mut record = Record::new(gate.log.clone(), SessionId::generate()).with_evidence(resource.evidence);
+    let session = SessionId::generate();
+    let sealing = sealing(gate, &resource, session).map_err(|error| Refusal::log(&error, &verified))?;
+    let mut record = Record::new(gate.log.clone(), session).with_evidence(resource.evidence).with_sealing(sealing);
     record
         .note(Body::SessionOpened(SessionOpened {
             identity: verified.identity.clone(),
@@ -157,10 +160,21 @@ async fn open(
     let receipt = record.commit(event_log::Priority::Normal).map_err(|error| Refusal::log(&error, &verified))?;
     if let Some(receipt) = receipt {
         let durable = gate.log.durable(receipt.position()).await;
-        durable.map_err(|error| Refusal::log(&crate::record::Error::Log(error), &verified))?;
+        durable.map_err(|error| Refusal::log(&record::Error::Log(error), &verified))?;
     }
     let live = right.enter(record.session());
     Ok((Opening { record, resource, verified, subject, seat, live, lease }, upstream))
+}
+
+/// A fresh key for a session whose resource wants it sealed.
+fn sealing(gate: &Gate, resource: &Resource, session: SessionId) -> Result<Option<Sealing>, record::Error> {
+    if !resource.sealed {
+        return Ok(None);
+    }
+    let keks = gate.config.keks.as_ref().ok_or(seal::Error::Seal("no key-encryption key is configured"));
+    let drawn = keks.and_then(|keks| keks.present().draw(session)).map_err(record::Error::Seal)?;
+    let (sealer, key) = drawn;
+    Ok(Some(Sealing::new(sealer, key)))
 }
 
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.

@@ -11,7 +11,7 @@ use crate::{
 };
 use judge::{mask::Plan, sql::Facts};
 use schemas::codec::{self, template::Template};
-use schemas::event::{Body, Protocol, Statement};
+use schemas::event::{Body, Payload, Protocol, Statement};
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
@@ -77,16 +77,21 @@ impl Prepared {
         if let Some(template) = self.event.get() {
             return Ok(template);
         }
-        let template = Template::new(Body::Statement(Statement {
-            number: 0,
+        let template = Template::new(Body::Statement(self.statement(0, "", None)))?;
+        Ok(self.event.get_or_init(|| template))
+    }
+
+    /// The Statement event's body.
+    pub fn statement(&self, number: u64, portal: &str, parameters: Option<&[u8]>) -> Statement {
+        Statement {
+            number,
             protocol: Protocol::Extended,
             index: 0,
             text: redact::text(self.text.as_bytes()),
             prepared: self.name.clone(),
-            portal: String::new(),
-            parameters: None,
-        }))?;
-        Ok(self.event.get_or_init(|| template))
+            portal: portal.to_owned(),
+            parameters: parameters.map(Payload::plain),
+        }
     }
 }
 

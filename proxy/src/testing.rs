@@ -54,40 +54,55 @@ pub struct Sessions {
     resource: Arc<Resource>,
 }
 
+/// A database of this name on this port of this machine; the gate logs in without a password.
+pub fn database(name: &str, port: u16) -> DatabaseFile {
+    DatabaseFile {
+        host: "127.0.0.1".to_owned(),
+        port,
+        database: name.to_owned(),
+        user: "gate".to_owned(),
+        password_file: None,
+        credential: CredentialFile::default(),
+        password: None,
+        tls: None,
+        ca_file: None,
+        connect_timeout_seconds: 10,
+        accept_any_version: false,
+    }
+}
+
+/// A resource of this database and these rules, with everything else as it is by default.
+///
+/// # Errors
+/// [`Error::Database`].
+pub fn resource(name: &str, database: DatabaseFile, rules: Rules) -> Result<ResourceConfig, Error> {
+    Ok(ResourceConfig {
+        name: name.to_owned(),
+        database: database.check().map_err(|problems| Error::Database(problems.join("; ")))?,
+        dlp: None,
+        rules,
+        files: PolicyFiles::default(),
+        users: Vec::new(),
+        by_request: false,
+        budget: None,
+        limits: limits::Limits::default(),
+        estimates: estimate::Settings::default(),
+        lease: None,
+        evidence: ResultEvidence::default(),
+        sealed: false,
+        catalog_refresh: Duration::from_secs(60),
+    })
+}
+
 impl Sessions {
     /// Opens a log in a folder, for sessions on a resource with this catalog and these rules.
     ///
     /// # Errors
     /// [`Error`].
     pub fn open(folder: &Path, catalog: &[Rows], rules: Rules, extras: Extras) -> Result<Self, Error> {
-        let database = DatabaseFile {
-            host: "127.0.0.1".to_owned(),
-            port: 5432,
-            database: "nowhere".to_owned(),
-            user: "gate".to_owned(),
-            password_file: None,
-            credential: CredentialFile::default(),
-            password: None,
-            tls: None,
-            ca_file: None,
-            connect_timeout_seconds: 10,
-            accept_any_version: false,
-        };
-        let config = ResourceConfig {
-            name: "nowhere".to_owned(),
-            database: database.check().map_err(|problems| Error::Database(problems.join("; ")))?,
-            dlp: None,
-            rules,
-            files: PolicyFiles::default(),
-            users: Vec::new(),
-            by_request: false,
-            budget: extras.budget,
-            limits: limits::Limits::default(),
-            estimates: extras.estimates,
-            lease: None,
-            evidence: ResultEvidence::All,
-            catalog_refresh: Duration::from_secs(60),
-        };
+        let mut config = resource("nowhere", database("nowhere", 5432), rules)?;
+        config.budget = extras.budget;
+        config.estimates = extras.estimates;
         let resource = Arc::new(Resource::with_catalog(&config, catalog).map_err(Error::Catalog)?);
         let (log, _) = Log::open(event_log::testing::config(folder), "gate-1".into()).map_err(Error::Log)?;
         Ok(Self { log, resource })

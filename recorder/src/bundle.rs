@@ -198,6 +198,9 @@ pub async fn write<W: Write + Seek>(
         batches: collected.batches.len() as u64,
         checkpoint: checkpoint.number,
     };
+    for events in collected.decoded.values_mut() {
+        reader.unseal(events).await?;
+    }
     collected.into_zip(&written, &checkpoint, envelope, created, out)?;
     Ok(written)
 }

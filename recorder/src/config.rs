@@ -1,10 +1,12 @@
 //! Settings of the archive: section `[archive]` of the configuration file, and what it is parsed to.
 
+use crate::archive::custody::{Rule, RuleFile, rules};
 pub use crate::store::Error;
 use crate::store::place::{self, Bucket, Limits, Place, Url};
 use crate::store::{Opened, s3};
+use crate::witness;
 use object_store::ObjectStore;
-use schemas::{NodeId, Signer};
+use schemas::{NodeId, Signer, seal::Keks};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +42,11 @@ pub struct File {
     pub ca_file: Option<PathBuf>,
     /// Of `s3://` archives.
     pub s3: s3::File,
+    /// Who keeps the checkpoints besides.
+    pub witness: witness::File,
+    /// Classes of sessions that are not kept for ever; the first that covers a session counts. `postern audit retain` disposes
+    /// of what is due, and nothing else does. _Default:_ none: everything is kept.
+    pub retention: Vec<RuleFile>,
 }
 
 impl Default for File {
@@ -54,6 +61,8 @@ impl Default for File {
             request_retries: 4,
             ca_file: None,
             s3: s3::File::default(),
+            witness: witness::File::default(),
+            retention: Vec::new(),
         }
     }
 }
@@ -71,9 +80,15 @@ pub struct Config {
     pub checkpoint_interval: Option<Duration>,
     /// Who signs checkpoints; `None`: nobody, and there are none.
     pub notary: Option<Notary>,
+    /// What opens sealed payloads.
+    pub keks: Option<Arc<Keks>>,
+    /// Who keeps the checkpoints besides.
+    pub witness: Option<witness::Settings>,
+    /// See [`File::retention`].
+    pub retention: Vec<Rule>,
 }
 
-/// Who signs checkpoints.
+/// Who signs checkpoints, and entries of the custody log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notary {
     /// The key.
@@ -135,12 +150,30 @@ impl File {
         if self.checkpoint_seconds > MAX_CHECKPOINT_SECONDS {
             problems.push("archive.checkpoint_seconds: must be 0 to 86400 (a day)".to_owned());
         }
+        let witness = self.witness.check(&mut problems);
+        if witness.is_some() && self.checkpoint_seconds == 0 {
+            problems.push("archive.witness.url: needs archive.checkpoint_seconds to be more than 0".to_owned());
+        }
+        if !self.retention.is_empty() && self.checkpoint_seconds == 0 {
+            let why = "retention disposes only of what a checkpoint covers";
+            problems.push(format!("archive.retention: needs archive.checkpoint_seconds of at least 1: {why}"));
+        }
+        let retention = rules::check(self.retention).map_err(|more| problems.extend(more)).unwrap_or_default();
         match place {
             Some(place) if problems.is_empty() => {
                 let flush_interval = Duration::from_millis(self.flush_interval_ms);
                 let checkpoint_interval = Some(self.checkpoint_seconds).filter(|s| *s > 0).map(Duration::from_secs);
                 let object_bytes = self.object_bytes;
-                Ok(Config { place, flush_interval, object_bytes, checkpoint_interval, notary: None })
+                Ok(Config {
+                    place,
+                    flush_interval,
+                    object_bytes,
+                    checkpoint_interval,
+                    notary: None,
+                    keks: None,
+                    witness,
+                    retention,
+                })
             }
             _ => Err(problems),
         }
@@ -165,6 +198,9 @@ impl Config {
             object_bytes,
             checkpoint_interval: Some(Duration::from_secs(checkpoint_seconds)),
             notary: None,
+            keks: None,
+            witness: None,
+            retention: Vec::new(),
         }
     }
 
@@ -172,6 +208,13 @@ impl Config {
     #[must_use]
     pub fn with_notary(mut self, signer: Signer, node: NodeId) -> Self {
         self.notary = Some(Notary { signer, node });
+        self
+    }
+
+    /// Lets readers open sealed payloads.
+    #[must_use]
+    pub fn with_keks(mut self, keks: Option<Arc<Keks>>) -> Self {
+        self.keks = keks;
         self
     }
 

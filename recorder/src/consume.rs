@@ -22,8 +22,8 @@
 //! Batches are held in memory until [`crate::Config::object_bytes`] or [`crate::Config::flush_interval`]. While the
 //! store fails, the same commit is tried again and nothing more is taken from the bus: memory stays bounded, and
 //! nothing is dropped. A bucket is proved before the first batch is taken ([`crate::store::check`]). Beside the recording
-//! checkpoints are made ([`crate::archive::checkpoint`]). This module decides when; [`crate::verify`] decides what holds,
-//! [`crate::archive::writer`] writes.
+//! checkpoints are made ([`crate::archive::checkpoint`]), and handed to a witness ([`crate::witness`]). This module decides
+//! when; [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
 
 use crate::archive::checkpoint::Checkpoints;
 use crate::archive::manifest::{BatchName, Fault, FaultKind};
@@ -33,6 +33,7 @@ use crate::config::{self, Config};
 use crate::store::{self, Opened};
 use crate::telemetry::Telemetry;
 use crate::verify::{self, Standing, State, chain_of};
+use crate::witness;
 use event_log::{Consume, Delivery, Offset, Partition, Step};
 use kit::{Clock, Shutdown};
 use object_store::ObjectStore;
@@ -41,6 +42,7 @@ use schemas::{EventBatch, codec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The pause after a failure of the store or the bus: doubled from the first to the second.
@@ -95,11 +97,23 @@ pub async fn run_with(
         ended.trigger();
         outcome
     };
-    tokio::join!(recording, attest(&*store, &config, &telemetry, &clock, &ended)).0
+    let (made, attested) = (Notify::new(), Shutdown::new());
+    let attesting = async {
+        attest(&*store, &config, &telemetry, &clock, (&made, &ended)).await;
+        attested.trigger();
+    };
+    let witnessed = witness::tell(&*store, config.witness.as_ref(), &telemetry, &made, &attested);
+    tokio::join!(recording, attesting, witnessed).0
 }
 
-/// Makes checkpoints beside the recording, and the last one when it has ended.
-async fn attest(store: &dyn ObjectStore, config: &Config, telemetry: &Telemetry, clock: &Clock, ended: &Shutdown) {
+/// Makes checkpoints beside the recording, telling of each, and the last one when it has ended.
+async fn attest(
+    store: &dyn ObjectStore,
+    config: &Config,
+    telemetry: &Telemetry,
+    clock: &Clock,
+    (news, ended): (&Notify, &Shutdown),
+) {
     let (Some(notary), Some(interval)) = (&config.notary, config.checkpoint_interval) else { return };
     let mut checkpoints = Checkpoints::new(store, notary);
     // the recorders of one archive share the interval: who comes while another's is fresh leaves it at that
@@ -107,6 +121,7 @@ async fn attest(store: &dyn ObjectStore, config: &Config, telemetry: &Telemetry,
     let told = |made: Result<Option<u64>, archive::Error>| match made {
         Ok(Some(number)) => {
             telemetry.checkpoints.inc();
+            news.notify_one();
             tracing::debug!(number, "checkpoint made");
         }
         Ok(None) => {}

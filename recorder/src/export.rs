@@ -253,6 +253,12 @@ pub fn timestamp(micros: i64) -> Result<String, Error> {
     time.format(format).map_err(|_| Error::Time(micros))
 }
 
+/// The day of a time, in UTC: `2026-09-23`.
+pub(crate) fn date(micros: i64) -> String {
+    let time = timestamp(micros).unwrap_or_default();
+    time.split_once('T').map_or_else(|| format!("{micros} us after 1970"), |(day, _)| day.to_owned())
+}
+
 fn record(cells: &[String], out: &mut impl Write) -> Result<(), Error> {
     let line = cells.iter().map(|text| cell(text)).collect::<Vec<_>>().join(",") + "\r\n";
     out.write_all(line.as_bytes()).map_err(Error::Write)

@@ -76,7 +76,7 @@ pub fn prefix(events: &[Event], direction: Direction) -> (Vec<u8>, Option<Error>
                 continue;
             }
             PayloadCodec::SealedZstd => "sealed",
-            PayloadCodec::Digest => "digest only",
+            PayloadCodec::Digest | PayloadCodec::SealedDigest => "digest only",
         };
         return (bytes, Some(Error::NotPlain { offset: run.offset, codec }));
     }
@@ -115,7 +115,7 @@ pub fn kept(events: &[Event], direction: Direction) -> Kept {
                 kept.bytes.extend_from_slice(&run.payload.bytes);
                 offset += run.payload.bytes.len() as u64;
             }
-            PayloadCodec::Digest => {
+            PayloadCodec::Digest | PayloadCodec::SealedDigest => {
                 kept.left_out.push((kept.bytes.len(), u64::from(run.frames)));
                 unknown = true;
             }

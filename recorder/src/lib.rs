@@ -9,7 +9,7 @@
 //! [`run`] is the process: it takes batches from any [`event_log::Consume`], checks them (chain, Merkle root, dense
 //! sequences) and splices their blocks into Avro Object Container Files without decoding them again.
 //! [`archive::Reader`] is how everything else reads: it needs the object store alone, no running recorder. [`store`] opens
-//! the place where it lies: a folder, or a bucket.
+//! the place where it lies: a folder, or a bucket. [`witness`] is who keeps its checkpoints besides.
 //!
 //! Read [`consume`] first: it says what position and checkpoint are. Then [`verify`], [`archive`], [`sessions`],
 //! [`frames`] and [`play`].
@@ -26,6 +26,7 @@ pub mod store;
 pub mod tail;
 pub mod telemetry;
 pub mod verify;
+pub mod witness;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -17,7 +17,7 @@ pub use render::{Options, render};
 use crate::frames::{self, Diagnostic};
 use schemas::Event;
 use schemas::event::{
-    Access, Body, Completed, Found, Gap, Held, Outcome, Protocol, Reviewed, SessionClosed, SessionOpened,
+    Access, Body, Completed, Found, Gap, Held, Outcome, Payload, Protocol, Reviewed, SessionClosed, SessionOpened,
     SessionRefused, Statement, Verdict, VerdictKind,
 };
 use serde::Serialize;
@@ -78,7 +78,7 @@ pub struct Told {
     pub number: u64,
     /// How it came.
     pub protocol: Protocol,
-    /// The SQL text.
+    /// The SQL text; where it is sealed, what may be shown of it.
     pub text: String,
     /// The prepared statement's name; empty for the unnamed one.
     pub prepared: String,
@@ -222,6 +222,9 @@ impl Telling {
 
     fn verdict(&mut self, verdict: &Verdict) {
         let Some(told) = self.told(verdict.number) else { return };
+        if let Some(shape) = verdict.shape.as_ref().filter(|_| told.text == Payload::SEALED) {
+            told.text = format!("{} {shape}", Payload::SEALED);
+        }
         told.verdict = Some(verdict.verdict);
         told.reason.clone_from(&verdict.reason);
         told.policies.clone_from(&verdict.policies);

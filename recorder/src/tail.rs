@@ -83,7 +83,9 @@ impl Tail<'_> {
             let mut batches = self.reader.batches(partition, from).await.map_err(Error::Archive)?;
             while let Some(archived) = batches.next().await {
                 let archived = archived.map_err(Error::Archive)?;
-                for event in verify::read(&archived.batch).events.iter().flatten() {
+                let mut events = verify::read(&archived.batch).events.unwrap_or_default();
+                self.reader.unseal(&mut events).await.map_err(Error::Archive)?;
+                for event in &events {
                     if self.wants(event).await? {
                         json_line(event, out).map_err(Error::Export)?;
                     }

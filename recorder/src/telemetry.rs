@@ -28,6 +28,14 @@ pub struct Telemetry {
     pub checkpoints: Counter,
     /// Attempts to sign one that failed.
     pub checkpoint_failures: Counter,
+    /// The number of the last checkpoint that the witness has, as it said; -1 where none is known.
+    pub witness_last: Gauge,
+    /// Attempts to hand over what the witness lacks that failed.
+    pub witness_failures: Counter,
+    /// 1 while the witness lacks checkpoints, or is not asked with success.
+    pub witness_failing: Gauge,
+    /// 1 while the archive and the witness contradict each other.
+    pub witness_refused: Gauge,
     /// Bytes that wait in memory for a commit.
     pub pending: Gauge,
     /// Whether the bus has given it its share of the partitions: before that it records nothing.
@@ -38,6 +46,7 @@ impl Telemetry {
     /// Registers the metrics under their names.
     pub fn register(registry: &Registry) -> Self {
         let counter = |name: &str, help: &str| registry.register(name, help, Counter::default());
+        let gauge = |name: &str, help: &str| registry.register(name, help, Gauge::<i64>::default());
         Self {
             assigned: Condition::default(),
             batches: counter("recorder_batches", "batches archived; if it stands still under load, look at retries"),
@@ -66,6 +75,22 @@ impl Telemetry {
             checkpoint_failures: counter(
                 "recorder_checkpoint_failures",
                 "checkpoints that could not be made, or that the archive does not lead to: see the log, run audit verify",
+            ),
+            witness_last: gauge(
+                "recorder_witness_last_number",
+                "the number of the last checkpoint that the witness keeps; -1: none, or it was not asked yet",
+            ),
+            witness_failures: counter(
+                "recorder_witness_failures",
+                "attempts to hand checkpoints to the witness that failed; they are made again, see the log",
+            ),
+            witness_failing: gauge(
+                "recorder_witness_failing",
+                "1 while the witness lacks checkpoints of the archive: nothing is lost, they are sent when it takes them",
+            ),
+            witness_refused: gauge(
+                "recorder_witness_refused",
+                "1 while archive and witness contradict each other: somebody was at one of them, see the log",
             ),
             pending: registry.register(
                 "recorder_pending_bytes",

@@ -98,6 +98,7 @@ pub(crate) fn verdict(number: u64, verdict: VerdictKind) -> Verdict {
         functions: vec![],
         fingerprint: String::new(),
         flags: vec![],
+        shape: None,
     }
 }
 

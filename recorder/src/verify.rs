@@ -14,6 +14,7 @@
 
 use crate::archive::manifest::{BatchName, Fault, FaultKind};
 use event_log::Offset;
+use schemas::batch::SessionRange;
 use schemas::chain::{self, Digest};
 use schemas::event::{Body, Event};
 use schemas::{BatchHeader, Epoch, EventBatch, NodeId, SessionId, Shard, batch, codec};
@@ -111,6 +112,17 @@ pub enum Standing {
     Older,
 }
 
+/// What is known of a session in a batch without its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Told {
+    /// Its beginning is among them.
+    pub(crate) opens: bool,
+    /// It is no session but an event that stands alone.
+    pub(crate) alone: bool,
+    /// The sequence number of its end, where that is among them.
+    pub(crate) ends: Option<u64>,
+}
+
 /// The events of a batch, as far as they can be read, and what does not hold of it.
 #[derive(Debug)]
 pub struct Read {
@@ -201,13 +213,64 @@ impl State {
         for event in read.events.iter().flatten() {
             self.event(event, &mut faults);
         }
+        self.let_go(&mut faults);
+        faults.found
+    }
+
+    /// Takes a batch of which only the header is left, and says what does not hold. `told` is what is known of its sessions;
+    /// `None`: its events could not be read when it was archived, and count for no session.
+    pub(crate) fn accept_header(
+        &mut self,
+        offset: Offset,
+        header: &BatchHeader,
+        hash: &Digest,
+        told: Option<&BTreeMap<SessionId, Told>>,
+    ) -> Vec<Fault> {
+        let mut faults = Faults { offset, name: BatchName::from(header), found: Vec::new() };
+        self.follow(header, hash, &mut faults);
+        self.remember(header, hash);
+        for range in told.map(|_| header.sessions.as_slice()).unwrap_or_default() {
+            let told = told.and_then(|told| told.get(&range.session)).copied().unwrap_or_default();
+            self.range(range, told, &mut faults);
+        }
+        self.let_go(&mut faults);
+        faults.found
+    }
+
+    fn range(&mut self, range: &SessionRange, told: Told, faults: &mut Faults) {
+        let (session, first) = (range.session, range.first);
+        let next = match self.open.get(&session) {
+            Some(next) => *next,
+            None if first == 0 && told.opens => 0,
+            None if first == 0 && told.alone && range.count == 1 => return,
+            None => {
+                let detail = "events without their beginning, or after the end".to_owned();
+                return faults.of_session(FaultKind::NotOpen, session, first, detail);
+            }
+        };
+        if first > next {
+            let detail = format!("events {next} to {} are missing", first - 1);
+            faults.of_session(FaultKind::EventsMissing, session, first, detail);
+        }
+        if first < next {
+            let detail = format!("event {first} came again, {next} was next");
+            return faults.of_session(FaultKind::EventsRepeated, session, first, detail);
+        }
+        let next = first.saturating_add(u64::from(range.count));
+        if told.ends.is_some_and(|last| last.saturating_add(1) == next) {
+            self.open.remove(&session);
+        } else {
+            self.open.insert(session, next);
+        }
+    }
+
+    fn let_go(&mut self, faults: &mut Faults) {
         while self.open.len() > MAX_OPEN {
             if let Some((session, next)) = self.open.pop_first() {
                 let detail = format!("more than {MAX_OPEN} sessions are open; this one is no longer followed");
                 faults.of_session(FaultKind::NotOpen, session, next, detail);
             }
         }
-        faults.found
     }
 
     fn follow(&mut self, header: &BatchHeader, hash: &Digest, faults: &mut Faults) {

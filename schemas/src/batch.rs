@@ -7,6 +7,7 @@ use crate::chain::{self, Digest};
 use crate::codec::{self, Error};
 use crate::event::Event;
 use crate::id::{Epoch, NodeId, SequenceNumber, SessionId, Shard};
+use crate::seal::WrappedKey;
 use crate::signature::{self, Signature, Signer};
 use apache_avro::{reader::datum::GenericDatumReader, writer::datum::GenericDatumWriter};
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,10 @@ pub struct EventBatch {
     /// Of the node, over [`BatchHeader::hash`]; `None` where nodes do not sign.
     #[serde(default)]
     pub signature: Option<Signature>,
+    /// Data keys of the sessions whose first events are here and whose payloads are sealed. No hash covers them, so that
+    /// they can be erased; each proves itself against the payloads that name it ([`WrappedKey`]).
+    #[serde(default)]
+    pub keys: Vec<WrappedKey>,
 }
 
 /// Where a batch stands in its chain.
@@ -96,6 +101,9 @@ static BATCH_FINGERPRINT: LazyLock<u64> = LazyLock::new(|| codec::fingerprint(&c
 static BATCH_READER_V1: LazyLock<GenericDatumReader<'static>> =
     LazyLock::new(|| codec::reader(&codec::BATCH_SCHEMA_V1));
 static BATCH_FINGERPRINT_V1: LazyLock<u64> = LazyLock::new(|| codec::fingerprint(&codec::BATCH_SCHEMA_V1));
+static BATCH_READER_V2: LazyLock<GenericDatumReader<'static>> =
+    LazyLock::new(|| codec::reader(&codec::BATCH_SCHEMA_V2));
+static BATCH_FINGERPRINT_V2: LazyLock<u64> = LazyLock::new(|| codec::fingerprint(&codec::BATCH_SCHEMA_V2));
 
 /// The mark of Avro's single-object encoding.
 const SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
@@ -152,7 +160,7 @@ pub fn seal_version(
         count,
         sessions,
     };
-    Ok(EventBatch { header, salt, block: codec::compress(&block)?, signature: None })
+    Ok(EventBatch { header, salt, block: codec::compress(&block)?, signature: None, keys: Vec::new() })
 }
 
 impl BatchHeader {
@@ -203,6 +211,12 @@ pub struct Opened {
 }
 
 impl EventBatch {
+    /// With the keys of sessions that begin in it.
+    #[must_use]
+    pub fn with_keys(self, keys: Vec<WrappedKey>) -> Self {
+        Self { keys, ..self }
+    }
+
     /// Signs it as the node's. `hash` is that of its header.
     #[must_use]
     pub fn signed(self, signer: &Signer, hash: &Digest) -> Self {
@@ -238,6 +252,7 @@ impl EventBatch {
         let reader = match fingerprint {
             _ if *mark != SINGLE_OBJECT => return Err(Error::UnknownSchema { fingerprint }),
             present if present == *BATCH_FINGERPRINT => &BATCH_READER,
+            before if before == *BATCH_FINGERPRINT_V2 => &BATCH_READER_V2,
             before if before == *BATCH_FINGERPRINT_V1 => &BATCH_READER_V1,
             _ => return Err(Error::UnknownSchema { fingerprint }),
         };

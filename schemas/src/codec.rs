@@ -13,7 +13,7 @@ pub mod template;
 mod version;
 
 pub use direct::{encode_completed, encode_frames};
-pub use version::{EVENT_SCHEMA_JSON_V1, EVENT_SCHEMA_JSON_V2, Version};
+pub use version::{EVENT_SCHEMA_JSON_V1, EVENT_SCHEMA_JSON_V2, EVENT_SCHEMA_JSON_V3, Version};
 
 use crate::event::Event;
 use crate::id::{SequenceNumber, SessionId};
@@ -121,6 +121,9 @@ pub static BATCH_SCHEMA_JSON: LazyLock<String> = LazyLock::new(|| inlined(includ
 /// The EventBatch schema as it was before batches were signed.
 pub static BATCH_SCHEMA_JSON_V1: &str = include_str!("../avro/before/event_batch_v1.avsc");
 
+/// The EventBatch schema as it was before batches carried the keys of sealed sessions.
+pub static BATCH_SCHEMA_JSON_V2: &str = include_str!("../avro/before/event_batch_v2.avsc");
+
 pub(crate) static HEADER_SCHEMA_JSON: LazyLock<String> =
     LazyLock::new(|| inlined(include_str!("../avro/batch_header.avsc")));
 
@@ -129,6 +132,7 @@ pub static EVENT_SCHEMA: LazyLock<Schema> = LazyLock::new(|| parsed(&EVENT_SCHEM
 
 pub(crate) static BATCH_SCHEMA: LazyLock<Schema> = LazyLock::new(|| parsed(&BATCH_SCHEMA_JSON));
 pub(crate) static BATCH_SCHEMA_V1: LazyLock<Schema> = LazyLock::new(|| parsed(BATCH_SCHEMA_JSON_V1));
+pub(crate) static BATCH_SCHEMA_V2: LazyLock<Schema> = LazyLock::new(|| parsed(BATCH_SCHEMA_JSON_V2));
 pub(crate) static HEADER_SCHEMA: LazyLock<Schema> = LazyLock::new(|| parsed(&HEADER_SCHEMA_JSON));
 
 /// The CRC-64-AVRO fingerprint of the Event schema that this version writes.

@@ -9,9 +9,8 @@
 //! ended, revoked, alarm) stand alone too.
 //!
 //! Read in this order: [`id`] (who and which), [`event`] (what happened), [`codec`] (an event as bytes), [`batch`]
-//! (the unit that is shipped, archived and proved), [`chain`] (hashes and proofs), [`signature`] (who says so), [`topic`] (where
-//! it goes),
-//! [`invariant`] (the numbered promises of the whole system).
+//! (the unit that is shipped, archived and proved), [`chain`] (hashes and proofs), [`signature`] (who says so), [`seal`] (who
+//! may read it), [`literals`] (a text that anybody may read), [`topic`] (where it goes), [`invariant`] (the numbered promises of the whole system).
 //!
 //! This package does no IO and has no async code: everybody may depend on it.
 
@@ -21,6 +20,8 @@ pub mod codec;
 pub mod event;
 pub mod id;
 pub mod invariant;
+pub mod literals;
+pub mod seal;
 pub mod signature;
 pub mod topic;
 

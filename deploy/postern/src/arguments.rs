@@ -92,6 +92,9 @@ pub enum Command {
     /// API keys, for programs that cannot get tokens yet
     #[command(subcommand)]
     Key(Key),
+    /// Private keys of this node, wrapped by a key management service (the config says which, in kms)
+    #[command(subcommand)]
+    Kms(Kms),
     /// Ways past the gate, and rights that are too large, looked for in a resource's database
     Doctor {
         /// The resource; without it all
@@ -112,10 +115,12 @@ pub enum Command {
 }
 
 mod access;
+mod custody;
 mod key;
 mod review;
 
 pub use access::{At, ControlVerb, Grant, IdentityVerb, Request};
+pub use custody::{Believed, Hold, HoldSelection, Retain, Signing};
 pub use key::{Key, NewKey};
 pub use review::{Answer, Review};
 
@@ -206,6 +211,13 @@ pub enum Audit {
     Key,
     /// Print the last checkpoint of the archive, to be kept elsewhere
     Checkpoint,
+    /// Legal holds: what is kept for a case, whatever the rules of retention say
+    #[command(subcommand)]
+    Hold(Hold),
+    /// Dispose of what the rules of retention let go: [[archive.retention]] of the config
+    Retain(Retain),
+    /// List the custody log: what was held, and what was disposed of
+    Custody(Believed),
 }
 
 /// A question to the index.
@@ -231,6 +243,15 @@ pub struct AuditVerify {
     /// A checkpoint that was kept elsewhere: the archive must have it
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
+    /// Address of a witness: the archive must have the last checkpoint that it keeps
+    #[arg(long, value_name = "URL")]
+    pub witness: Option<String>,
+    /// File with the bearer token that the witness asks for
+    #[arg(long, value_name = "FILE", requires = "witness")]
+    pub witness_token_file: Option<PathBuf>,
+    /// The certificate authorities that vouch for the witness, PEM; without it those of the web
+    #[arg(long, value_name = "FILE", requires = "witness")]
+    pub witness_ca: Option<PathBuf>,
     /// Only this partition
     #[arg(long)]
     pub partition: Option<u32>,
@@ -253,6 +274,20 @@ pub enum Events {
         /// End when everything that is there was printed
         #[arg(long)]
         no_follow: bool,
+    },
+}
+
+/// Verbs of `kms`.
+#[derive(Debug, Subcommand)]
+pub enum Kms {
+    /// Wrap a key: the file that is made can stand in the place of the key's own
+    Wrap {
+        /// The key, in a file that is open to its owner alone
+        #[arg(long = "in", value_name = "FILE")]
+        from: PathBuf,
+        /// The file to make
+        #[arg(long = "out", value_name = "FILE")]
+        to: PathBuf,
     },
 }
 

@@ -3,11 +3,14 @@
 use crate::arguments::Global;
 use crate::failure::Failure;
 use kit::config::{Problem, Problems};
+use kit::kms::Kms;
 use kit::logging;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+mod sealing;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +30,8 @@ pub struct File {
     pub api_keys: identity::config::ApiKeysFile,
     /// Short tokens of our own for those of other issuers.
     pub token_exchange: identity::config::TokenExchangeFile,
+    /// Who unwraps keys that are wrapped in their files.
+    pub kms: kit::kms::File,
     /// The control plane.
     pub control: control::config::File,
     /// Roles that can be asked for, and who answers.
@@ -41,6 +46,8 @@ pub struct File {
     pub kafka: event_log::config::KafkaFile,
     /// The archive.
     pub archive: recorder::config::File,
+    /// Who may read sealed payloads.
+    pub sealing: sealing::File,
     /// The search index.
     pub index: indexer::config::File,
     /// The API and console.
@@ -109,6 +116,8 @@ pub struct Config {
     pub identity: identity::Config,
     /// The audience of the development issuer's tokens, where it is enabled.
     pub development_audience: Option<String>,
+    /// Who unwraps keys that are wrapped in their files.
+    pub kms: Kms,
     /// The control plane.
     pub control: control::Config,
     /// What the config says about access.
@@ -121,6 +130,8 @@ pub struct Config {
     pub archive: recorder::Config,
     /// The key that signs checkpoints of the archive.
     pub archive_key: PathBuf,
+    /// A resource seals its sessions' payloads, and there is no key: no gate may run.
+    pub lacks_key: bool,
     /// The search index.
     pub index: indexer::Config,
     /// The API and console.
@@ -182,11 +193,17 @@ impl File {
         if let Some(access) = &access {
             with_roles(&mut self.resources, access, &mut problems);
         }
+        let kms = noted(&mut problems, self.kms.check());
         let control = noted(&mut problems, self.control.check(&node, &keys, &data));
         let webhooks = noted(&mut problems, replay::hooks::check(self.webhooks, self.holds.console.as_deref()));
         let holds = noted(&mut problems, self.holds.check());
+        let sealed = self.resources.iter().any(|resource| resource.seal_payloads);
+        let no_kms = kit::kms::Kms::none();
+        let keks = self.sealing.check(kms.as_ref().unwrap_or(&no_kms));
+        let keks = noted(&mut problems, keks).flatten().map(Arc::new);
         let proxy = noted(&mut problems, self.proxy.check(&node, &keys, self.resources));
-        let proxy = proxy.zip(holds).map(|(proxy, holds)| proxy::config::Config { holds, ..proxy });
+        let proxy = proxy.zip(holds);
+        let proxy = proxy.map(|(proxy, holds)| proxy::config::Config { holds, keks: keks.clone(), ..proxy });
         let identity = noted(&mut problems, identity.check(&keys));
         let log = noted(&mut problems, self.log.check());
         let kafka = noted(&mut problems, self.kafka.check());
@@ -197,34 +214,38 @@ impl File {
         let archive = noted(&mut problems, self.archive.check());
         let index = noted(&mut problems, self.index.check());
         let api = noted(&mut problems, self.api.check(&node));
-        match (proxy, identity, control.zip(access), log.zip(kafka), archive, index, api.zip(webhooks)) {
+        match (proxy, identity.zip(kms), control.zip(access), log.zip(kafka), archive, index, api.zip(webhooks)) {
             (
                 Some(proxy),
-                Some(identity),
+                Some((identity, kms)),
                 Some((control, access)),
                 Some((log, kafka)),
                 Some(archive),
                 Some(index),
                 Some((api, webhooks)),
             ) if problems.is_empty() => {
-                let control = control.with_kafka(kafka.clone());
+                let control = control.with_kms(kms.clone()).with_kafka(kafka.clone()).with_keks(keks.clone());
+                let archive = archive.with_keks(keks);
                 let log = match kafka {
                     Some(kafka) => log.with_kafka(kafka),
                     None => log,
                 };
+                let lacks_key = sealed && archive.keks.is_none();
                 let (metrics, logging) = (self.metrics.listen, self.logging);
                 Ok(Config {
                     node,
                     keys,
                     proxy,
-                    identity,
+                    identity: identity.with_kms(kms.clone()),
                     development_audience,
+                    kms,
                     control,
                     access: Arc::new(access),
                     log,
                     log_key,
                     archive,
                     archive_key,
+                    lacks_key,
                     index,
                     api,
                     webhooks,
@@ -234,6 +255,20 @@ impl File {
             }
             _ => Err(Problems(problems.into_iter().map(|text| Problem::new(place, text)).collect())),
         }
+    }
+}
+
+impl Config {
+    /// What a gate needs besides.
+    ///
+    /// # Errors
+    /// A resource seals, and no key is named.
+    pub fn for_gate(&self) -> Result<(), Failure> {
+        if !self.lacks_key {
+            return Ok(());
+        }
+        let text = "must be set where a resource has seal_payloads";
+        Err(Failure::Config(Problems(vec![Problem::new("sealing.key_file", text)])))
     }
 }
 

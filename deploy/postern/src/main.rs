@@ -45,6 +45,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Policy(policy) => command::policy::run(global, policy),
         Command::Review(review) => command::review::run(global, review),
         Command::Key(key) => command::key::run(global, key),
+        Command::Kms(kms) => command::kms::run(global, kms),
         Command::Token(token) => command::token::run(global, token),
         Command::Doctor { resource, examiner, password_file, expected } => {
             let examiner = examiner.as_deref().map(|user| (user, password_file.as_deref()));

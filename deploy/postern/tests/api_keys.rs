@@ -25,18 +25,7 @@ struct Site {
 fn site() -> Site {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
-    let password = folder.path().join("gate-database-password");
-    let more = format!(
-        r#"[[resources]]
-name = "hr"
-host = "127.0.0.1"
-port = {}
-database = "shop"
-user = "postgres"
-password_file = "{}"
-connect_groups = ["agents"]
-
-[api_keys]
+    let more = r#"[api_keys]
 enabled = true
 
 [[access.roles]]
@@ -48,11 +37,9 @@ reviewers = ["dba"]
 resource = "shop"
 name = "seller"
 reviewers = ["dba"]
-"#,
-        postgres.port,
-        password.display(),
-    );
-    let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
+"#;
+    let postern = Postern::configure(folder.path(), "gate", &postgres, more);
+    postern.add_resource(&postgres, "hr", "");
     let process = postern.start("up");
     let root = postern.token("root", "operators");
     Site { postgres, postern, process, root, folder }

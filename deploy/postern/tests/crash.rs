@@ -18,12 +18,14 @@ const KILLS: &[Option<(&str, u32)>] = &[
     None,
     Some(("ship.cursor", 1)),
     Some(("ship.cursor", 2)),
+    Some(("recorder.keys_put", 1)),
     Some(("recorder.data_put", 1)),
     Some(("recorder.manifest_put", 1)),
     Some(("indexer.before_commit", 1)),
     Some(("indexer.after_commit", 1)),
     None,
     Some(("forward.completed", 55)),
+    Some(("recorder.keys_put", 2)),
     Some(("recorder.data_put", 2)),
     Some(("recorder.manifest_put", 2)),
     Some(("indexer.before_commit", 2)),
@@ -41,6 +43,8 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
     let postern = Postern::configure(folder.path(), "gate", &postgres, "");
+    // what is read below is sealed: no death may part a session from its key
+    postern.seal_payloads();
     let log = folder.path().join("faults.log");
     let token = postern.token("ledger-bot", "agents");
     let mut acknowledged = Vec::new();

@@ -19,7 +19,6 @@ use faulted::{
     forge,
     lines::{self, Archive, What},
     proxy::Proxy,
-    random::Random,
     workers::Worker,
 };
 use std::{
@@ -142,7 +141,7 @@ fn run(bus: &str, postgres: &Postgres, issuer: &Postern, back: &Postern, ports: 
         std::thread::spawn(move || client::work(client, seed, &gates))
     });
     let clients: Vec<_> = clients.collect();
-    let happened = driver::drive(&mut site, &mut Random::new(seed), time, &gates);
+    let happened = driver::drive(&mut site, &mut fastrand::Rng::with_seed(seed), time, &gates);
     told(&happened, &site);
     let seen = client::finish(clients, &gates);
     println!("{bus}: everything is up again; {}", gates.told());

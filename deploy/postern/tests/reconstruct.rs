@@ -206,29 +206,16 @@ fn the_recorded_frames_are_what_the_client_saw() {
     postern.verified();
 }
 
-/// A resource of the same database that keeps so much of results.
-fn keeping(postgres: &Postgres, folder: &std::path::Path, name: &str, evidence: &str) -> String {
-    let password = support::secret_file(folder, &format!("{name}-password"), &postgres.password);
+/// What a resource's section says of masking and guardrails, and that it keeps so much of results.
+fn keeping(evidence: &str) -> String {
     format!(
-        r#"
-[[resources]]
-name = "{name}"
-host = "127.0.0.1"
-port = {}
-database = "shop"
-user = "postgres"
-password_file = "{}"
-connect_groups = ["agents"]
-result_evidence = {evidence}
+        r#"result_evidence = {evidence}
 guardrails = {{ off = ["guard:alter", "guard:drop", "guard:truncate", "guard:unbounded"] }}
 masking = [
   {{ columns = ["public.customers.card_number"], label = "pan", method = "last4" }},
   {{ columns = ["public.customers.ssn"], label = "ssn", method = "redact" }},
   {{ columns = ["public.customers.email"], label = "email", method = "redact" }},
-]
-"#,
-        postgres.port,
-        password.display()
+]"#
     )
 }
 
@@ -258,7 +245,7 @@ fn compare(events: &[Event], received: &[u8]) -> (Vec<u8>, usize) {
                 assert_eq!(run.payload.bytes, digest.as_ref(), "the digest of bytes {} to {end}", run.offset);
                 left += real.len();
             }
-            PayloadCodec::SealedZstd => panic!("nothing is sealed here"),
+            PayloadCodec::SealedZstd | PayloadCodec::SealedDigest => panic!("nothing is sealed here"),
         }
     }
     (kept, left)
@@ -285,9 +272,9 @@ fn rows(stream: &[u8]) -> (usize, usize) {
 fn of_rows_that_a_resource_does_not_keep_the_record_has_digests() {
     let folder = folder();
     let postgres = Postgres::start(folder.path());
-    let more = keeping(&postgres, folder.path(), "few", "{ first_rows = 3 }")
-        + &keeping(&postgres, folder.path(), "proofs", "\"digest\"");
-    let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
+    let postern = Postern::configure(folder.path(), "gate", &postgres, "");
+    postern.add_resource(&postgres, "few", &keeping("{ first_rows = 3 }"));
+    postern.add_resource(&postgres, "proofs", &keeping("\"digest\""));
     let process = postern.start("up");
     let token = postern.token("raw-client", "agents");
     let mut record = Record::new(&postern);

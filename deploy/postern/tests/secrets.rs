@@ -6,8 +6,8 @@
 mod support;
 mod wire;
 
-use std::{fs, path::Path, time::Duration};
-use support::{Postern, Postgres, eventually, folder};
+use std::{fs, time::Duration};
+use support::{Postern, Postgres, eventually, files::holding, folder};
 use wire::*;
 
 /// What must be found nowhere.
@@ -61,18 +61,6 @@ fn run(client: &mut Wire) {
     assert_eq!(client.query(&quoted), "EZ");
 }
 
-/// Every file below that has these bytes in it.
-fn files_with(folder: &Path, what: &str, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files_with(&path, what, found);
-        } else if fs::read(&path).unwrap_or_default().windows(what.len()).any(|window| window == what.as_bytes()) {
-            found.push(path.display().to_string());
-        }
-    }
-}
-
 #[test]
 fn secrets_in_statements_stand_nowhere() {
     let folder = folder();
@@ -93,14 +81,10 @@ fn secrets_in_statements_stand_nowhere() {
     let mut process = process;
     process.kill();
     let search = |what: &str| {
-        let mut found = Vec::new();
-        for part in [postern.data(), postern.folder.join("gate-up.log")] {
-            if part.is_dir() {
-                files_with(&part, what, &mut found);
-            } else if fs::read_to_string(&part).unwrap().contains(what) {
-                found.push(part.display().to_string());
-            }
-        }
+        let mut found = holding(&postern.data(), what);
+        found.extend(
+            fs::read_to_string(postern.folder.join("gate-up.log")).unwrap().contains(what).then(|| "log".into()),
+        );
         found
     };
     assert_eq!(search(SECRET), Vec::<String>::new());

@@ -1,8 +1,8 @@
 //! Events of the control plane as documents: found by `kind:`, the identity, the resource, and words of their text.
 
-use super::clean;
 use crate::search::{Document, Hit};
 use schemas::event::{Alarm, RevocationKind};
+use schemas::literals;
 use schemas::{Body, Event, Identity};
 
 /// The document of an event that belongs to no session; none for others. Reasons are people's words and are cleaned as the
@@ -16,7 +16,7 @@ pub(super) fn hit(event: &Event) -> Option<Hit> {
         node.clone_into(&mut hit.node);
         hit.text = Some(text);
         outcome.clone_into(&mut hit.outcome);
-        hit.reason = clean(reason);
+        hit.reason = literals::remove_from_reason(reason);
     };
     let resource = match &event.body {
         Body::AccessRequested(asked) => {

@@ -11,8 +11,8 @@
 //! the index, so that in a phrase they only hold their place.
 
 use super::time;
-use crate::literals;
 use crate::schema::{NUMBERS, TERMS, plain_words};
+use schemas::literals;
 use std::iter::Peekable;
 use std::ops::Bound;
 

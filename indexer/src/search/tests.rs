@@ -144,6 +144,7 @@ fn no_constant_reaches_the_index() {
         functions: vec![],
         fingerprint: String::new(),
         flags: vec![],
+        shape: None,
     }));
     let (folder, searcher) = searched(vec![batches(0, &script.events, 100)]);
     assert_eq!(ask(&searcher, "type:statement").total, 5);

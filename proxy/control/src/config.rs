@@ -2,9 +2,12 @@
 
 use crate::envelope::PublicKey;
 use event_log::{KafkaConfig, Offset};
+use kit::kms::Kms;
+use schemas::seal::Keks;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The `[control]` section. None of it can change while running.
@@ -50,6 +53,8 @@ pub struct Config {
     pub node: String,
     /// Its signing key.
     pub signing_key: PathBuf,
+    /// Who unwraps that key, where it is wrapped in its file.
+    pub kms: Kms,
     /// Whose signatures count besides, and for which node.
     pub trusted: BTreeMap<PublicKey, String>,
     /// Whose signatures counted once.
@@ -60,6 +65,8 @@ pub struct Config {
     pub max_staleness: Duration,
     /// Where the topic is; none: in the journal.
     pub kafka: Option<KafkaConfig>,
+    /// What opens and seals what reviewers are shown of sealed sessions.
+    pub keks: Option<Arc<Keks>>,
 }
 
 /// A key that signs no more.
@@ -116,11 +123,13 @@ impl File {
         Ok(Config {
             node: node.to_owned(),
             signing_key: self.signing_key.unwrap_or_else(|| keys.join("control.pk8")),
+            kms: Kms::none(),
             trusted,
             retired,
             directory: self.directory.unwrap_or_else(|| data.join("control")),
             max_staleness: Duration::from_secs(self.max_staleness_seconds),
             kafka: None,
+            keks: None,
         })
     }
 }
@@ -130,6 +139,20 @@ impl Config {
     pub fn seen_file(&self) -> PathBuf {
         let topic = self.kafka.as_ref().map_or_else(|| "journal".to_owned(), KafkaConfig::control_topic);
         self.directory.join(format!("seen-{topic}.json"))
+    }
+
+    /// The same with these keys.
+    #[must_use]
+    pub fn with_keks(mut self, keks: Option<Arc<Keks>>) -> Self {
+        self.keks = keks;
+        self
+    }
+
+    /// Has a wrapped signing key unwrapped by this service.
+    #[must_use]
+    pub fn with_kms(mut self, kms: Kms) -> Self {
+        self.kms = kms;
+        self
     }
 
     /// The same over Kafka, where brokers are named.

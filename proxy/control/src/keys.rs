@@ -9,6 +9,7 @@ use crate::config::{Config, Retired};
 use crate::envelope::PublicKey;
 use event_log::Offset;
 use identity::signing;
+use kit::kms::Kms;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use schemas::chain::hexadecimal;
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ pub(crate) enum Distrust {
 impl Keys {
     /// Opens this node's key, or makes one.
     pub(crate) fn open(config: &Config) -> Result<Self, signing::Error> {
-        let pair = signing::key_pair(&config.signing_key)?;
+        let pair = signing::key_pair(&config.signing_key, &config.kms)?;
         let own = public(&pair);
         let mut trusted = config.trusted.clone();
         trusted.insert(own, config.node.clone());
@@ -106,6 +107,6 @@ pub(crate) fn public(pair: &Ed25519KeyPair) -> PublicKey {
 ///
 /// # Errors
 /// As [`signing::key_pair`].
-pub fn public_key(path: &Path) -> Result<String, signing::Error> {
-    Ok(hexadecimal(&public(&signing::key_pair(path)?)))
+pub fn public_key(path: &Path, kms: &Kms) -> Result<String, signing::Error> {
+    Ok(hexadecimal(&public(&signing::key_pair(path, kms)?)))
 }

@@ -22,6 +22,7 @@ mod reader;
 pub mod record;
 pub mod report;
 pub mod seen;
+mod shown;
 pub mod state;
 pub mod telemetry;
 #[doc(hidden)]

@@ -15,6 +15,7 @@ use crate::reader;
 use crate::record::Record;
 use crate::report::Report;
 use crate::seen::{self, Last, Seen, Sight, Signer, Signers};
+use crate::shown;
 use crate::state::{Effect, Refused, State};
 use crate::telemetry::{Telemetry, name};
 use crate::untold::Untold;
@@ -22,7 +23,8 @@ use event_log::control::{Pending, Room, Steps, Writer, embedded, in_kafka, journ
 use kit::Clock;
 use schemas::chain::hexadecimal;
 use schemas::event::{Alarm, AlarmKind};
-use schemas::{Body, Event, SessionId};
+use schemas::seal::Keks;
+use schemas::{Body, Event, HoldId, SessionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     max_staleness: Duration,
     pub(crate) report: Arc<dyn Report>,
     pub(crate) telemetry: Telemetry,
+    pub(crate) keks: Option<Arc<Keks>>,
 }
 
 /// The control plane with what the config says about access: what gates and the API are given. Clones share it.
@@ -201,6 +204,7 @@ impl Control {
             max_staleness: config.max_staleness,
             report,
             telemetry,
+            keks: config.keks.clone(),
         });
         let weak = Arc::downgrade(&inner);
         let thread = std::thread::Builder::new()
@@ -226,6 +230,15 @@ impl Control {
             Ok(Ok(outcome)) => Ok(outcome?),
             Ok(Err(_)) | Err(_) => Err(Error::Silent),
         }
+    }
+
+    /// Seals what reviewers are shown of a hold, for a topic that others can read.
+    ///
+    /// # Errors
+    /// Why it cannot be, in words.
+    pub fn seal_shown(&self, hold: HoldId, shown: &serde_json::Value) -> Result<serde_json::Value, String> {
+        let keks = self.0.keks.as_ref().ok_or("no key-encryption key is configured")?;
+        shown::seal(keks, hold, shown).map_err(|error| error.to_string())
     }
 
     /// What holds now.

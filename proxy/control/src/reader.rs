@@ -15,6 +15,7 @@ use crate::plane::{Inner, Outcome, lock};
 use crate::record::Record;
 use crate::report;
 use crate::seen::{Contradiction, Sight, Signer, Signers};
+use crate::shown;
 use crate::state::{Refused, State};
 use crate::untold::{self, Untold};
 use bytes::Bytes;
@@ -176,6 +177,10 @@ impl Reader {
             return inner.alarm(AlarmKind::ForgedRecord, format!("offset {offset}: {distrust}"));
         }
         let record = match signed.record() {
+            Ok(Record::HoldAsked(mut ask)) => {
+                ask.opened = inner.keks.as_ref().and_then(|keks| shown::open(keks, ask.id, &ask.shown));
+                Record::HoldAsked(ask)
+            }
             Ok(record) => record,
             Err(error) => {
                 inner.alarm(AlarmKind::UnreadableRecord, format!("offset {offset}: {error}"));

@@ -413,9 +413,24 @@ pub struct HoldAsk {
     pub needs: Vec<Needs>,
     /// When it is denied unanswered, microseconds since 1970-01-01 UTC.
     pub expires: i64,
-    /// What reviewers are shown; nothing of it decides.
+    /// What reviewers are shown; nothing of it decides. Sealed where the session's payloads are.
     pub shown: serde_json::Value,
+    /// The same, where it is sealed and this node has the key. It never leaves the memory.
+    #[serde(skip)]
+    pub opened: Option<serde_json::Value>,
     /// By what the client's cancel request is recognised where it comes to another node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<CancelMark>,
+}
+
+impl HoldAsk {
+    /// Whether this node can show all of it: nobody approves what they were not shown.
+    pub fn is_readable(&self) -> bool {
+        self.opened.is_some() || self.shown.get("sealed").is_none()
+    }
+
+    /// What reviewers are shown, as far as this node can read it.
+    pub fn shown(&self) -> &serde_json::Value {
+        self.opened.as_ref().unwrap_or(&self.shown)
+    }
 }

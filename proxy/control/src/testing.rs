@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::record::AccessRequest;
+use kit::kms::Kms;
 use ring::signature::Ed25519KeyPair;
 use schemas::event::RequestKind;
 use schemas::{Identity, IdentityKind, RequestId};
@@ -14,11 +15,13 @@ pub fn config(folder: &Path, node: &str) -> Config {
     Config {
         node: node.to_owned(),
         signing_key: folder.join(node).join("control.pk8"),
+        kms: Kms::none(),
         trusted: BTreeMap::new(),
         retired: BTreeMap::new(),
         directory: folder.join(node),
         max_staleness: Duration::from_secs(2),
         kafka: None,
+        keks: None,
     }
 }
 

@@ -34,7 +34,7 @@ fn refused(config: &Config) -> OpenError {
 }
 
 fn key(config: &Config) -> [u8; 32] {
-    schemas::chain::from_hexadecimal(&control::public_key(&config.signing_key).unwrap()).unwrap()
+    schemas::chain::from_hexadecimal(&control::public_key(&config.signing_key, &config.kms).unwrap()).unwrap()
 }
 
 /// What the start says is to be written into the config: `"name" = "key@offset"`.

@@ -111,7 +111,7 @@ fn over_kafka_every_node_knows_at_once_and_the_stale_say_so() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut configs = ["a", "b"].map(|node| config(folder.path(), node));
     let keys = configs.each_ref().map(|config| {
-        let text = control::public_key(&config.signing_key).unwrap();
+        let text = control::public_key(&config.signing_key, &config.kms).unwrap();
         schemas::chain::from_hexadecimal(&text).unwrap()
     });
     for (config, (key, name)) in configs.iter_mut().zip([(keys[1], "b"), (keys[0], "a")]) {

@@ -7,6 +7,7 @@ pub use exchange::TokenExchangeFile;
 
 use crate::certificate;
 use jsonwebtoken::Algorithm;
+use kit::kms::Kms;
 use schemas::IdentityKind;
 use serde::Deserialize;
 use std::{
@@ -212,9 +213,17 @@ pub struct Config {
     pub(crate) certificates: Option<certificate::Settings>,
     pub(crate) api_keys: Option<PathBuf>,
     pub(crate) exchange: Option<TokenExchange>,
+    pub(crate) kms: Kms,
 }
 
 impl Config {
+    /// Has keys that are wrapped in their files unwrapped by this service.
+    #[must_use]
+    pub fn with_kms(mut self, kms: Kms) -> Self {
+        self.kms = kms;
+        self
+    }
+
     /// Whether nobody can log in: no issuer is trusted, no authority, and no API keys.
     pub fn is_empty(&self) -> bool {
         self.issuers.is_empty() && self.certificates.is_none() && self.api_keys.is_none()
@@ -262,7 +271,11 @@ impl File {
         let certificates = self.client_certificates.check(&mut problems);
         let ApiKeysFile { enabled, file } = self.api_keys;
         let api_keys = enabled.then(|| file.unwrap_or_else(|| keys.join(API_KEYS)));
-        if problems.is_empty() { Ok(Config { issuers, certificates, api_keys, exchange }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Config { issuers, certificates, api_keys, exchange, kms: Kms::none() })
+        } else {
+            Err(problems)
+        }
     }
 }
 

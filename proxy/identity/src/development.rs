@@ -6,6 +6,7 @@
 pub use crate::signing::Error;
 
 use crate::{keys::KeySet, signing::Signer};
+use kit::kms::Kms;
 use kit::{Clock, Secret};
 use schemas::IdentityKind;
 use serde_json::json;
@@ -53,7 +54,7 @@ impl Issuer {
     /// # Errors
     /// Likewise.
     pub fn with_clock(folder: &Path, clock: Clock) -> Result<Self, Error> {
-        Ok(Self { signer: Signer::open_or_create(&folder.join(KEY_FILE))?, clock })
+        Ok(Self { signer: Signer::open_or_create(&folder.join(KEY_FILE), &Kms::none())?, clock })
     }
 
     /// Mints a token.

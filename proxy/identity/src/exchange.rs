@@ -14,6 +14,7 @@ use crate::{
     verifier::{Method, Verified},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use kit::kms::Kms;
 use kit::{Clock, Secret};
 use ring::rand::{SecureRandom, SystemRandom};
 use schemas::{Identity, IdentityKind};
@@ -70,9 +71,9 @@ pub struct Refused {
 
 impl Exchanger {
     /// None where another node exchanges.
-    pub(crate) fn new(settings: TokenExchange, clock: Clock) -> Result<Option<Self>, Error> {
+    pub(crate) fn new(settings: TokenExchange, clock: Clock, kms: &Kms) -> Result<Option<Self>, Error> {
         let Some(path) = &settings.key_file else { return Ok(None) };
-        let signer = Signer::open_or_create(path)?;
+        let signer = Signer::open_or_create(path, kms)?;
         Ok(Some(Self { settings, signer, clock }))
     }
 

@@ -3,6 +3,7 @@
 use crate::keys::KeySet;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use kit::Secret;
+use kit::kms::{self, Kms, read_secret};
 use ring::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -11,8 +12,8 @@ use ring::{
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -50,7 +51,10 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The file is not a key.
+    /// The key is wrapped, and was not unwrapped; or the file is no key's.
+    #[error(transparent)]
+    Unwrap(kms::Error),
+    /// The file is not a key, or what it was unwrapped to is none.
     #[error("{} is not an Ed25519 key in PKCS #8", path.display())]
     NotAKey {
         /// The file.
@@ -66,8 +70,8 @@ pub enum Error {
 
 impl Signer {
     /// Opens the key in this file, or makes one. Several processes may do so at once: all get the same key.
-    pub(crate) fn open_or_create(path: &Path) -> Result<Self, Error> {
-        let pair = key_pair(path)?;
+    pub(crate) fn open_or_create(path: &Path, kms: &Kms) -> Result<Self, Error> {
+        let pair = key_pair(path, kms)?;
         let print = digest(&SHA256, pair.public_key().as_ref());
         let key_id = BASE64_URL_SAFE_NO_PAD.encode(print.as_ref().get(..12).unwrap_or_default());
         Ok(Self { pair, key_id })
@@ -110,15 +114,15 @@ impl Signer {
 }
 
 /// Opens the Ed25519 key in this file, or makes one that its owner alone may read. Several processes may do so at once: all
-/// get the same key.
+/// get the same key. A wrapped one is unwrapped by the key management service ([`read_secret`]); none is made wrapped.
 ///
 /// # Errors
 /// [`Error`]; above all a key that others may read.
-pub fn key_pair(path: &Path) -> Result<Ed25519KeyPair, Error> {
+pub fn key_pair(path: &Path, kms: &Kms) -> Result<Ed25519KeyPair, Error> {
     if !path.exists() {
         create(path)?;
     }
-    let document = read(path)?;
+    let document = read(path, kms)?;
     Ed25519KeyPair::from_pkcs8(document.expose()).map_err(|_| Error::NotAKey { path: path.to_owned() })
 }
 
@@ -144,19 +148,13 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read(path: &Path) -> Result<Secret<Vec<u8>>, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
-        return Err(Error::Open { path: path.to_owned() });
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_KEY_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(Secret::new(bytes))
+fn read(path: &Path, kms: &Kms) -> Result<Secret<Vec<u8>>, Error> {
+    read_secret(path, kms).map_err(|error| match error {
+        kms::Error::Read { path, source } => Error::Read { path, source },
+        kms::Error::Open { path } => Error::Open { path },
+        error => Error::Unwrap(error),
+    })
 }
 
 /// Keeps the attempts of one process apart.
 static ATTEMPT: AtomicU64 = AtomicU64::new(0);
-
-/// An Ed25519 key has 83 bytes.
-const MAX_KEY_BYTES: u64 = 1024;

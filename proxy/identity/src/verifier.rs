@@ -181,7 +181,7 @@ impl Verifier {
 
     fn open(config: Config, clock: Clock, book: Option<Arc<dyn Book>>) -> Result<Self, Error> {
         let mut issuers = BTreeMap::new();
-        let exchange = config.exchange.map(|settings| Exchanger::new(settings, clock.clone())).transpose();
+        let exchange = config.exchange.map(|settings| Exchanger::new(settings, clock.clone(), &config.kms)).transpose();
         let exchange = exchange.map_err(Error::Exchange)?.flatten().map(Arc::new);
         let is_provider =
             |issuer: &&config::Issuer| matches!(issuer.keys, KeySource::Remote(_)) && issuer.claims.issuer.is_none();
@@ -203,7 +203,7 @@ impl Verifier {
                     IssuerKeys::Own(Arc::new(issuer.keys().map_err(Error::DevelopmentKey)?))
                 }
                 KeySource::File(path) => {
-                    let signer = Signer::open_or_create(path).map_err(Error::Exchange)?;
+                    let signer = Signer::open_or_create(path, &config.kms).map_err(Error::Exchange)?;
                     IssuerKeys::Own(Arc::new(signer.keys().map_err(Error::DevelopmentKey)?))
                 }
                 KeySource::Remote(remote) => {

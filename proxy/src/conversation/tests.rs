@@ -2,13 +2,11 @@
 //! out, SCP-2 in what is recorded of both.
 
 use super::*;
-use crate::{
-    config::ResourceConfig, forward::Flow, frames, frames::Reader, resource::Resource, upstream::DatabaseFile,
-};
+use crate::{forward::Flow, frames, frames::Reader, resource::Resource, testing, upstream::DatabaseFile};
 use judge::{mask::Method, policy::Rules, sql::catalog::QUERIES};
 use schemas::SessionId;
 use schemas::event::{Identity, IdentityKind};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 const PASSWORD: &str = "the-gate's-own-password";
 const CARD: &str = "4929000011112222";
@@ -57,19 +55,8 @@ impl Session {
 
 /// customers (id, card_number), the second masked.
 pub(crate) fn resource() -> Resource {
-    let database = DatabaseFile {
-        host: "127.0.0.1".to_owned(),
-        port: 5432,
-        database: "shop".to_owned(),
-        user: "gate".to_owned(),
-        password_file: None,
-        credential: crate::upstream::CredentialFile::default(),
-        password: Some(kit::Secret::new(PASSWORD.to_owned())),
-        tls: None,
-        ca_file: None,
-        connect_timeout_seconds: 10,
-        accept_any_version: false,
-    };
+    let password = Some(kit::Secret::new(PASSWORD.to_owned()));
+    let database = DatabaseFile { password, ..testing::database("shop", 5432) };
     let rule = judge::policy::Masking {
         columns: vec!["public.customers.card_number".to_owned()],
         label: None,
@@ -79,21 +66,7 @@ pub(crate) fn resource() -> Resource {
     let mut rules = Rules::default();
     rules.masking = vec![rule];
     rules.connect_groups = vec!["agents".to_owned()];
-    let config = ResourceConfig {
-        name: "shop".to_owned(),
-        database: database.check().unwrap(),
-        dlp: None,
-        rules,
-        files: crate::policies::PolicyFiles::default(),
-        users: Vec::new(),
-        by_request: false,
-        budget: None,
-        limits: crate::limits::Limits::default(),
-        estimates: crate::estimate::Settings::default(),
-        lease: None,
-        evidence: crate::evidence::ResultEvidence::All,
-        catalog_refresh: Duration::from_secs(60),
-    };
+    let config = testing::resource("shop", database, rules).unwrap();
     let parts: [&[&str]; 3] = [
         &["11 pg_catalog", "2200 public"],
         &["100 2200 customers r 101 false"],

@@ -125,6 +125,9 @@ impl Decision {
     /// # Errors
     /// [`record::Error`].
     pub fn note(&self, number: u64, record: &mut Record) -> Result<(), record::Error> {
+        if record.is_sealed() {
+            return record.note(Body::Verdict(Verdict { number, ..self.verdict() }));
+        }
         let template = match self.event.get() {
             Some(template) => template,
             None => {
@@ -273,6 +276,7 @@ impl Decider {
             functions: Vec::new(),
             fingerprint: String::new(),
             flags: Vec::new(),
+            shape: None,
         }
     }
 

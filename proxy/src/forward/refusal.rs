@@ -5,7 +5,7 @@ use crate::{
     conversation::{Conversation, End, Outbox},
     decide::{Decision, Refused, Simple},
     flight::{Awaited, Refusal},
-    frames, record,
+    frames,
     statement::{Portal, Prepared},
 };
 use schemas::event::Protocol;
@@ -111,10 +111,7 @@ impl Conversation {
         refused: &Refused,
     ) -> Result<(), End> {
         match &portal.prepared {
-            Some(prepared) => {
-                let template = prepared.event().map_err(record::Error::Encode)?;
-                self.record.note_statement(template, number, name, portal.parameters.as_deref())?;
-            }
+            Some(prepared) => self.record.note_statement(prepared, number, name, portal.parameters.as_deref())?,
             None => self.note_cursor(number, name)?,
         }
         self.note_denied(number, decision, refused)
@@ -143,8 +140,7 @@ impl Conversation {
         decision: &Decision,
         refused: &Refused,
     ) -> Result<(), End> {
-        let template = prepared.event().map_err(record::Error::Encode)?;
-        self.record.note_statement(template, number, portal, None)?;
+        self.record.note_statement(prepared, number, portal, None)?;
         self.note_denied(number, decision, refused)
     }
 

@@ -74,6 +74,9 @@ pub struct Asked {
     pub asked: i64,
     /// When it is denied, microseconds since 1970.
     pub expires: i64,
+    /// The session's payloads are sealed, and so this is wherever it is kept.
+    #[serde(skip)]
+    pub sealed: bool,
     /// What its client sends to cancel it; nobody is shown that.
     #[serde(skip)]
     pub cancel: Option<Cancel>,
@@ -140,7 +143,7 @@ impl Unshown {
     fn secret() -> Self {
         Self {
             why: "a password in it hides more than a word of it from reviewers".to_owned(),
-            hint: "leave the password out, or what stands behind its name on more than one line",
+            hint: "leave the password out, or choose one without brackets, semicolons and line breaks",
         }
     }
 

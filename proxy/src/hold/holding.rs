@@ -202,7 +202,9 @@ impl Conversation {
             holder.signal.forget();
             // a denial is the reviewers' own word
             if outcome != Outcome::Denied {
-                holder.holds.reviewers.end(&hold.id, outcome, why.reason());
+                // the topic is not sealed, and a reason may quote the statement
+                let reason = if self.record.is_sealed() { schemas::event::Payload::SEALED } else { why.reason() };
+                holder.holds.reviewers.end(&hold.id, outcome, reason);
             }
         }
         hold.phase = Phase::Refused(why);

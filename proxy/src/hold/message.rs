@@ -18,7 +18,6 @@ use crate::{
     flight::Awaited,
     frames::{self, backend, backend::Transaction},
     own::{Answered, Own, Purpose},
-    record,
     statement::Prepared,
 };
 use judge::{policy::Approval, sql::Effect};
@@ -135,8 +134,7 @@ impl Conversation {
             return Ok(Held::Refuse(refused("42501", &reason, "send them in smaller parts")));
         }
         let number = self.next_number();
-        let template = prepared.event().map_err(record::Error::Encode)?;
-        self.record.note_statement(template, number, portal, Some(parameters))?;
+        self.record.note_statement(prepared, number, portal, Some(parameters))?;
         decision.note(number, &mut self.record)?;
         self.record.noted_early(number);
         let run = Run::bound(prepared, parameters);

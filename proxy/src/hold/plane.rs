@@ -3,6 +3,7 @@
 use super::{Answer, Asked, Elsewhere, Outcome, Pending, Review, Reviewers, asked::Needed};
 use control::{Control, Digest, HoldAsk, HoldState, Needs, Record};
 use schemas::{HoldId, event::Identity};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// Asks by the control topic.
@@ -25,6 +26,9 @@ impl Reviewers for ByControl {
         Box::pin(async move {
             control.fresh().map_err(|stale| stale.to_string())?;
             let mut question = question(&asked)?;
+            if asked.sealed {
+                question.shown = control.seal_shown(question.id, &question.shown)?;
+            }
             if let Some(cancel) = asked.cancel {
                 question.cancel = elsewhere.mark(question.session, cancel).await;
             }
@@ -101,6 +105,7 @@ fn question(asked: &Asked) -> Result<HoldAsk, String> {
         needs: asked.approvals.iter().map(|one| Needs { group: one.group.clone(), count: one.count }).collect(),
         expires: asked.expires,
         shown: serde_json::to_value(asked).map_err(|error| error.to_string())?,
+        opened: None,
         cancel: None,
     })
 }
@@ -112,7 +117,7 @@ fn answer(hold: &Arc<control::Hold>) -> Option<Answer> {
         HoldState::Waiting => None,
         HoldState::Approved => {
             let reviews: Vec<Review> = hold.reviews.iter().filter(|one| one.approved).map(review).collect();
-            let Ok(asked) = serde_json::from_value::<Asked>(hold.asked.shown.clone()) else {
+            let Ok(asked) = Asked::deserialize(hold.asked.shown()) else {
                 return Some(Answer::Ended("what was asked cannot be read any more".to_owned()));
             };
             Some(match lacking(&asked.approvals, reviews.iter().map(|one| &one.reviewer)) {

@@ -113,6 +113,7 @@ impl Conversation {
             digest: hold.digest.clone(),
             asked: crate::record::now(),
             expires,
+            sealed: self.record.is_sealed(),
             cancel: holder.and_then(|holder| holder.cancel.clone()),
         };
         asked.shown()

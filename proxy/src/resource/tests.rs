@@ -1,7 +1,7 @@
 //! A database that goes silent does not keep a resource from being read for ever.
 
 use super::*;
-use crate::{policies::PolicyFiles, upstream::DatabaseFile};
+use crate::testing;
 use std::{
     io::{Read, Write},
     net::TcpListener,
@@ -35,34 +35,7 @@ fn silent() -> u16 {
 
 #[test]
 fn a_reading_that_nobody_answers_is_given_up() {
-    let database = DatabaseFile {
-        host: "127.0.0.1".to_owned(),
-        port: silent(),
-        database: "app".to_owned(),
-        user: "gate".to_owned(),
-        password_file: None,
-        credential: crate::upstream::CredentialFile::default(),
-        password: None,
-        tls: None,
-        ca_file: None,
-        connect_timeout_seconds: 10,
-        accept_any_version: false,
-    };
-    let config = ResourceConfig {
-        name: "app".to_owned(),
-        database: database.check().unwrap(),
-        dlp: None,
-        rules: Rules::default(),
-        files: PolicyFiles::default(),
-        users: Vec::new(),
-        by_request: false,
-        budget: None,
-        limits: limits::Limits::default(),
-        estimates: estimate::Settings::default(),
-        lease: None,
-        evidence: crate::evidence::ResultEvidence::All,
-        catalog_refresh: Duration::from_secs(60),
-    };
+    let config = testing::resource("app", testing::database("app", silent()), Rules::default()).unwrap();
     let resource = Resource::new(&config, 0, false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let limit = Duration::from_millis(300);

@@ -6,6 +6,7 @@
 
 use super::credential::{Error, Login};
 use kit::Secret;
+use kit::vault::{self, Client, is_name};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
@@ -16,9 +17,6 @@ use std::{
 
 /// Longest wait for Vault.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Largest answer.
-const MAX_ANSWER: u64 = 64 << 10;
 
 /// A static role's password is asked for again after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -67,7 +65,7 @@ struct Given {
 /// Where logins come from.
 pub struct Source {
     file: File,
-    agent: ureq::Agent,
+    client: Client,
     given: Mutex<Option<Given>>,
 }
 
@@ -80,42 +78,13 @@ impl std::fmt::Debug for Source {
 impl Source {
     /// Checks the section.
     pub(super) fn new(file: File) -> Result<Self, String> {
-        let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-        let after = |prefix: &&str| {
-            file.address.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-        };
-        if !file.address.starts_with("https://") && !local.iter().any(after) {
-            return Err("vault.address: must be https, or http on this machine: the token crosses it".to_owned());
-        }
-        let named =
-            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
-        if !named(&file.role) || !named(&file.mount) {
+        if !is_name(&file.role) || !is_name(&file.mount) {
             return Err("vault: role and mount are letters, digits, `-`, `_`, `.`, `/`".to_owned());
         }
-        let roots = match &file.ca_file {
-            Some(path) => {
-                use ureq::tls::{PemItem, RootCerts, parse_pem};
-                let text = std::fs::read(path).map_err(|error| format!("vault.ca_file: {error}"))?;
-                let found: Vec<_> = parse_pem(&text)
-                    .filter_map(|item| match item {
-                        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                        _ => None,
-                    })
-                    .collect();
-                if found.is_empty() {
-                    return Err("vault.ca_file: has no PEM certificate".to_owned());
-                }
-                RootCerts::from(found)
-            }
-            None => ureq::tls::RootCerts::WebPki,
-        };
-        let config = ureq::Agent::config_builder()
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .tls_config(ureq::tls::TlsConfig::builder().root_certs(roots).build())
-            .build();
-        Ok(Self { file, agent: config.into(), given: Mutex::new(None) })
+        let (namespace, ca_file) = (file.namespace.as_deref(), file.ca_file.as_deref());
+        let client = Client::new(&file.address, &file.token_file, namespace, ca_file, TIMEOUT);
+        let client = client.map_err(|problem| format!("vault.{problem}"))?;
+        Ok(Self { file, client, given: Mutex::new(None) })
     }
 
     /// A login that is good now.
@@ -165,31 +134,14 @@ impl Source {
     }
 
     fn ask(&self, path: &str, body: Option<&Value>) -> Result<Value, Error> {
-        let failed = |error: ureq::Error| Error::Vault(error.to_string());
-        let token = Secret::from_file(&self.file.token_file).map_err(Error::File)?;
-        let url = format!("{}/v1/{path}", self.file.address.trim_end_matches('/'));
-        let namespace = self.file.namespace.as_deref();
-        let mut answer = match body {
-            None => {
-                let mut request = self.agent.get(&url).header("X-Vault-Token", token.expose());
-                if let Some(namespace) = namespace {
-                    request = request.header("X-Vault-Namespace", namespace);
-                }
-                request.call().map_err(failed)?
-            }
-            Some(body) => {
-                let mut request = self.agent.put(&url).header("X-Vault-Token", token.expose());
-                if let Some(namespace) = namespace {
-                    request = request.header("X-Vault-Namespace", namespace);
-                }
-                request.header("Content-Type", "application/json").send(body.to_string()).map_err(failed)?
-            }
+        let answer = match body {
+            None => self.client.get(path),
+            Some(body) => self.client.put(path, &body.to_string()),
         };
-        let status = answer.status().as_u16();
-        if status != 200 {
-            return Err(Error::Vault(format!("it answered with status {status} for {path}")));
-        }
-        let text = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_string().map_err(failed)?;
-        serde_json::from_str(&text).map_err(|_| Error::Vault("its answer is no JSON".to_owned()))
+        let answer = answer.map_err(|error| match error {
+            vault::Error::Token(source) => Error::File(source),
+            error => Error::Vault(error.to_string()),
+        })?;
+        serde_json::from_str(answer.expose()).map_err(|_| Error::Vault("its answer is no JSON".to_owned()))
     }
 }

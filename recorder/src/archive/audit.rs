@@ -6,9 +6,10 @@
 //! beginning of the range and compared with what the manifests carry. Nothing that it reads makes it end early: what
 //! cannot be read is a finding, and it goes on behind it. Partitions are proved side by side.
 //!
-//! [`checkpoints`] proves what was signed of the whole, [`partition`] one partition.
+//! [`checkpoints`] proves what was signed of the whole, [`custody`] what was held and disposed of, [`partition`] one partition.
 
 mod checkpoints;
+mod custody;
 mod partition;
 
 use super::manifest::{BatchName, FaultKind};
@@ -16,6 +17,7 @@ use super::reader::Reader;
 use super::trust::Trust;
 use super::{Error, layout, writer};
 use checkpoints::Covered;
+use custody::{Ledger, Met};
 use event_log::{Offset, Partition};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, path::Path};
@@ -50,10 +52,14 @@ impl Range {
 pub struct Request {
     /// What is to be proved.
     pub range: Range,
-    /// Whose keys count. `None`: signatures count for the keys that they name, which tells nothing of who signed.
+    /// Whose keys count. `None`: signatures count for the keys that they name, which tells nothing of who signed; but entries of
+    /// the custody log only if the key signed a checkpoint no later than the kept or the witnessed one, and where there is
+    /// neither, the first.
     pub trust: Option<Trust>,
     /// A checkpoint that was kept elsewhere, byte for byte: it must be in the archive.
     pub kept: Option<Vec<u8>>,
+    /// The last checkpoint that a witness keeps, byte for byte: likewise.
+    pub witnessed: Option<Vec<u8>>,
     /// How far it is.
     pub progress: Arc<Progress>,
 }
@@ -123,6 +129,14 @@ pub struct Report {
     pub last_checkpoint: Option<(u64, i64)>,
     /// Batches that came after it: they are signed, and the last of them could be missing.
     pub uncovered: u64,
+    /// Entries of the custody log checked.
+    pub custody: u64,
+    /// Objects that are gone, and an entry says so: the headers of their batches were checked, and their events were not.
+    pub deleted: u64,
+    /// The events that were in them.
+    pub deleted_events: u64,
+    /// Sessions whose keys were erased, as entries say.
+    pub shredded: u64,
     /// Objects that no manifest names: never committed, read by nobody.
     pub orphans: u64,
     /// Whether somebody said whose keys count.
@@ -154,6 +168,8 @@ impl Report {
         self.events += other.events;
         self.bytes += other.bytes;
         self.uncovered += other.uncovered;
+        self.deleted += other.deleted;
+        self.deleted_events += other.deleted_events;
         self.orphans += other.orphans;
         let listed = other.findings.len() as u64;
         other.findings.into_iter().for_each(|finding| self.find(finding));
@@ -168,6 +184,8 @@ struct Listing {
     /// Data objects and what is kept aside, by partition.
     objects: BTreeMap<Partition, BTreeSet<String>>,
     checkpoints: BTreeSet<u64>,
+    custody: BTreeSet<u64>,
+    keys: BTreeSet<SessionId>,
     foreign: Vec<Path>,
 }
 
@@ -190,6 +208,8 @@ impl Reader {
         let listing = listing(&*store).await?;
         let mut report = Report { attested: request.trust.is_some(), ..Report::default() };
         let mut covered = checkpoints::prove(&*store, &listing.checkpoints, &request, &mut report).await?;
+        let ledger = custody::prove(&*store, &listing.custody, &covered, &request, &mut report).await?;
+        let ledger = Arc::new(ledger);
         let partitions = partitions(&listing, &covered, request.range.partition);
         let request = Arc::new(request);
         let named = partitions.iter().filter_map(|partition| listing.manifests.get(partition));
@@ -200,7 +220,8 @@ impl Reader {
         for partition in partitions {
             let firsts = listing.manifests.get(&partition).cloned().unwrap_or_default();
             let objects = listing.objects.get(&partition).cloned().unwrap_or_default();
-            let proof = Proof::new(store.clone(), request.clone(), partition, covered.of(partition));
+            let said = (covered.of(partition), ledger.clone());
+            let proof = Proof::new(store.clone(), request.clone(), partition, said);
             let at_once = at_once.clone();
             running.spawn(async move {
                 // it is never closed
@@ -213,13 +234,20 @@ impl Reader {
             let (partition, result) = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             proved.insert(partition, result?);
         }
-        conclude(&mut report, proved, &listing, request.range);
+        conclude(&mut report, proved, &listing, &ledger, request.range);
         Ok(report)
     }
 }
 
 /// Puts together what was found of each partition, and what only all of them show.
-fn conclude(report: &mut Report, proved: BTreeMap<Partition, Proved>, listing: &Listing, range: Range) {
+fn conclude(
+    report: &mut Report,
+    proved: BTreeMap<Partition, Proved>,
+    listing: &Listing,
+    ledger: &Ledger,
+    range: Range,
+) {
+    let mut met = Met::default();
     let (mut sessions, mut open, mut chains) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
     let mut alone = BTreeSet::new();
     for (partition, one) in proved {
@@ -232,12 +260,16 @@ fn conclude(report: &mut Report, proved: BTreeMap<Partition, Proved>, listing: &
         }
         sessions.extend(one.sessions);
         alone.extend(one.alone);
+        met.take(one.met);
         open.extend(one.open);
         copied(partition, &one.chains, &mut chains, report);
     }
     report.sessions = (sessions.len() + alone.len()) as u64;
     report.open = open.into_iter().collect();
+    ledger.keys(&met, listing, report);
     if range.is_everything() {
+        sessions.extend(alone);
+        ledger.conclude(&met, &sessions, listing, report);
         for path in &listing.foreign {
             report.find(Finding::of_object(path, FaultKind::Foreign, "nothing of ours has such a name"));
         }
@@ -283,6 +315,10 @@ async fn listing(store: &dyn ObjectStore) -> Result<Listing, Error> {
             listing.objects.entry(partition).or_default().insert(path.to_string());
         } else if let Some(number) = layout::parse_checkpoint(&path) {
             listing.checkpoints.insert(number);
+        } else if let Some(number) = layout::parse_custody_entry(&path) {
+            listing.custody.insert(number);
+        } else if let Some(session) = layout::parse_session_key(&path) {
+            listing.keys.insert(session);
         } else if path == layout::marker() && writer::fetch(store, &path).await? == layout::MARKER {
             // of a bucket
         } else if !layout::is_staged(&path) {

@@ -4,34 +4,40 @@
 //! name each other, and data objects, by theirs, so that one checkpoint covers every byte of the archive up to it. It also
 //! names the checkpoint before it: who keeps one outside holds all of the past.
 //!
-//! Format: a DSSE envelope, in exactly one form of bytes, so that a change of any byte is a change that is found.
-//! Source: <https://github.com/secure-systems-lab/dsse> (protocol and envelope).
+//! Since version 2 it also says how far the custody log was ([`super::custody`]), so that its end cannot be cut off unseen.
+//! Version 2 is written where there is such a log, and version 1 where there is none.
+//!
+//! It lies in an [`super::envelope`].
 
+use super::custody::{self, Extent};
+use super::envelope::Form;
 use super::manifest::{Manifest, Sha256};
 use super::put::{self, Created};
 use super::writer::{self, sha256};
 use super::{Error, layout};
 use crate::config::Notary;
-use crate::verify::ChainEnd;
-use base64::{Engine, prelude::BASE64_STANDARD};
+use crate::verify::{ChainEnd, chain_of};
 use bytes::Bytes;
 use event_log::{Offset, Partition, fault};
 use futures_util::TryStreamExt;
 use object_store::{ObjectStore, path::Path};
-use schemas::chain::{Digest, from_hexadecimal, hexadecimal};
+use schemas::chain::Digest;
 use schemas::signature::PublicKey;
-use schemas::{NodeId, Signature, Signer};
+use schemas::{NodeId, Signer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The form that this version writes and reads.
-pub const VERSION: u32 = 1;
+/// The latest form: with a custody log. Without one it is 1.
+pub const VERSION: u32 = 2;
 
-/// What DSSE says that the payload is.
-const PAYLOAD_TYPE: &str = "application/vnd.postern.checkpoint+json";
+const FORM: Form = Form { payload_type: "application/vnd.postern.checkpoint+json", named: "checkpoints" };
 
 /// Most times that a number is found taken in a row: so many recorders at once there are not.
 const ATTEMPTS: u32 = 8;
+
+/// How long the last checkpoint stands for an archive in which nothing happens, in microseconds: half of what retention asks for,
+/// which believes no clock that is far from it.
+const RESTS: i64 = 12 * 3_600_000_000;
 
 /// How far the archive was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +55,9 @@ pub struct Checkpoint {
     pub previous: Option<Sha256>,
     /// By number.
     pub partitions: Vec<Mark>,
+    /// How far the custody log was. Version 1 does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custody: Option<Extent>,
 }
 
 /// How far one partition was.
@@ -83,36 +92,10 @@ impl Mark {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Envelope {
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    payload: String,
-    signatures: [EnvelopeSignature; 1],
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EnvelopeSignature {
-    keyid: String,
-    sig: String,
-}
-
-/// DSSE's pre-authentication encoding: what is signed.
-fn authenticated(payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len());
-    [head.as_bytes(), payload].concat()
-}
-
 impl Checkpoint {
     /// Its name in the store.
     pub fn path(&self) -> Path {
         layout::checkpoint(self.number)
-    }
-
-    fn payload(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(self)
     }
 
     /// Signs it and puts it in its envelope.
@@ -120,8 +103,7 @@ impl Checkpoint {
     /// # Errors
     /// A fault in this package.
     pub fn seal(&self, signer: &Signer) -> Result<Vec<u8>, serde_json::Error> {
-        let payload = self.payload()?;
-        enveloped(&payload, &signer.sign(&authenticated(&payload)))
+        FORM.seal(self, signer)
     }
 
     /// Reads an envelope, and checks its form and that the key which it names signed it. Whose key that is, is the
@@ -130,27 +112,14 @@ impl Checkpoint {
     /// # Errors
     /// What does not hold, in words.
     pub fn open(bytes: &[u8]) -> Result<(Self, PublicKey), String> {
-        let envelope: Envelope =
-            serde_json::from_slice(bytes).map_err(|error| format!("it cannot be read: {error}"))?;
-        let decoded = |text: &str, what: &str| {
-            BASE64_STANDARD.decode(text).map_err(|error| format!("its {what} is not base64: {error}"))
-        };
-        let [EnvelopeSignature { keyid, sig }] = &envelope.signatures;
-        let key = from_hexadecimal(keyid).ok_or("its keyid is not a public key")?;
-        let payload = decoded(&envelope.payload, "payload")?;
-        let signature = decoded(sig, "signature")?.try_into().map_err(|_| "its signature has not 64 bytes")?;
-        let signature = Signature { key, signature };
-        if !signature.verifies(&authenticated(&payload)) {
-            return Err("its signature is not by the key that it names".to_owned());
+        let (checkpoint, key): (Self, _) = FORM.open(bytes)?;
+        let version = version_of(&checkpoint.custody);
+        if checkpoint.version != version {
+            let what = if version == 1 { "without" } else { "with" };
+            return Err(format!("it is of version {}; {what} a custody log it is {version}", checkpoint.version));
         }
-        let unreadable = |error: serde_json::Error| format!("its payload cannot be read: {error}");
-        let checkpoint: Self = serde_json::from_slice(&payload).map_err(unreadable)?;
-        if checkpoint.version != VERSION {
-            return Err(format!("it is of version {}, this reader knows {VERSION}", checkpoint.version));
-        }
-        let again = checkpoint.payload().and_then(|payload| enveloped(&payload, &signature)).map_err(unreadable)?;
-        if again != bytes || envelope.payload_type != PAYLOAD_TYPE {
-            return Err("it has not the form in which checkpoints are written".to_owned());
+        if checkpoint.custody.is_some_and(|extent| extent.entries == 0) {
+            return Err("its custody log has no entry".to_owned());
         }
         let ascends = checkpoint.partitions.iter().zip(checkpoint.partitions.iter().skip(1));
         if ascends.into_iter().any(|(one, other)| one.partition >= other.partition) {
@@ -161,14 +130,15 @@ impl Checkpoint {
 
     /// What of an earlier checkpoint this one takes back: of a chain of checkpoints, nothing may be.
     pub(crate) fn takes_back(&self, before: &Self) -> Option<String> {
-        before.partitions.iter().find_map(|old| match self.mark(old.partition) {
+        let partition = before.partitions.iter().find_map(|old| match self.mark(old.partition) {
             None => Some(format!("partition {} is missing", old.partition)),
             Some(new) if new.next < old.next || new.manifests < old.manifests => Some(format!(
                 "partition {} goes back from {} manifests and offset {} to {} and {}",
                 old.partition, old.manifests, old.next, new.manifests, new.next
             )),
             Some(_) => None,
-        })
+        });
+        partition.or_else(|| custody::takes_back(before.custody, self.custody))
     }
 
     /// How far a partition was.
@@ -179,14 +149,8 @@ impl Checkpoint {
     }
 }
 
-fn enveloped(payload: &[u8], signature: &Signature) -> Result<Vec<u8>, serde_json::Error> {
-    let signature =
-        EnvelopeSignature { keyid: hexadecimal(&signature.key), sig: BASE64_STANDARD.encode(signature.signature) };
-    serde_json::to_vec(&Envelope {
-        payload_type: PAYLOAD_TYPE.to_owned(),
-        payload: BASE64_STANDARD.encode(payload),
-        signatures: [signature],
-    })
+fn version_of(custody: &Option<Extent>) -> u32 {
+    if custody.is_some() { VERSION } else { 1 }
 }
 
 /// The last checkpoint of an archive as it lies there, with its number.
@@ -220,14 +184,17 @@ pub(crate) struct Checkpoints<'a> {
     last: Option<(Checkpoint, Digest)>,
     /// Partitions whose mark this process has read the manifest of.
     marks: BTreeMap<Partition, Mark>,
+    /// How far it has followed the custody log.
+    custody: Option<Extent>,
 }
 
 impl<'a> Checkpoints<'a> {
     pub(crate) fn new(store: &'a dyn ObjectStore, notary: &'a Notary) -> Self {
-        Self { store, notary, last: None, marks: BTreeMap::new() }
+        Self { store, notary, last: None, marks: BTreeMap::new(), custody: None }
     }
 
-    /// Makes one, unless the last one says all there is, or is less than `fresh` microseconds old. Gives its number.
+    /// Makes one, unless the last one says all there is and is not half a day old, or is less than `fresh` microseconds old. Gives
+    /// its number.
     ///
     /// # Errors
     /// [`Error::Object`] if the archive does not lead on from the last checkpoint: somebody changed it, and it is not signed.
@@ -239,20 +206,26 @@ impl<'a> Checkpoints<'a> {
                 return Ok(None);
             }
             self.look().await?;
+            let custody = self.custody;
             let partitions: Vec<Mark> = self.marks.values().cloned().collect();
             let before = self.last.as_ref();
-            if before.map_or(partitions.is_empty(), |(last, _)| last.partitions == partitions) {
+            let nothing = partitions.is_empty() && custody.is_none();
+            let says_it = |last: &Checkpoint| {
+                last.partitions == partitions && last.custody == custody && now.saturating_sub(last.time) < RESTS
+            };
+            if before.map_or(nothing, |(last, _)| says_it(last)) {
                 return Ok(None);
             }
             let number = before.map_or(Some(0), |(last, _)| last.number.checked_add(1));
             let beyond = || refused(&layout::checkpoints(), "no number is left after the last one".to_owned());
             let checkpoint = Checkpoint {
-                version: VERSION,
+                version: version_of(&custody),
                 number: number.ok_or_else(beyond)?,
                 time: now,
                 node: self.notary.node.clone(),
                 previous: before.map(|(_, digest)| Sha256(*digest)),
                 partitions,
+                custody,
             };
             if let Some(taken_back) = before.and_then(|(last, _)| checkpoint.takes_back(last)) {
                 return Err(refused(&checkpoint.path(), taken_back));
@@ -293,7 +266,7 @@ impl<'a> Checkpoints<'a> {
         Ok(())
     }
 
-    /// Reads the manifests that are new, each of which must go on from the one before.
+    /// Reads the manifests and the entries of the custody log that are new, each of which must go on from the one before.
     async fn look(&mut self) -> Result<(), Error> {
         let root = layout::manifests();
         let folders = self.store.list_with_delimiter(Some(&root)).await.map_err(Error::store("list", &root))?;
@@ -302,6 +275,20 @@ impl<'a> Checkpoints<'a> {
                 self.follow(partition).await?;
             }
         }
+        if self.custody.is_none()
+            && let Some(extent) = self.last.as_ref().and_then(|(last, _)| last.custody)
+        {
+            custody::found(self.store, extent).await?;
+            self.custody = Some(extent);
+        }
+        let (extent, problem) = custody::followed(self.store, self.custody).await?;
+        if let Some(error) = problem {
+            tracing::error!(
+                error = chain_of(&error),
+                "the custody log does not go on; signed up to what is good of it"
+            );
+        }
+        self.custody = extent;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 use event_log::{Offset, Partition};
 use object_store::path::Path;
+use schemas::SessionId;
 
 /// The folder of all manifests.
 pub fn manifests() -> Path {
@@ -56,6 +57,40 @@ pub fn checkpoints() -> Path {
 /// A checkpoint.
 pub fn checkpoint(number: u64) -> Path {
     Path::from(format!("checkpoint/{number:020}.json"))
+}
+
+/// The folder of all session keys.
+pub fn keys() -> Path {
+    Path::from("key")
+}
+
+/// The folder of the custody log.
+pub fn custody() -> Path {
+    Path::from("custody")
+}
+
+/// An entry of the custody log.
+pub fn custody_entry(number: u64) -> Path {
+    Path::from(format!("custody/{number:020}.json"))
+}
+
+/// The number of a name of the custody log; `None` for a name of another form.
+pub fn parse_custody_entry(path: &Path) -> Option<u64> {
+    let number = path.as_ref().strip_prefix("custody/")?.strip_suffix(".json")?.parse().ok()?;
+    (custody_entry(number) == *path).then_some(number)
+}
+
+/// The wrapped key of a session whose payloads are sealed. The folder is the end of the session's id, which is random, so
+/// that no folder grows much more than others.
+pub fn session_key(session: SessionId) -> Path {
+    let [.., last] = *session.as_bytes();
+    Path::from(format!("key/{last:02x}/{session}.json"))
+}
+
+/// The session of a key's name; `None` for a name of another form.
+pub fn parse_session_key(path: &Path) -> Option<SessionId> {
+    let session = path.as_ref().strip_prefix("key/")?.split_once('/')?.1.strip_suffix(".json")?.parse().ok()?;
+    (session_key(session) == *path).then_some(session)
 }
 
 /// The number of a checkpoint's name; `None` for a name of another form.
@@ -118,6 +153,11 @@ mod tests {
         assert_eq!(parse_quarantine(&quarantine(3, 7)), Some((3, 7)));
         assert!(is_staged(&Path::parse("data/000000/x.avro#12").unwrap()) && !is_staged(&data_object(1, 2, 3)));
         assert_eq!(parse_checkpoint(&Path::from("checkpoint/7.json")), None);
+        let session = SessionId::generate();
+        assert_eq!(parse_session_key(&session_key(session)), Some(session));
+        assert_eq!(parse_custody_entry(&custody_entry(7)), Some(7));
+        assert_eq!(parse_custody_entry(&Path::from("custody/7.json")), None);
+        assert_eq!(parse_session_key(&Path::from(format!("key/{session}.json"))), None);
         assert_eq!(parse_quarantine(&Path::from("quarantine/3/7.bin")), None);
         assert!(manifest(3, 9) < manifest(3, 10));
         assert!(manifest(3, u64::MAX) < manifest(4, 0));

@@ -10,7 +10,7 @@ use event_log::{Offset, Partition};
 use object_store::path::Path;
 use schemas::chain::Digest;
 use schemas::event::{Access, Gap, SessionClosed, SessionOpened, SessionRefused};
-use schemas::{BatchHeader, Epoch, SessionId, Shard, Signature, codec};
+use schemas::{BatchHeader, Epoch, EventBatch, SessionId, Shard, Signature, codec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -90,6 +90,14 @@ pub struct BatchEntry {
     pub signature: Option<Signature>,
     /// Where its block lies.
     pub place: Place,
+}
+
+impl BatchEntry {
+    /// The batch as it was shipped, with its block; without the keys that travelled beside it.
+    pub(crate) fn with_block(&self, block: Vec<u8>) -> EventBatch {
+        let (header, salt, signature) = (self.header.clone(), self.salt, self.signature);
+        EventBatch { header, salt, block, signature, keys: Vec::new() }
+    }
 }
 
 /// Where a batch's block lies.
@@ -251,6 +259,8 @@ pub enum FaultKind {
     Copied,
     /// An object that nothing of ours is named like.
     Foreign,
+    /// The custody log does not hold, or what it says is not what is there.
+    Custody,
     /// A kind that this version does not know.
     #[serde(other)]
     Other,

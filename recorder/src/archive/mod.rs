@@ -5,6 +5,8 @@
 //! manifest/<partition>/<first>.json      the commit: what lies in the data object, and where the next recorder goes on
 //! quarantine/<partition>/<offset>.bin    a batch that cannot stand in the archive, byte for byte
 //! checkpoint/<number>.json               how far all partitions were at a time, signed
+//! custody/<number>.json                  what is held, and what was disposed of, signed
+//! key/<xx>/<session>.json                the wrapped key of a session whose payloads are sealed; it may be erased
 //! archive.json                           in a bucket only: what this is ([`crate::store`] proves the bucket with it)
 //! ```
 //!
@@ -12,10 +14,14 @@
 //! object without a manifest was never committed: nobody reads it ([`orphans`] lists such).
 //!
 //! [`layout`] names the objects, [`manifest`] says what a commit holds, [`writer`] makes one, [`put`] puts it, [`checkpoint`]
-//! signs for all, [`Reader`] reads, [`audit`] proves to whom [`trust`] names.
+//! signs for all, [`custody`] keeps and disposes, [`Reader`] reads, [`keys`] opens what is sealed, [`audit`] proves to whom
+//! [`trust`] names.
 
 pub mod audit;
 pub mod checkpoint;
+pub mod custody;
+mod envelope;
+pub mod keys;
 pub mod layout;
 pub mod manifest;
 pub mod put;
@@ -71,6 +77,26 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// The custody log is not whole, or somebody signed it who may not: nothing is disposed of.
+    #[error("{object} does not hold: {reason}; run `postern audit verify`")]
+    Custody {
+        /// The entry, or the checkpoint.
+        object: String,
+        /// What does not hold.
+        reason: String,
+    },
+    /// An entry of the custody log stands, and not all that it names is erased.
+    #[error("entry {entry} of the custody log is written, but not all that it names is erased yet; run it again")]
+    Unfinished {
+        /// The entry.
+        entry: u64,
+        /// Why.
+        #[source]
+        source: Box<Self>,
+    },
+    /// What is asked for was deleted, as the rules of retention have it.
+    #[error("deleted by retention on {0}")]
+    Deleted(custody::Disposal),
     /// A batch cannot be read.
     #[error("batch at partition {partition}, offset {offset} cannot be read")]
     Batch {

@@ -10,18 +10,23 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Signed statements of how far the archive is.
+    /// What is signed for the whole: checkpoints, and the custody log.
     Checkpoints,
     /// Commits.
     Manifests,
     /// Blocks of events, and batches that are kept aside.
     Data,
+    /// Wrapped keys of sessions. They are never locked: erasing one is how a sealed session is disposed of.
+    #[serde(skip)]
+    Keys,
 }
 
 impl Kind {
     fn of(path: &Path) -> Self {
-        if layout::parse_checkpoint(path).is_some() {
+        if layout::parse_checkpoint(path).is_some() || layout::parse_custody_entry(path).is_some() {
             Self::Checkpoints
+        } else if layout::parse_session_key(path).is_some() {
+            Self::Keys
         } else if layout::parse_manifest(path).is_some() {
             Self::Manifests
         } else {

@@ -3,8 +3,9 @@
 //! Manifests are read once and kept; each question first lists what is new. Kept in memory are the manifests without
 //! their proofs' blocks: some hundred bytes for a batch and for a session.
 
+use super::custody::{Disposed, Log};
 use super::manifest::{BatchEntry, Manifest, Place};
-use super::{Error, layout, writer};
+use super::{Error, keys, layout, writer};
 use crate::config::{self, Config};
 use crate::sessions::{SessionSummary, Sessions, Status};
 use crate::verify;
@@ -12,8 +13,11 @@ use bytes::Bytes;
 use event_log::{Offset, Partition};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::{ObjectStore, path::Path};
-use schemas::{BatchHeader, Event, EventBatch, SessionId, batch};
-use std::collections::{BTreeMap, HashMap};
+use schemas::{
+    BatchHeader, Event, EventBatch, SessionId, batch,
+    seal::{self, Keks},
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -71,6 +75,9 @@ pub struct Archived {
 pub struct Reader {
     store: Arc<dyn ObjectStore>,
     cache: Arc<Mutex<Cache>>,
+    keks: Option<Arc<Keks>>,
+    /// Read only where something is not there.
+    custody: Arc<Mutex<Log>>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -99,7 +106,7 @@ impl Cache {
 impl Reader {
     /// Reads from a store.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, cache: Arc::default() }
+        Self { store, cache: Arc::default(), keks: None, custody: Arc::default() }
     }
 
     /// Reads from the store that the settings name.
@@ -107,7 +114,26 @@ impl Reader {
     /// # Errors
     /// [`config::Error`] if it cannot be opened.
     pub fn open(config: &Config) -> Result<Self, config::Error> {
-        config.store().map(Self::new)
+        let reader = Self::new(config.store()?);
+        Ok(Self { keks: config.keks.clone(), ..reader })
+    }
+
+    /// Opens sealed payloads with these keys.
+    #[must_use]
+    pub fn with_keks(self, keks: Arc<Keks>) -> Self {
+        Self { keks: Some(keks), ..self }
+    }
+
+    /// Opens the payloads of events, as far as the keys reach; the log says why some stay sealed. No key is kept: what was
+    /// erased cannot be opened by who opened it before.
+    pub(crate) async fn unseal(&self, events: &mut [Event]) -> Result<(), Error> {
+        let sealed: BTreeSet<SessionId> = events.iter().filter(|e| seal::is_sealed(e)).map(|e| e.session).collect();
+        for session in sealed {
+            if let Some(why) = keys::open(&*self.store, self.keks.as_deref(), session, events).await? {
+                tracing::warn!(%session, why = verify::chain_of(&why), "what the session said stays sealed");
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -171,10 +197,11 @@ impl Reader {
     /// The events of one session, in the order of their sequence. Reads only the batches that hold them.
     ///
     /// The events of a batch whose Merkle root does not hold are given all the same: the summary's and the manifest's
-    /// faults say so. An event that was archived twice is given once.
+    /// faults say so. An event that was archived twice is given once. Sealed payloads are opened where the keys are there.
     ///
     /// # Errors
-    /// [`Error::UnknownSession`]; [`Error::Batch`] if a block cannot be read; [`Error`] if the store cannot.
+    /// [`Error::UnknownSession`]; [`Error::Deleted`] if retention deleted any of it; [`Error::Batch`] if a block cannot be
+    /// read; [`Error`] if the store cannot.
     pub async fn events(&self, session: SessionId) -> Result<Vec<Event>, Error> {
         let mut events = Vec::new();
         for manifest in self.holding(session).await? {
@@ -192,7 +219,20 @@ impl Reader {
         }
         events.sort_by_key(|event| event.sequence);
         events.dedup_by_key(|event| event.sequence);
+        self.unseal(&mut events).await?;
         Ok(events)
+    }
+
+    /// Why payloads of these events, which are one session's, are still sealed; none if none are.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read.
+    pub async fn why_sealed(&self, session: SessionId, events: &[Event]) -> Result<Option<String>, Error> {
+        let Some(event) = events.iter().find(|event| seal::is_sealed(event)) else { return Ok(None) };
+        let why = keys::open(&*self.store, self.keks.as_deref(), session, &mut [event.clone()]).await?;
+        let Some(why) = why else { return Ok(None) };
+        let disposed = self.disposed(session).await?;
+        Ok(Some(disposed.map_or_else(|| verify::chain_of(&why), |disposed| disposed.to_string())))
     }
 
     /// The manifests that hold events of a session, in order.
@@ -229,7 +269,8 @@ impl Reader {
     }
 
     /// The batches of a partition from an offset on, in order, as they were shipped. Ends where the archive ended when
-    /// it was called. One data object is held in memory at a time.
+    /// it was called. One data object is held in memory at a time. What retention deleted is left out; see
+    /// [`Reader::deleted`].
     ///
     /// # Errors
     /// [`Error`] if the store cannot be listed; the stream gives the errors of its reads, and ends after one.
@@ -242,7 +283,7 @@ impl Reader {
         let reader = self.clone();
         let loaded = stream::iter(manifests).then(move |manifest| {
             let reader = reader.clone();
-            async move { reader.load(&manifest, |_| true).await }
+            async move { reader.load_left(&manifest).await }
         });
         let batches = loaded.map_ok(|batches| stream::iter(batches.into_iter().map(Ok))).try_flatten();
         Ok(batches.try_filter(move |archived| std::future::ready(archived.offset >= from)).boxed())
@@ -257,7 +298,10 @@ impl Reader {
         let entries: Vec<&BatchEntry> = manifest.batches.iter().filter(|entry| wanted(&entry.header)).collect();
         let places: Vec<(u64, u64)> = entries.iter().filter_map(|entry| spliced(entry)).collect();
         let mut blocks = match &manifest.object {
-            Some(object) if !places.is_empty() => self.blocks(&object.name, &places).await?,
+            Some(object) if !places.is_empty() => match self.blocks(&object.name, &places).await {
+                Ok(blocks) => blocks,
+                Err(error) => return Err(self.explained(&object.name, error).await),
+            },
             _ => Vec::new(),
         }
         .into_iter();
@@ -268,10 +312,13 @@ impl Reader {
                     let reason = "a batch is said to be in it, but there is none".to_owned();
                     let missing = || Error::Object { object: manifest.path().to_string(), reason };
                     let block = blocks.next().ok_or_else(missing)?.to_vec();
-                    EventBatch { header: entry.header.clone(), salt: entry.salt, block, signature: entry.signature }
+                    entry.with_block(block)
                 }
                 Place::Quarantined { object } => {
-                    let bytes = writer::fetch(&*self.store, &Path::from(object.as_str())).await?;
+                    let bytes = match writer::fetch(&*self.store, &Path::from(object.as_str())).await {
+                        Ok(bytes) => bytes,
+                        Err(error) => return Err(self.explained(object, error).await),
+                    };
                     EventBatch::decode(&bytes)
                         .map_err(|error| Error::Object { object: object.clone(), reason: error.to_string() })?
                 }
@@ -279,6 +326,67 @@ impl Reader {
             batches.push(Archived { partition: manifest.partition, offset: entry.offset, batch });
         }
         Ok(batches)
+    }
+
+    /// Reads the batches of a manifest that retention has left.
+    async fn load_left(&self, manifest: &Manifest) -> Result<Vec<Archived>, Error> {
+        match self.load(manifest, |_| true).await {
+            Err(Error::Deleted(_)) => {}
+            loaded => return loaded,
+        }
+        let log = self.custody().await?;
+        let is_left = |entry: &&BatchEntry| named(manifest, entry).is_none_or(|name| log.deleted(name).is_none());
+        let left: Vec<BatchEntry> = manifest.batches.iter().filter(is_left).cloned().collect();
+        self.load(&Manifest { batches: left, ..manifest.clone() }, |_| true).await
+    }
+
+    /// How many batches of a partition retention has deleted, from an offset on.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read.
+    pub async fn deleted(&self, partition: Partition, from: Offset) -> Result<u64, Error> {
+        let log = self.custody().await?;
+        let manifests = self.manifests(partition, from).await?;
+        let is_gone = |manifest: &Manifest, entry: &BatchEntry| {
+            entry.offset >= from && named(manifest, entry).is_some_and(|name| log.deleted(name).is_some())
+        };
+        let of = |m: &Arc<Manifest>| m.batches.iter().filter(|entry| is_gone(m, entry)).count() as u64;
+        Ok(manifests.iter().map(of).sum())
+    }
+
+    /// What retention did to a session, if anything.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSession`]; [`Error`] if the store cannot be read, or the custody log is not whole.
+    pub async fn disposed(&self, session: SessionId) -> Result<Option<Disposed>, Error> {
+        let log = self.custody().await?;
+        for manifest in self.holding(session).await? {
+            let of_session = |entry: &&BatchEntry| entry.header.sessions.iter().any(|range| range.session == session);
+            let names = manifest.batches.iter().filter(of_session).filter_map(|entry| named(&manifest, entry));
+            if let Some(disposal) = names.filter_map(|name| log.deleted(name)).next() {
+                return Ok(Some(Disposed::Deleted(disposal.clone())));
+            }
+        }
+        Ok(log.shredded(&session).cloned().map(Disposed::Shredded))
+    }
+
+    /// The custody log, as far as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Custody`] if it is not whole; [`Error::Store`] if it cannot be read.
+    pub async fn custody(&self) -> Result<Log, Error> {
+        let mut log = self.custody.lock().await;
+        log.catch_up(&*self.store).await?;
+        Ok(log.clone())
+    }
+
+    /// Says of an object that is not there whether retention deleted it.
+    async fn explained(&self, name: &str, error: Error) -> Error {
+        if !matches!(&error, Error::Store { source: object_store::Error::NotFound { .. }, .. }) {
+            return error;
+        }
+        let disposal = self.custody().await.ok().and_then(|log| log.deleted(name).cloned());
+        disposal.map_or(error, Error::Deleted)
     }
 
     async fn blocks(&self, object: &str, places: &[(u64, u64)]) -> Result<Vec<Bytes>, Error> {
@@ -292,6 +400,14 @@ impl Reader {
             return Err(Error::Object { object: object.to_owned(), reason: "it is cut short".to_owned() });
         }
         Ok(blocks)
+    }
+}
+
+/// The object that a batch lies in.
+fn named<'a>(manifest: &'a Manifest, entry: &'a BatchEntry) -> Option<&'a str> {
+    match &entry.place {
+        Place::Spliced { .. } => manifest.object.as_ref().map(|object| object.name.as_str()),
+        Place::Quarantined { object } => Some(object),
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! batches      NODE  PUBLIC-KEY  [until=EPOCH]     what this key signed for the node, up to that epoch
-//! checkpoints  NODE  PUBLIC-KEY  [until=NUMBER]    checkpoints by this key, up to that number
+//! checkpoints  NODE  PUBLIC-KEY  [until=NUMBER]    checkpoints by this key, up to that number, and entries of the custody log
+//!                                                  that one of them covers
 //! unsigned     NODE  until=EPOCH                   batches of the node without a signature, up to that epoch
 //! ```
 
 use super::checkpoint::Checkpoint;
+use super::custody::Note;
 use super::manifest::FaultKind;
 use schemas::chain::{Digest, from_hexadecimal, hexadecimal};
 use schemas::signature::{self, PublicKey};
@@ -132,6 +134,13 @@ pub(crate) fn of_batch(
 /// What is wrong with the key of a checkpoint, which signed it.
 pub(crate) fn of_checkpoint(trust: Option<&Trust>, checkpoint: &Checkpoint, key: &PublicKey) -> Option<String> {
     trust.and_then(|trust| trust.checkpoint(checkpoint, key))
+}
+
+/// What is wrong with the key of an entry of the custody log, which signed it. `at` is the number of the first checkpoint that
+/// covers it: with the end of a key's line ends what it may say, and no number of an entry tells when that was.
+pub(crate) fn of_custody(trust: &Trust, note: &Note, key: &PublicKey, at: u64) -> Option<String> {
+    let known = trust.allows(&note.node, Use::Checkpoints(*key), at);
+    (!known).then(|| format!("no line lets {} sign for {} at checkpoint {at}", hexadecimal(key), note.node))
 }
 
 /// The lines of a node: for its gate, where it signs, and for its recorder, where it signs.

@@ -7,7 +7,7 @@
 
 use super::manifest::{BatchEntry, DataObject, Fault, Manifest, Place, Sha256, VERSION};
 use super::put::{self, Created};
-use super::{Error, layout};
+use super::{Error, keys, layout};
 use crate::sessions::Notes;
 use crate::verify::State;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use futures_util::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use ring::digest::{SHA256, digest};
 use schemas::chain::Digest;
-use schemas::{EventBatch, codec, event::Event};
+use schemas::{BatchHeader, EventBatch, codec, event::Event, seal::WrappedKey};
 use std::collections::BTreeSet;
 
 /// Appends Avro's long: zigzag, seven bits a byte, lowest first.
@@ -116,6 +116,7 @@ pub(crate) struct Pending {
     notes: Notes,
     faults: Vec<Fault>,
     quarantine: Vec<(Path, Bytes)>,
+    keys: Vec<WrappedKey>,
     duplicates: u64,
     partition: Partition,
 }
@@ -147,6 +148,7 @@ impl Pending {
             notes: Notes::default(),
             faults: Vec::new(),
             quarantine: Vec::new(),
+            keys: Vec::new(),
             duplicates: 0,
             partition,
         }
@@ -172,10 +174,26 @@ impl Pending {
     }
 
     fn put_aside(&mut self, offset: Offset, bytes: Bytes) -> String {
+        let bytes = self.without_keys(bytes);
         let path = layout::quarantine(self.partition, offset);
         let name = path.to_string();
         self.quarantine.push((path, bytes));
         name
+    }
+
+    /// Takes the keys out of a batch that can be read: they are to lie where they can be erased.
+    fn without_keys(&mut self, bytes: Bytes) -> Bytes {
+        let Ok(mut batch) = EventBatch::decode(&bytes) else { return bytes };
+        if batch.keys.is_empty() {
+            return bytes;
+        }
+        self.take_keys(&batch.header, std::mem::take(&mut batch.keys));
+        batch.encode().map_or(bytes, Bytes::from)
+    }
+
+    /// A key belongs to a session whose events it came with.
+    fn take_keys(&mut self, header: &BatchHeader, keys: Vec<WrappedKey>) {
+        self.keys.extend(keys.into_iter().filter(|key| header.sessions.iter().any(|its| its.session == key.session)));
     }
 
     /// Whether a batch can go into the same object: a container file has one schema.
@@ -206,7 +224,8 @@ impl Pending {
             None => Place::Quarantined { object: self.put_aside(offset, encoded.clone()) },
         };
         self.last = offset;
-        let EventBatch { header, salt, signature, .. } = batch;
+        let EventBatch { header, salt, signature, keys, .. } = batch;
+        self.take_keys(&header, keys);
         self.entries.push(BatchEntry { offset, header, hash, salt, signature, place });
         Ok(())
     }
@@ -227,6 +246,10 @@ impl Pending {
         now: i64,
     ) -> Result<Committed, Error> {
         let created = *self.created.get_or_insert(now);
+        for key in &self.keys {
+            keys::put(store, key).await?;
+        }
+        fault::point("recorder.keys_put");
         let mut aside = Vec::with_capacity(self.quarantine.len());
         for (path, bytes) in &self.quarantine {
             put::replace(store, path, bytes.clone()).await?;

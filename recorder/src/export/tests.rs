@@ -1,3 +1,5 @@
+//! What exports say of a session, and that they say no more.
+
 use super::*;
 use crate::play::tests::session_with_everything;
 use crate::testing::{session, whole};

@@ -249,6 +249,8 @@ impl Bucket {
             // commits are exclusive by it, and locked objects must state their checksum
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_checksum_algorithm(Checksum::SHA256)
+            // retention erases one object a request: not every store that speaks like S3 has the other way
+            .with_disable_bulk_delete(true)
             .with_client_options(ClientOptions::new().with_allow_http(settings.allow_http))
             .with_retry(retries(&self.limits))
             .with_http_connector(connector)

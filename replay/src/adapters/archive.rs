@@ -23,6 +23,7 @@ fn known<T>(found: Result<T, archive::Error>) -> Result<Option<T>, Unavailable> 
     match found {
         Ok(found) => Ok(Some(found)),
         Err(archive::Error::UnknownSession(_)) => Ok(None),
+        Err(error @ archive::Error::Deleted(_)) => Err(Unavailable::Withheld { reason: format!("{error}.") }),
         Err(error) => Err(Unavailable::failed("reading the archive", error)),
     }
 }

@@ -134,7 +134,7 @@ pub(super) fn shows_all(webhook: &Webhook, matter: &Matter) -> bool {
 
 fn shown(hold: &Hold) -> Shown {
     // what cannot be read is not shown, and then not approved here
-    let mut shown = Shown::deserialize(&hold.asked.shown).unwrap_or_default();
+    let mut shown = Shown::deserialize(hold.asked.shown()).unwrap_or_default();
     std::iter::once(&mut shown.text).chain(&mut shown.runs).for_each(|text| *text = visible::lines(text));
     shown
 }

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::spool::{Position, Priority, Shared, commit, here, keep, lock, recover, seal};
 use crate::{Durable, EmbeddedSubscription, Error, Recovery, kafka};
+use schemas::seal::WrappedKey;
 use schemas::{Epoch, NodeId, Shard};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -134,7 +135,22 @@ impl Log {
     /// # Cost
     /// A copy under a mutex; no system call, but at 4 MiB of unwritten bytes and where a segment ends.
     pub fn append(&self, shard: Shard, datums: &[&[u8]], priority: Priority) -> Result<Position, Error> {
-        self.shared.append(shard, datums, priority)
+        self.shared.append(shard, None, datums, priority)
+    }
+
+    /// As [`Log::append`], of the first events of a session whose payloads are sealed: its wrapped key is kept with them,
+    /// and leaves with the batch of the first.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_opening(
+        &self,
+        shard: Shard,
+        key: &WrappedKey,
+        datums: &[&[u8]],
+        priority: Priority,
+    ) -> Result<Position, Error> {
+        self.shared.append(shard, Some(key), datums, priority)
     }
 
     /// Whether there is room for something new of this size, with some left for what already runs. A hint, without a lock:

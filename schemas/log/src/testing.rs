@@ -3,6 +3,7 @@
 use crate::{Config, Error, Log, Position, Priority};
 use schemas::chain::{Digest, GENESIS};
 use schemas::event::{Identity, IdentityKind, Payload, Protocol, SessionClosed, SessionOpened, Statement};
+use schemas::seal::WrappedKey;
 use schemas::{Body, Epoch, Event, EventBatch, SessionId, Shard, codec, event::CloseReason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,12 +35,16 @@ pub struct Session {
     pub shard: Shard,
     /// The sequence of its next event.
     pub next: u64,
+    /// The key of its payloads, if they were sealed: every second shard's sessions have one.
+    pub key: Option<WrappedKey>,
 }
 
 impl Session {
     /// A session that has not opened.
     pub fn new(shard: Shard) -> Self {
-        Self { id: SessionId::generate(), shard, next: 0 }
+        let id = SessionId::generate();
+        let key = WrappedKey { session: id, key: "0".repeat(32), kek: "1".repeat(16), wrapped: vec![2; 60] };
+        Self { id, shard, next: 0, key: (shard % 2 == 1).then_some(key) }
     }
 
     /// Appends its next event: SessionOpened first, then statements with this text.
@@ -47,7 +52,11 @@ impl Session {
     /// # Errors
     /// The log's; the session is then where it was.
     pub fn say(&mut self, log: &Log, text: &str) -> Result<Position, Error> {
-        self.append(log, if self.next == 0 { opened() } else { statement(self.next, text) }, Priority::Normal)
+        self.append(
+            log,
+            if self.next == 0 { opened(self.key.is_some()) } else { statement(self.next, text) },
+            Priority::Normal,
+        )
     }
 
     /// Appends its SessionClosed.
@@ -62,13 +71,19 @@ impl Session {
         let event = Event { session: self.id, sequence: self.next, time: 1_700_000_000_000_000, body };
         let mut datum = Vec::new();
         codec::encode(&event, &mut datum).expect("a made-up event fits its schema");
-        let position = log.append(self.shard, &[&datum], priority)?;
+        let position = match self.key.as_ref().filter(|_| self.next == 0) {
+            Some(key) => log.append_opening(self.shard, key, &[&datum], priority)?,
+            None => log.append(self.shard, &[&datum], priority)?,
+        };
         self.next += 1;
         Ok(position)
     }
 }
 
-fn opened() -> Body {
+/// The role of sessions with a key.
+const SEALED: &str = "sealed";
+
+fn opened(sealed: bool) -> Body {
     Body::SessionOpened(SessionOpened {
         identity: Identity {
             kind: IdentityKind::Machine,
@@ -81,7 +96,7 @@ fn opened() -> Body {
         },
         resource: "shop".to_owned(),
         database: "shop".to_owned(),
-        role: "gate".to_owned(),
+        role: if sealed { SEALED } else { "gate" }.to_owned(),
         node: "node-1".to_owned(),
         peer: "127.0.0.1:50000".to_owned(),
         tls: None,
@@ -149,6 +164,12 @@ impl Witness {
             (Ok(hash), Ok(opened)) => {
                 self.chains.insert(key, (header.sequence + 1, hash, header.epoch));
                 for event in opened.events {
+                    // the key of a sealed session comes with its first event
+                    if matches!(&event.body, Body::SessionOpened(opened) if opened.role == SEALED)
+                        && !batch.keys.iter().any(|key| key.session == event.session)
+                    {
+                        self.problems.push(format!("{}: its key is missing", event.session));
+                    }
                     self.events.entry(event.session).or_default().push((event.sequence, event.body.name()));
                 }
             }

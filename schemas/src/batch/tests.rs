@@ -17,7 +17,10 @@ fn datums() -> Vec<Vec<u8>> {
 pub(crate) fn batch() -> EventBatch {
     let datums = datums();
     let place = Place { node: "gate-1".into(), epoch: 3, shard: 1, sequence: 9, previous: [5; 32] };
-    seal(place, [1; 32], &datums.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
+    let session = crate::id::SessionId::from_bytes([7; 16]);
+    let key = WrappedKey { session, key: "a".repeat(32), kek: "b".repeat(16), wrapped: vec![9; 60] };
+    let sealed = seal(place, [1; 32], &datums.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+    sealed.with_keys(vec![key])
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! by the ordinary way ([`super::encode`]).
 
 use super::{Error, MAX_EVENT_BYTES, template::Run};
-use crate::event::{Completed, Direction, FramesEventRef, Outcome, PayloadCodec};
+use crate::event::{Completed, Direction, FramesEventRef, Outcome, PayloadRef};
 
 /// Places in the union of `event.avsc`.
 const FRAMES: i64 = 4;
@@ -19,7 +19,7 @@ const FIXED: usize = 96;
 /// [`Error::TooLarge`]; the buffer is then as it was.
 pub fn encode_frames(event: &FramesEventRef<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
     let body = &event.body;
-    within("a run of frames", body.payload.len())?;
+    within("a run of frames", body.payload.bytes.len() + body.payload.key.map_or(0, str::len))?;
     out.extend_from_slice(event.session.as_bytes());
     put_long(event.sequence.cast_signed(), out);
     put_long(event.time, out);
@@ -33,7 +33,7 @@ pub fn encode_frames(event: &FramesEventRef<'_>, out: &mut Vec<u8>) -> Result<()
     );
     put_long(body.offset.cast_signed(), out);
     put_long(body.frames.into(), out);
-    put_payload(body.codec, body.payload, out);
+    put_payload(&body.payload, out);
     Ok(())
 }
 
@@ -87,15 +87,17 @@ fn within(what: &'static str, bytes: usize) -> Result<(), Error> {
     if bytes > MAX_EVENT_BYTES { Err(Error::TooLarge { what, bytes, limit: MAX_EVENT_BYTES }) } else { Ok(()) }
 }
 
-/// A Payload of plain bytes: its codec, no key, the bytes.
-pub(super) fn put_plain(bytes: &[u8], out: &mut Vec<u8>) {
-    put_payload(PayloadCodec::Plain, bytes, out);
-}
-
-fn put_payload(codec: PayloadCodec, bytes: &[u8], out: &mut Vec<u8>) {
-    put_long(codec as i64, out);
-    put_long(0, out);
-    put_bytes(bytes, out);
+/// A Payload: its codec, its key's id where it has one, the bytes.
+pub(super) fn put_payload(payload: &PayloadRef<'_>, out: &mut Vec<u8>) {
+    put_long(payload.codec as i64, out);
+    match payload.key {
+        None => put_long(0, out),
+        Some(key) => {
+            put_long(1, out);
+            put_bytes(key.as_bytes(), out);
+        }
+    }
+    put_bytes(payload.bytes, out);
 }
 
 /// An Avro long: zigzag, seven bits a byte, lowest first.
@@ -122,7 +124,7 @@ pub(super) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::codec::encode;
-    use crate::event::{Body, Event, Found, Frames, FramesRef, Payload};
+    use crate::event::{Body, Event, Found, Frames, FramesRef, Payload, PayloadCodec};
     use crate::id::SessionId;
     use proptest::prelude::*;
 
@@ -145,11 +147,15 @@ mod tests {
             let completed = Completed { number, outcome: all[which], tag, rows, bytes, duration, sqlstate, found };
 
             let (mut fast, mut plain) = (Vec::new(), Vec::new());
-            let codec = if which % 2 == 0 { PayloadCodec::Plain } else { PayloadCodec::Digest };
-            let body = FramesRef { direction, offset: number, frames, codec, payload: &payload };
+            let (codec, key) = match which {
+                0 => (PayloadCodec::Plain, None),
+                1 => (PayloadCodec::Digest, None),
+                _ => (PayloadCodec::SealedZstd, Some("00112233445566778899aabbccddeeff".to_owned())),
+            };
+            let payload = Payload { codec, key, bytes: payload };
+            let body = FramesRef { direction, offset: number, frames, payload: (&payload).into() };
             encode_frames(&FramesEventRef { session, sequence, time, body }, &mut fast).unwrap();
             encode_completed(&Run { session, sequence, time, number }, &completed, &mut fast).unwrap();
-            let payload = Payload { codec, key: None, bytes: payload };
             let body = Body::Frames(Frames { direction, offset: number, frames, payload });
             encode(&Event { session, sequence, time, body }, &mut plain).unwrap();
             encode(&Event { session, sequence, time, body: Body::Completed(completed) }, &mut plain).unwrap();

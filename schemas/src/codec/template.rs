@@ -7,10 +7,10 @@
 
 use super::{
     Error, MAX_EVENT_BYTES,
-    direct::{put_bytes, put_long, put_plain},
+    direct::{put_bytes, put_long, put_payload},
     encode,
 };
-use crate::event::{Body, Event};
+use crate::event::{Body, Event, PayloadRef};
 use crate::id::{SequenceNumber, SessionId};
 
 /// Bytes of the head of an encoded event whose sequence, time and number are 0: 16, then one each for the sequence, the
@@ -71,19 +71,20 @@ impl Template {
         &self,
         run: &Run,
         portal: &str,
-        parameters: Option<&[u8]>,
+        parameters: Option<PayloadRef<'_>>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.within(portal.len() + parameters.map_or(0, <[u8]>::len) + 32)?;
+        let more = parameters.map_or(0, |payload| payload.bytes.len() + payload.key.map_or(0, str::len));
+        self.within(portal.len() + more + 32)?;
         self.head(run, out);
         let kept = self.rest.len().saturating_sub(STATEMENT_END);
         out.extend_from_slice(self.rest.get(..kept).unwrap_or_default());
         put_bytes(portal.as_bytes(), out);
         match parameters {
             None => put_long(0, out),
-            Some(bytes) => {
+            Some(payload) => {
                 put_long(1, out);
-                put_plain(bytes, out);
+                put_payload(&payload, out);
             }
         }
         Ok(())
@@ -123,15 +124,19 @@ pub struct Run {
 mod tests {
     use super::*;
     use crate::codec::tests::one_of_each;
-    use crate::event::Payload;
+    use crate::event::{Payload, PayloadCodec};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn a_template_writes_what_the_schema_says(
             session: [u8; 16], sequence in 0..i64::MAX.cast_unsigned(), time: i64, number in 0..i64::MAX.cast_unsigned(),
-            portal in "[a-z]{0,200}", parameters in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
+            portal in "[a-z]{0,200}", parameters in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)), sealed: bool,
         ) {
+            let parameters = parameters.map(|bytes| match sealed {
+                true => Payload { codec: PayloadCodec::SealedZstd, key: Some("0123456789abcdef".to_owned()), bytes },
+                false => Payload::plain(bytes),
+            });
             let run = Run { session: SessionId::from_bytes(session), sequence, time, number };
             for body in one_of_each() {
                 let (template, expected) = match body {
@@ -140,7 +145,7 @@ mod tests {
                         statement.parameters = None;
                         let template = Template::new(Body::Statement(statement.clone())).unwrap();
                         statement.portal.clone_from(&portal);
-                        statement.parameters = parameters.as_deref().map(Payload::plain);
+                        statement.parameters.clone_from(&parameters);
                         statement.number = number;
                         (template, Body::Statement(statement))
                     }
@@ -153,7 +158,9 @@ mod tests {
                 };
                 let (mut fast, mut plain) = (Vec::new(), Vec::new());
                 match &expected {
-                    Body::Statement(_) => template.put_statement(&run, &portal, parameters.as_deref(), &mut fast).unwrap(),
+                    Body::Statement(_) => {
+                        template.put_statement(&run, &portal, parameters.as_ref().map(Into::into), &mut fast).unwrap();
+                    },
                     _ => template.put(&run, &mut fast).unwrap(),
                 }
                 encode(&Event { session: run.session, sequence, time, body: expected }, &mut plain).unwrap();

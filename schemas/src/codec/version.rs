@@ -14,6 +14,8 @@ pub enum Version {
     V1,
     /// Before access requests, holds that end, revocations, alarms and leased roles.
     V2,
+    /// Before a verdict had the shape of a text that is sealed.
+    V3,
     /// The one that is written.
     Present,
 }
@@ -26,6 +28,8 @@ impl Version {
     pub fn of(fingerprint: u64) -> Result<Self, Error> {
         if fingerprint == *EVENT_FINGERPRINT {
             Ok(Self::Present)
+        } else if fingerprint == *EVENT_FINGERPRINT_V3 {
+            Ok(Self::V3)
         } else if fingerprint == *EVENT_FINGERPRINT_V2 {
             Ok(Self::V2)
         } else if fingerprint == *EVENT_FINGERPRINT_V1 {
@@ -44,7 +48,7 @@ impl Version {
                 version.decode(&mut rest).is_ok() && rest.is_empty()
             })
         };
-        [Self::Present, Self::V2].into_iter().find(|version| all_are(*version)).unwrap_or(Self::V1)
+        [Self::Present, Self::V3, Self::V2].into_iter().find(|version| all_are(*version)).unwrap_or(Self::V1)
     }
 
     /// Its CRC-64-AVRO fingerprint.
@@ -52,6 +56,7 @@ impl Version {
         match self {
             Self::V1 => *EVENT_FINGERPRINT_V1,
             Self::V2 => *EVENT_FINGERPRINT_V2,
+            Self::V3 => *EVENT_FINGERPRINT_V3,
             Self::Present => *EVENT_FINGERPRINT,
         }
     }
@@ -61,6 +66,7 @@ impl Version {
         match self {
             Self::V1 => EVENT_SCHEMA_JSON_V1,
             Self::V2 => EVENT_SCHEMA_JSON_V2,
+            Self::V3 => EVENT_SCHEMA_JSON_V3,
             Self::Present => &EVENT_SCHEMA_JSON,
         }
     }
@@ -74,6 +80,7 @@ impl Version {
         let reader = match self {
             Self::V1 => &EVENT_READER_V1,
             Self::V2 => &EVENT_READER_V2,
+            Self::V3 => &EVENT_READER_V3,
             Self::Present => &EVENT_READER,
         };
         let mut cursor = Cursor::new(*input);
@@ -99,3 +106,10 @@ pub static EVENT_SCHEMA_JSON_V2: &str = include_str!("../../avro/before/event_v2
 static EVENT_SCHEMA_V2: LazyLock<Schema> = LazyLock::new(|| parsed(EVENT_SCHEMA_JSON_V2));
 static EVENT_FINGERPRINT_V2: LazyLock<u64> = LazyLock::new(|| fingerprint(&EVENT_SCHEMA_V2));
 static EVENT_READER_V2: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| reader(&EVENT_SCHEMA_V2));
+
+/// Version 3 of the Event schema, as it was written.
+pub static EVENT_SCHEMA_JSON_V3: &str = include_str!("../../avro/before/event_v3.avsc");
+
+static EVENT_SCHEMA_V3: LazyLock<Schema> = LazyLock::new(|| parsed(EVENT_SCHEMA_JSON_V3));
+static EVENT_FINGERPRINT_V3: LazyLock<u64> = LazyLock::new(|| fingerprint(&EVENT_SCHEMA_V3));
+static EVENT_READER_V3: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| reader(&EVENT_SCHEMA_V3));

@@ -16,7 +16,8 @@ pub use session::{
     Access, CloseReason, Gap, Identity, IdentityKind, SessionClosed, SessionOpened, SessionRefused, Tls,
 };
 pub use statement::{
-    Completed, Direction, Found, Frames, FramesRef, Held, Outcome, Payload, PayloadCodec, Protocol, Reviewed, Statement,
+    Completed, Direction, Found, Frames, FramesRef, Held, Outcome, Payload, PayloadCodec, PayloadRef, Protocol,
+    Reviewed, Statement,
 };
 pub use verdict::{Column, Relation, Usage, Verdict, VerdictKind};
 

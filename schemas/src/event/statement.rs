@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 pub enum PayloadCodec {
     /// As they were on the wire.
     Plain,
-    /// Compressed with zstd, then sealed with AES-256-GCM under the key that `key` names.
+    /// Compressed with zstd, then sealed with AES-256-GCM under the key that `key` names: see [`crate::seal`].
     SealedZstd,
     /// Left out by the resource's setting; `bytes` is the SHA-256 digest of what was there.
     Digest,
+    /// Likewise, and the digest is sealed: one of few or short rows could be guessed. Since version 4.
+    SealedDigest,
 }
 
 /// Bytes that may be sensitive, carried so that encryption needs no new format.
@@ -27,6 +29,9 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// What stands in the place of a text that is sealed.
+    pub const SEALED: &str = "(sealed)";
+
     /// Carries bytes as they are.
     pub fn plain(bytes: impl Into<Vec<u8>>) -> Self {
         Self { codec: PayloadCodec::Plain, key: None, bytes: bytes.into() }
@@ -36,9 +41,33 @@ impl Payload {
     pub fn to_text(&self) -> String {
         match self.codec {
             PayloadCodec::Plain => String::from_utf8_lossy(&self.bytes).into_owned(),
-            PayloadCodec::SealedZstd => "(sealed)".to_owned(),
-            PayloadCodec::Digest => "(digest only)".to_owned(),
+            PayloadCodec::SealedZstd => Self::SEALED.to_owned(),
+            PayloadCodec::Digest | PayloadCodec::SealedDigest => "(digest only)".to_owned(),
         }
+    }
+}
+
+/// A [`Payload`] over borrowed bytes, for the data path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadRef<'a> {
+    /// See [`Payload::codec`].
+    pub codec: PayloadCodec,
+    /// See [`Payload::key`].
+    pub key: Option<&'a str>,
+    /// See [`Payload::bytes`].
+    pub bytes: &'a [u8],
+}
+
+impl<'a> PayloadRef<'a> {
+    /// Carries bytes as they are.
+    pub const fn plain(bytes: &'a [u8]) -> Self {
+        Self { codec: PayloadCodec::Plain, key: None, bytes }
+    }
+}
+
+impl<'a> From<&'a Payload> for PayloadRef<'a> {
+    fn from(payload: &'a Payload) -> Self {
+        Self { codec: payload.codec, key: payload.key.as_deref(), bytes: &payload.bytes }
     }
 }
 
@@ -111,10 +140,8 @@ pub struct FramesRef<'a> {
     pub offset: u64,
     /// See [`Frames::frames`].
     pub frames: u32,
-    /// See [`Payload::codec`]; not sealed.
-    pub codec: PayloadCodec,
-    /// See [`Payload::bytes`].
-    pub payload: &'a [u8],
+    /// See [`Frames::payload`].
+    pub payload: PayloadRef<'a>,
 }
 
 /// The statement waits for a reviewer.

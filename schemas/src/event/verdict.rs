@@ -84,4 +84,8 @@ pub struct Verdict {
     pub fingerprint: String,
     /// Notes for auditors, such as `tripwire:parsers_differ`.
     pub flags: Vec<String>,
+    /// The text without its constants, where the text itself is sealed; null where it is not, or nothing of it may be
+    /// shown. Since version 4.
+    #[serde(default)]
+    pub shape: Option<String>,
 }

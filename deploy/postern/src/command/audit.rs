@@ -1,4 +1,4 @@
-//! `postern audit search | verify | key | checkpoint`: who did what, and whether the record can be trusted.
+//! `postern audit search | export | verify | key | checkpoint`: who did what, and whether the record can be trusted.
 
 use crate::arguments::{Asked, Audit, AuditVerify, Destination, Global, Output};
 use crate::command::block_on;
@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use indexer::search::{Document, Question, Searcher, render as answers};
 use kit::Clock;
 use recorder::archive::audit::{Progress, Request};
-use recorder::archive::{self, Range, Reader, Report, Trust, checkpoint, trust};
+use recorder::archive::{self, Checkpoint, Range, Reader, Report, Trust, checkpoint, trust};
+use recorder::witness::{Client, Settings};
 use schemas::chain::hexadecimal;
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,6 +30,9 @@ pub fn run(global: &Global, verb: &Audit) -> Result<(), Failure> {
         Audit::Verify(asked) => verify(&config, global, asked),
         Audit::Key => key(&config, global),
         Audit::Checkpoint => checkpoint(&config),
+        Audit::Hold(verb) => super::custody::hold(&config, global, verb),
+        Audit::Retain(asked) => super::custody::retain(&config, global, asked),
+        Audit::Custody(believed) => super::custody::list(&config, global, believed),
     }
 }
 
@@ -101,8 +105,11 @@ fn verify(config: &Config, global: &Global, asked: &AuditVerify) -> Result<(), F
         Some(path) => Some(fs::read(path).with_context(|| named(path))?.trim_ascii_end().to_vec()),
         None => None,
     };
+    // before the archive is listed: what the witness has then was in it
+    let witnessed = asked.witness.as_deref().map(|url| witnessed(config, url, asked)).transpose()?;
     let range = Range { partition: asked.partition, from: asked.from.unwrap_or(0), to: asked.to };
-    let request = Request { range, trust, kept, progress: Arc::default() };
+    let (number, witnessed) = witnessed.unzip();
+    let request = Request { range, trust, kept, witnessed, progress: Arc::default() };
     let progress = std::io::stderr().is_terminal().then(|| Shown::begin(request.progress.clone()));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(reader.audit(request));
@@ -110,8 +117,8 @@ fn verify(config: &Config, global: &Global, asked: &AuditVerify) -> Result<(), F
     let report = report?;
     output::either(
         global.output,
-        || render(&report),
-        || serde_json::json!({"holds": report.holds(), "report": report}),
+        || render(&report, number),
+        || serde_json::json!({"holds": report.holds(), "report": report, "witness": number}),
     )?;
     match report.holds() {
         true => Ok(()),
@@ -119,7 +126,28 @@ fn verify(config: &Config, global: &Global, asked: &AuditVerify) -> Result<(), F
     }
 }
 
-fn render(report: &Report) -> String {
+/// The last checkpoint that a witness keeps, and its number. One that has none proves nothing, and is a failure.
+fn witnessed(config: &Config, url: &str, asked: &AuditVerify) -> Result<(u64, Vec<u8>), Failure> {
+    let url = url.trim_end_matches('/').to_owned();
+    // plain HTTP only where the config has it so for this witness
+    let plain = config.archive.witness.as_ref().is_some_and(|witness| witness.url == url);
+    kit::http::check_url(&url, plain).map_err(|problem| anyhow::anyhow!("--witness {problem}"))?;
+    let (token_file, ca_file) = (asked.witness_token_file.clone(), asked.witness_ca.clone());
+    let client = Client::new(&Settings { url, token_file, ca_file, timeout: WITNESS_TIMEOUT })?;
+    let number = client.last()?.context("the witness keeps no checkpoint yet: it can prove nothing")?;
+    let missing = || format!("the witness does not give checkpoint {number}, which it says is its last");
+    let bytes = client.checkpoint(number)?.with_context(missing)?;
+    let named = Checkpoint::open(&bytes).map(|(checkpoint, _)| checkpoint.number);
+    if named != Ok(number) {
+        return Err(anyhow::anyhow!("the witness gives as its last checkpoint, {number}, something else").into());
+    }
+    Ok((number, bytes))
+}
+
+/// How long a witness has for each answer.
+const WITNESS_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn render(report: &Report, witnessed: Option<u64>) -> String {
     let holds = if report.holds() { "the archive holds" } else { "the archive does NOT hold" };
     let mut lines = vec![format!(
         "{holds}: {} batches, {} events, {} sessions ({} open), {} bytes",
@@ -145,6 +173,16 @@ fn render(report: &Report) -> String {
             report.uncovered
         ),
     });
+    if let Some(number) = witnessed.filter(|_| report.holds()) {
+        lines.push(format!("a witness keeps checkpoint {number}, and the archive has it"));
+    }
+    if report.custody > 0 {
+        lines.push(format!(
+            "{} entries of the custody log; deleted by retention: {} objects with {} events, of which headers, chains and \
+             signatures were checked; keys of {} sessions erased",
+            report.custody, report.deleted, report.deleted_events, report.shredded
+        ));
+    }
     if report.orphans > 0 {
         lines.push(format!("{} objects were never committed and are read by nobody", report.orphans));
     }
@@ -202,7 +240,7 @@ const BETWEEN_LINES: Duration = Duration::from_millis(300);
 
 /// Prints what a reader's file of keys must say for this node's signatures to count; makes the keys where there are none.
 fn key(config: &Config, global: &Global) -> Result<(), Failure> {
-    let public = |path: &Path| process::signer(path).map(|signer| *signer.public());
+    let public = |path: &Path| process::signer(path, &config.kms).map(|signer| *signer.public());
     let batches = config.log_key.as_deref().map(public).transpose()?;
     let checkpoints = config.archive.checkpoint_interval.map(|_| public(&config.archive_key)).transpose()?;
     let text = || trust::lines(&config.node, batches.as_ref(), checkpoints.as_ref());

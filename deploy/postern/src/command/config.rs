@@ -14,10 +14,15 @@ pub fn run(global: &Global, verb: &Config) -> Result<(), Failure> {
         Config::Example => Ok(output::line(EXAMPLE.trim_end())?),
         Config::Check => {
             let config = config::load(global)?;
+            config.for_gate()?;
             let path = config::path(global);
             let shown = path.map_or_else(|| "defaults".to_owned(), |path| path.display().to_string());
-            let text = || format!("{shown}: good; node {}, {} resources", config.node, config.proxy.resources.len());
-            let value = || json!({"config": shown, "good": true, "node": config.node});
+            let rules: Vec<String> = config.archive.retention.iter().map(|rule| format!("retention: {rule}")).collect();
+            let good = || format!("{shown}: good; node {}, {} resources", config.node, config.proxy.resources.len());
+            let text = || {
+                [good()].into_iter().chain(rules.iter().map(|rule| output::plain(rule))).collect::<Vec<_>>().join("\n")
+            };
+            let value = || json!({"config": shown, "good": true, "node": config.node, "retention": rules});
             Ok(output::either(global.output, text, value)?)
         }
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 /// Prints this node's name and public key; makes the key where there is none.
 pub fn key(global: &Global) -> Result<(), Failure> {
     let config = config::load(global)?;
-    let key = control::public_key(&config.control.signing_key)?;
+    let key = control::public_key(&config.control.signing_key, &config.kms)?;
     let text = || format!("\"{}\" = \"{key}\"", config.node);
     Ok(output::either(global.output, text, || json!({"node": config.node, "key": key}))?)
 }

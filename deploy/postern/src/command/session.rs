@@ -11,7 +11,7 @@ use recorder::bundle;
 use recorder::export::{Exporter, Format};
 use recorder::play;
 use recorder::sessions::SessionSummary;
-use schemas::SessionId;
+use schemas::{Event, SessionId};
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -63,9 +63,21 @@ fn row(session: &SessionSummary) -> Vec<String> {
 }
 
 fn show(global: &Global, reader: &Reader, session: SessionId) -> Result<(), Failure> {
-    let summary = block_on(async { reader.summary(session).await.map_err(unknown) })?;
+    let (summary, disposed) = block_on(async {
+        let summary = reader.summary(session).await.map_err(unknown)?;
+        // a log that does not hold says nothing, and hides nothing of what the manifests say
+        Ok((summary, reader.disposed(session).await))
+    })?;
     if global.output == Output::Json {
-        return Ok(output::line(&serde_json::to_string(&summary)?)?);
+        let mut value = serde_json::to_value(&summary)?;
+        if let Some(object) = value.as_object_mut() {
+            match &disposed {
+                Ok(None) => {}
+                Ok(Some(disposed)) => drop(object.insert("disposed".to_owned(), serde_json::to_value(disposed)?)),
+                Err(error) => drop(object.insert("record".to_owned(), error.to_string().into())),
+            }
+        }
+        return Ok(output::line(&value.to_string())?);
     }
     let identity = summary.identity.as_ref();
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
@@ -97,18 +109,32 @@ fn show(global: &Global, reader: &Reader, session: SessionId) -> Result<(), Fail
         ("found", found),
         ("events", summary.events.to_string()),
     ];
-    let lines: Vec<String> = lines.iter().map(|(name, value)| format!("{name:<11} {}", output::plain(value))).collect();
+    let disposed = match disposed {
+        Ok(disposed) => disposed.map(|disposed| ("record", disposed.to_string())),
+        Err(error) => Some(("record", format!("whether it is whole cannot be told: {error}"))),
+    };
+    let lines: Vec<String> =
+        lines.iter().chain(&disposed).map(|(name, value)| format!("{name:<11} {}", output::plain(value))).collect();
     Ok(output::line(&lines.join("\n"))?)
 }
 
 fn play(global: &Global, reader: &Reader, session: SessionId, speed: Option<f64>, rows: usize) -> Result<(), Failure> {
-    let events = block_on(async { reader.events(session).await.map_err(unknown) })?;
+    let events = block_on(events(reader, session))?;
     let entries = play::play(&events);
     if global.output == Output::Json {
         return Ok(output::line(&serde_json::to_string(&entries)?)?);
     }
     let options = play::Options { speed, rows, ..play::Options::default() };
     Ok(play::render(&entries, &mut io::stdout().lock(), options)?)
+}
+
+/// A session's events. Of what stays sealed it says why, beside what the command prints.
+async fn events(reader: &Reader, session: SessionId) -> Result<Vec<Event>, Failure> {
+    let events = reader.events(session).await.map_err(unknown)?;
+    if let Some(why) = reader.why_sealed(session, &events).await? {
+        eprintln!("postern: what {session} said is sealed: {why}");
+    }
+    Ok(events)
 }
 
 /// Writes sessions in the form and to the place that were asked for.
@@ -131,7 +157,7 @@ fn write(reader: &Reader, sessions: &[SessionId], format: Format, out: impl io::
         let mut exporter = Exporter::new(format, out)?;
         let mut seen = BTreeSet::new();
         for session in sessions.iter().filter(|session| seen.insert(**session)) {
-            exporter.session(&reader.events(*session).await.map_err(unknown)?)?;
+            exporter.session(&events(reader, *session).await?)?;
         }
         Ok(exporter.finish()?)
     })
@@ -186,10 +212,10 @@ fn whole<T>(
     Ok(written)
 }
 
-/// A session that the archive does not hold is told apart from an archive that cannot be read.
+/// A session that the archive does not hold, or does not hold any more, is told apart from an archive that cannot be read.
 fn unknown(error: archive::Error) -> Failure {
     match error {
-        archive::Error::UnknownSession(_) => Failure::NotFound(error.to_string()),
+        archive::Error::UnknownSession(_) | archive::Error::Deleted(_) => Failure::NotFound(error.to_string()),
         other => other.into(),
     }
 }

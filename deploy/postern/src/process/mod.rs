@@ -20,6 +20,7 @@ use control::{Control, Plane};
 use event_log::Log;
 use identity::api_key::Book;
 use jobs::Jobs;
+use kit::kms::Kms;
 use kit::metrics::{Condition, Endpoint, Health, Registry};
 use kit::{Shutdown, logging};
 use schemas::Signer;
@@ -53,9 +54,9 @@ fn book(plane: &Plane) -> Arc<dyn Book> {
     Arc::new(plane.control.clone())
 }
 
-/// Signs with the key in this file, which is made where it is missing.
-pub(crate) fn signer(path: &Path) -> Result<Signer, Failure> {
-    Ok(Signer::new(identity::signing::key_pair(path)?))
+/// Signs with the key in this file, which is made where it is missing, and unwrapped where it is wrapped.
+pub(crate) fn signer(path: &Path, kms: &Kms) -> Result<Signer, Failure> {
+    Ok(Signer::new(identity::signing::key_pair(path, kms)?))
 }
 
 /// Loads the config, starts logging, and listens to signals.
@@ -71,7 +72,7 @@ impl Started {
     /// Opens the node's log, telling what recovery found.
     fn open_log(&self) -> Result<Log, Failure> {
         let config = match &self.config.log_key {
-            Some(path) => self.config.log.clone().with_signer(signer(path)?),
+            Some(path) => self.config.log.clone().with_signer(signer(path, &self.config.kms)?),
             None => self.config.log.clone(),
         };
         let (log, recovery) = Log::open(config, self.config.node.clone())?;

@@ -14,6 +14,7 @@ use proxy::Listeners;
 /// Runs it until the shutdown.
 pub fn run(global: &Global) -> Result<(), Failure> {
     let mut started = start(global)?;
+    started.config.for_gate()?;
     if started.config.log.kafka.is_none() {
         let text = "must name brokers: without Kafka nobody would read this gate's record; use `postern up`";
         return Err(Failure::Config(Problems(vec![Problem::new("kafka.brokers", text)])));

@@ -20,7 +20,8 @@ pub fn run(global: &Global) -> Result<(), Failure> {
 pub fn spawn(started: &mut Started, telemetry: Telemetry, subscription: Subscription) -> Result<(), Failure> {
     let mut config = started.config.archive.clone();
     if config.checkpoint_interval.is_some() {
-        config = config.with_notary(super::signer(&started.config.archive_key)?, started.config.node.clone());
+        let signer = super::signer(&started.config.archive_key, &started.config.kms)?;
+        config = config.with_notary(signer, started.config.node.clone());
     }
     started
         .jobs

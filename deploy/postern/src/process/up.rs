@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 /// recorder and indexer have read all of it, these. What they do not read in time waits in the spool for the next start.
 pub fn run(global: &Global) -> Result<(), Failure> {
     let mut started = start(global)?;
+    started.config.for_gate()?;
     let log = started.open_log()?;
     let plane = started.open_control(&log)?;
     let verifier = Verifier::with_book(started.config.identity.clone(), Some(super::book(&plane)))?;

@@ -5,10 +5,10 @@ use super::{
     script::{self, Unit},
 };
 use crate::{
-    faulted::random::Random,
     support::eventually,
     wire::{frame, parse, sync, terminate},
 };
+use fastrand::Rng as Random;
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
@@ -74,7 +74,7 @@ pub const PER_CLIENT: u64 = 100_000_000;
 
 /// Works until the gates are healed and have served it once more; everything that it saw.
 pub fn work(client: u64, seed: u64, gates: &Arc<Gates>) -> Vec<Connection> {
-    let mut random = Random::new(seed ^ (client << 40));
+    let mut random = Random::with_seed(seed ^ (client << 40));
     let mut ids = client * PER_CLIENT..(client + 1) * PER_CLIENT;
     let mut seen = Vec::new();
     loop {
@@ -83,7 +83,7 @@ pub fn work(client: u64, seed: u64, gates: &Arc<Gates>) -> Vec<Connection> {
         let sent = Vec::new();
         seen.push(Connection { label: label.clone(), sent });
         let connection = seen.last_mut().unwrap();
-        let port = gates.ports[random.place(gates.ports.len())];
+        let port = gates.ports[random.usize(..gates.ports.len())];
         let patience = if healed { LONG_PATIENCE } else { PATIENCE };
         match Socket::open(port, &label, &gates.token, patience) {
             Ok(socket) => {
@@ -104,7 +104,7 @@ pub fn work(client: u64, seed: u64, gates: &Arc<Gates>) -> Vec<Connection> {
                 *gates.refusals.lock().unwrap().entry(error.to_string()).or_default() += 1;
             }
         }
-        std::thread::park_timeout(Duration::from_millis(random.within(20, 400)));
+        std::thread::park_timeout(Duration::from_millis(random.u64(20..=400)));
     }
 }
 
@@ -138,7 +138,7 @@ impl Session<'_> {
     ) -> io::Result<()> {
         self.socket.write(&[parse(script::PREPARED, script::INSERT_BOUND), sync()].concat())?;
         self.answers(&[Unit::new(false, vec![])], &[])?;
-        let batches = if healed { 10 } else { random.within(1, 200) };
+        let batches = if healed { 10 } else { random.u64(1..=200) };
         let ends = Instant::now() + Duration::from_secs(30);
         for _ in 0..batches {
             let batch = script::batch(ids, random, client);
@@ -166,10 +166,10 @@ impl Session<'_> {
             if late {
                 break;
             }
-            std::thread::park_timeout(Duration::from_millis(random.within(5, 100)));
+            std::thread::park_timeout(Duration::from_millis(random.u64(5..=100)));
         }
         // some leave without a word
-        if random.below(3) > 0 { self.socket.write(&terminate()) } else { Ok(()) }
+        if random.u64(..3) > 0 { self.socket.write(&terminate()) } else { Ok(()) }
     }
 
     /// Reads the answers to some units whose statements lie at these places.

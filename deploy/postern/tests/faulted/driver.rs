@@ -3,10 +3,10 @@
 use super::{
     client::Gates,
     proxy::{FAULTS, Fault, Proxy},
-    random::Random,
     workers::Worker,
 };
 use crate::support::{Kafka, START, eventually};
+use fastrand::Rng as Random;
 use std::{
     collections::BTreeMap,
     fs,
@@ -92,7 +92,7 @@ pub fn drive(site: &mut Site, random: &mut Random, time: Duration, gates: &Gates
             println!("{:>4} s: {}", begun.elapsed().as_secs(), gates.told());
         }
         if Instant::now() >= next {
-            next = Instant::now() + Duration::from_millis(random.within(PAUSE.0, PAUSE.1));
+            next = Instant::now() + Duration::from_millis(random.u64(PAUSE.0..=PAUSE.1));
             if late {
                 deck = missing;
                 random.shuffle(&mut deck);
@@ -110,7 +110,7 @@ pub fn drive(site: &mut Site, random: &mut Random, time: Duration, gates: &Gates
         }
         for fault in &active {
             if let Card::Link(link, kind) = fault.card
-                && random.below(8) == 0
+                && random.u64(..8) == 0
             {
                 site.links[link].1[fault.proxy].again(kind);
             }
@@ -179,12 +179,12 @@ impl Site {
 
     fn begin(&mut self, card: Card, random: &mut Random, away: bool) -> Option<Active> {
         let now = Instant::now();
-        let until = now + Duration::from_millis(random.within(LENGTH.0, LENGTH.1));
+        let until = now + Duration::from_millis(random.u64(LENGTH.0..=LENGTH.1));
         let (mut proxy, mut before) = (0, 0);
         match card {
             Card::Link(link, fault) => {
                 let proxies = &self.links[link].1;
-                proxy = random.place(proxies.len());
+                proxy = random.usize(..proxies.len());
                 before = proxies[proxy].shown(fault);
                 proxies[proxy].begin(fault, random);
             }
@@ -196,7 +196,7 @@ impl Site {
                 before = self.workers[self.recorder].missed_the_archive();
                 exchange(&self.archive);
                 // some of the time it must begin without an archive too
-                if random.below(2) == 0 {
+                if random.u64(..2) == 0 {
                     self.workers[self.recorder].kill(true);
                 }
             }

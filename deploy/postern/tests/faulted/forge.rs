@@ -8,7 +8,7 @@ use super::{
     check::{Connection, KINDS, Kind, Saw, acknowledged, check},
     lines::{Archive, Line, What},
 };
-use crate::faulted::random::Random;
+use fastrand::Rng as Random;
 use std::collections::BTreeMap;
 
 /// Picks of each way.
@@ -39,7 +39,7 @@ impl Way {
 
 /// Forges the data of a run in every way; what was not noticed fails the test.
 pub fn everything_is_noticed(seen: &[Connection], archive: &Archive, seed: u64) {
-    let mut random = Random::new(seed);
+    let mut random = Random::with_seed(seed);
     let by_label: BTreeMap<&str, &String> = archive
         .iter()
         .filter_map(|(id, lines)| match &lines.first()?.what {
@@ -56,7 +56,7 @@ pub fn everything_is_noticed(seen: &[Connection], archive: &Archive, seed: u64) 
         for way in WAYS {
             let kinds = if named { way.kinds() } else { &KINDS };
             for pick in 0..PICKS {
-                let connection = rich[random.place(rich.len())];
+                let connection = rich[random.usize(..rich.len())];
                 let id = by_label[connection.label.as_str()];
                 let mut forged = archive[id].clone();
                 let what = forge(way, connection, &mut forged, &mut random);
@@ -78,17 +78,17 @@ type Forge = fn(Way, &Connection, &mut Vec<Line>, &mut Random) -> String;
 
 /// One line of a session, any one; an altered one is of a statement that the client was told of.
 fn line(way: Way, connection: &Connection, lines: &mut Vec<Line>, random: &mut Random) -> String {
-    let place = random.place(lines.len());
+    let place = random.usize(..lines.len());
     match way {
         Way::Dropped => format!("{:?}", lines.remove(place)),
         Way::Doubled => {
             let copy = lines[place].clone();
             let text = format!("{copy:?}");
-            lines.insert(random.within(place as u64, lines.len() as u64).try_into().unwrap(), copy);
+            lines.insert(random.usize(place..=lines.len()), copy);
             text
         }
         Way::Swapped => {
-            let other = (place + 1 + random.place(lines.len() - 1)) % lines.len();
+            let other = (place + 1 + random.usize(..lines.len() - 1)) % lines.len();
             lines.swap(place, other);
             format!("{place} and {other}")
         }
@@ -99,7 +99,7 @@ fn line(way: Way, connection: &Connection, lines: &mut Vec<Line>, random: &mut R
 /// One statement of a session that the client was told of, with its verdict and its end; everything numbered anew.
 fn statement(way: Way, connection: &Connection, lines: &mut Vec<Line>, random: &mut Random) -> String {
     let told = told(connection, lines);
-    let (number, saw) = told[random.place(told.len())].clone();
+    let (number, saw) = told[random.usize(..told.len())].clone();
     match way {
         Way::Dropped => lines.retain(|line| number_of(&line.what) != Some(number)),
         Way::Doubled => {
@@ -116,7 +116,7 @@ fn statement(way: Way, connection: &Connection, lines: &mut Vec<Line>, random: &
         Way::Swapped => {
             let other = told.iter().map(|(other, _)| *other).filter(|other| *other != number);
             let others: Vec<u64> = other.collect();
-            let other = others[random.place(others.len())];
+            let other = others[random.usize(..others.len())];
             let trade = |line: &mut Line| {
                 if let Some(own) = number_in(&mut line.what) {
                     *own = if *own == number {
@@ -154,18 +154,18 @@ fn told(connection: &Connection, lines: &[Line]) -> Vec<(u64, Saw)> {
 /// Changes what one line says of a statement that the client was told of.
 fn alter(connection: &Connection, lines: &mut [Line], random: &mut Random) -> String {
     let told = told(connection, lines);
-    let (number, _) = told[random.place(told.len())];
+    let (number, _) = told[random.usize(..told.len())];
     let places = places(lines, number);
-    let line = &mut lines[places[random.place(places.len())]];
+    let line = &mut lines[places[random.usize(..places.len())]];
     let before = format!("{line:?}");
     match &mut line.what {
-        What::Statement { id, .. } => *id = id.map(|id| if random.below(2) == 0 { id + 1 } else { id ^ (1 << 20) }),
+        What::Statement { id, .. } => *id = id.map(|id| if random.u64(..2) == 0 { id + 1 } else { id ^ (1 << 20) }),
         What::Verdict { denies, .. } => *denies = !*denies,
-        What::Completed { outcome, tag, sqlstate, .. } => match random.below(3) {
+        What::Completed { outcome, tag, sqlstate, .. } => match random.u64(..3) {
             0 => {
                 let outcomes = ["succeeded", "failed", "denied", "abandoned", "suspended"];
                 let others: Vec<&str> = outcomes.into_iter().filter(|other| other != outcome).collect();
-                *outcome = others[random.place(others.len())].to_owned();
+                *outcome = others[random.usize(..others.len())].to_owned();
             }
             1 => match tag.pop() {
                 Some(last) => tag.push(if last == '7' { '8' } else { '7' }),
@@ -174,7 +174,7 @@ fn alter(connection: &Connection, lines: &mut [Line], random: &mut Random) -> St
             _ => {
                 *sqlstate = match sqlstate {
                     None => Some("23505".to_owned()),
-                    Some(_) if random.below(2) == 0 => None,
+                    Some(_) if random.u64(..2) == 0 => None,
                     Some(state) => Some(if state == "23505" { "23503".to_owned() } else { "23505".to_owned() }),
                 };
             }

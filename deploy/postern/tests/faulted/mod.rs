@@ -7,7 +7,6 @@ pub mod driver;
 pub mod forge;
 pub mod lines;
 pub mod proxy;
-pub mod random;
 mod script;
 pub mod workers;
 

@@ -3,7 +3,8 @@
 //! Bytes are never lost inside of a connection that lives on: what a fault withholds is delivered when it heals, or the
 //! connection is reset.
 
-use crate::{faulted::random::Random, support::free_port};
+use crate::support::free_port;
+use fastrand::Rng as Random;
 use std::{
     io,
     sync::{
@@ -111,13 +112,13 @@ impl Proxy {
 
     pub fn begin(&self, fault: Fault, random: &mut Random) {
         self.state.send_modify(|state| match fault {
-            Fault::Latency => state.latency = Duration::from_millis(random.within(10, 250)),
-            Fault::Pieces => state.piece = usize::try_from(random.within(1, 16)).unwrap(),
+            Fault::Latency => state.latency = Duration::from_millis(random.u64(10..=250)),
+            Fault::Pieces => state.piece = usize::try_from(random.u64(1..=16)).unwrap(),
             Fault::Resets => state.resets += 1,
             Fault::Late | Fault::Blackhole => state.blackhole = true,
             Fault::HalfOpen => {
                 state.halved += 1;
-                state.client_goes = random.below(2) == 0;
+                state.client_goes = random.u64(..2) == 0;
             }
             Fault::Refused => {
                 state.resets += 1;
@@ -229,7 +230,7 @@ impl Connection {
 
     async fn pump(&self, from: &mut tcp::ReadHalf<'_>, to: &mut tcp::WriteHalf<'_>) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
-        let mut random = Random::new(u64::from(self.target) + self.counts.delayed.load(Relaxed));
+        let mut random = Random::with_seed(u64::from(self.target) + self.counts.delayed.load(Relaxed));
         loop {
             let count = from.read(&mut buffer).await?;
             let (latency, piece) = {
@@ -239,7 +240,7 @@ impl Connection {
             if !latency.is_zero() {
                 self.counts.delayed.fetch_add(1, Relaxed);
                 let millis = u64::try_from(latency.as_millis()).unwrap();
-                let delay = Duration::from_millis(random.below(millis + 1));
+                let delay = Duration::from_millis(random.u64(..millis + 1));
                 tokio::time::sleep_until(tokio::time::Instant::now() + delay).await;
             }
             self.passable().await;

@@ -1,10 +1,8 @@
 //! What the clients send: every statement bears an id of its own, in its text or as its first bound value.
 
 use super::lines::{BOUND, MARK};
-use crate::{
-    faulted::random::Random,
-    wire::{bind, execute, parse, query, sync},
-};
+use crate::wire::{bind, execute, parse, query, sync};
+use fastrand::Rng as Random;
 use std::ops::Range;
 
 /// The statement that every connection prepares.
@@ -75,12 +73,12 @@ pub struct Batch {
 /// The next batch of a client.
 pub fn batch(ids: &mut Range<u64>, random: &mut Random, client: u64) -> Batch {
     let mut maker = Maker { ids, client };
-    let simple = random.below(2) == 0;
-    let some = random.within(2, 12);
-    let units = match random.below(20) {
+    let simple = random.u64(..2) == 0;
+    let some = random.u64(2..=12);
+    let units = match random.u64(..20) {
         0..=2 => vec![Unit::new(simple, vec![maker.insert()])],
         3 => vec![Unit::new(simple, vec![maker.select()])],
-        4 => (0..some).map(|_| Unit::new(random.below(2) == 0, vec![maker.any(random)])).collect(),
+        4 => (0..some).map(|_| Unit::new(random.u64(..2) == 0, vec![maker.any(random)])).collect(),
         5 => vec![Unit::new(false, (0..some).map(|_| maker.any(random)).collect())],
         6 | 7 => vec![maker.bound(some)],
         8 | 9 => (0..some).map(|_| maker.bound(1 + some % 3)).collect(),
@@ -91,7 +89,7 @@ pub fn batch(ids: &mut Range<u64>, random: &mut Random, client: u64) -> Batch {
         14..=18 => maker.transaction(random),
         _ => maker.large(random),
     };
-    Batch { units, stepwise: random.below(2) == 0 }
+    Batch { units, stepwise: random.u64(..2) == 0 }
 }
 
 struct Maker<'a> {
@@ -127,14 +125,14 @@ impl Maker<'_> {
     /// The gate's guardrails refuse these.
     fn denied(&mut self, random: &mut Random) -> Statement {
         let texts = ["drop {} table ledger", "delete {} from ledger", "truncate {} ledger"];
-        self.make(texts[random.place(texts.len())])
+        self.make(texts[random.usize(..texts.len())])
     }
 
     fn harmless(&mut self, random: &mut Random) -> Statement {
-        match random.below(3) {
+        match random.u64(..3) {
             0 => self.select(),
             1 => {
-                let before = self.ids.start.saturating_sub(random.within(1, 20));
+                let before = self.ids.start.saturating_sub(random.u64(1..=20));
                 self.make(&format!("update {{}} ledger set note = 'changed' where id = {before}"))
             }
             _ => self.insert(),
@@ -142,7 +140,7 @@ impl Maker<'_> {
     }
 
     fn any(&mut self, random: &mut Random) -> Statement {
-        match random.below(12) {
+        match random.u64(..12) {
             0 => self.fails(),
             1 => self.denied(random),
             _ => self.harmless(random),
@@ -156,24 +154,24 @@ impl Maker<'_> {
 
     /// From BEGIN to its end; some fail inside, and then everything up to the end does.
     fn transaction(&mut self, random: &mut Random) -> Vec<Unit> {
-        let one = |statement: Statement, random: &mut Random| Unit::new(random.below(2) == 0, vec![statement]);
+        let one = |statement: Statement, random: &mut Random| Unit::new(random.u64(..2) == 0, vec![statement]);
         let mut units = vec![one(self.make("begin {} transaction"), random)];
-        for _ in 0..random.within(1, 6) {
-            units.push(match random.below(4) {
+        for _ in 0..random.u64(1..=6) {
+            units.push(match random.u64(..4) {
                 0 => self.bound(2),
                 _ => one(self.any(random), random),
             });
         }
-        let end = if random.below(4) == 0 { "rollback {} work" } else { "commit {} work" };
+        let end = if random.u64(..4) == 0 { "rollback {} work" } else { "commit {} work" };
         units.push(one(self.make(end), random));
         units
     }
 
     /// Statements and answers larger than what the gate reads at once.
     fn large(&mut self, random: &mut Random) -> Vec<Unit> {
-        let note = "n".repeat(usize::try_from(random.within(70_000, 200_000)).unwrap());
-        match random.below(3) {
-            0 => vec![Unit::new(random.below(2) == 0, vec![self.insert_note(&note)])],
+        let note = "n".repeat(usize::try_from(random.u64(70_000..=200_000)).unwrap());
+        match random.u64(..3) {
+            0 => vec![Unit::new(random.u64(..2) == 0, vec![self.insert_note(&note)])],
             1 => {
                 let (id, client) = (self.ids.start, self.client);
                 let text = format!("insert {{}} into ledger values ({id}, {client}, $1)");
@@ -184,7 +182,7 @@ impl Maker<'_> {
             }
             _ => {
                 let text = "select {} g, g * 2 from generate_series(1, 20000) g";
-                vec![Unit::new(random.below(2) == 0, vec![self.make(text)])]
+                vec![Unit::new(random.u64(..2) == 0, vec![self.make(text)])]
             }
         }
     }

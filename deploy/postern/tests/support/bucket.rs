@@ -1,5 +1,7 @@
 //! A real S3 server (moto), and a proxy before it that fails as object stores do.
 
+#![allow(dead_code, reason = "each test uses its part of it")]
+
 use crate::support::{Process, cache, free_port, root, secret_file};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
 use std::{
@@ -83,6 +85,16 @@ impl S3 {
     /// The secret of the recorder's key, which must appear nowhere.
     pub fn secret(&self) -> &str {
         &self.recorder[1]
+    }
+
+    /// The id and the secret of a key that may do everything, deletion too.
+    pub fn administrator(&self) -> (&str, &str) {
+        (&self.administrator[0], &self.administrator[1])
+    }
+
+    /// The id of the recorder's key.
+    pub fn recorder(&self) -> &str {
+        &self.recorder[0]
     }
 
     /// The archive as a config names it; `more` are lines of `[archive.s3]`.

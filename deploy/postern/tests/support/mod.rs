@@ -4,12 +4,15 @@
 #![allow(dead_code, reason = "each test uses its part of it")]
 
 mod api;
+pub mod files;
 pub mod pair;
+mod process;
 mod services;
 pub mod sleeper;
 
 #[allow(unused_imports, reason = "each test uses its part of it")]
 pub use pair::Pair;
+pub use process::Process;
 #[allow(unused_imports, reason = "each test uses its part of it")]
 pub use services::{Issuer, Kafka};
 
@@ -18,7 +21,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -71,75 +74,6 @@ pub fn eventually<T>(what: &str, limit: Duration, mut done: impl FnMut() -> Opti
         }
         assert!(start.elapsed() < limit, "{what} did not happen within {limit:?}");
         std::thread::park_timeout(Duration::from_millis(30));
-    }
-}
-
-/// A process that ends with its owner.
-pub struct Process {
-    pub child: Child,
-    pub log: PathBuf,
-    name: String,
-}
-
-impl Process {
-    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
-        let file = fs::File::options().create(true).append(true).open(log).unwrap();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        Self { child, log: log.to_owned(), name: name.to_owned() }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// kill -9, and waits for the end.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    pub fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
-    }
-
-    /// Asks it to end, and expects that it does so soon and well.
-    pub fn stop(mut self) {
-        self.signal("-TERM");
-        let status = eventually(&format!("{}: the end after SIGTERM", self.name), Duration::from_secs(20), || {
-            self.child.try_wait().unwrap()
-        });
-        assert!(status.success(), "{} ended with {status}:\n{}", self.name, self.output());
-    }
-
-    /// The process ended by itself.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
-    pub fn output(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    pub fn wait_for(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
-        let name = self.name.clone();
-        eventually(&format!("{name}: {what}"), START, || {
-            assert!(self.child.try_wait().unwrap().is_none(), "{name} ended early:\n{}", self.output());
-            ready().then_some(())
-        });
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.child.try_wait().ok().flatten().is_none() {
-            let _gone = self.child.kill();
-            let _status = self.child.wait();
-        }
     }
 }
 
@@ -287,6 +221,28 @@ masking = [
         Self { name: name.to_owned(), folder: folder.to_owned(), config, port, api, metrics }
     }
 
+    /// Adds a resource: the same database by another name, with this of the section more.
+    pub fn add_resource(&self, postgres: &Postgres, name: &str, more: &str) {
+        let password = self.folder.join(format!("{}-database-password", self.name));
+        let mut text = fs::read_to_string(&self.config).unwrap();
+        text.push_str(&format!(
+            r#"
+[[resources]]
+name = "{name}"
+host = "127.0.0.1"
+port = {}
+database = "shop"
+user = "postgres"
+password_file = "{}"
+connect_groups = ["agents"]
+{more}
+"#,
+            postgres.port,
+            password.display()
+        ));
+        fs::write(&self.config, text).unwrap();
+    }
+
     /// Lets statements on that guardrails stop: for clients that set their tables up.
     pub fn without_guardrails(&self) {
         let off = "guardrails = { off = [\"guard:alter\", \"guard:drop\", \"guard:truncate\", \"guard:unbounded\"] }";
@@ -299,6 +255,14 @@ masking = [
         let changed = text.replace(from, to);
         assert_ne!(text, changed);
         fs::write(&self.config, changed).unwrap();
+    }
+
+    /// Seals the payloads of sessions; the file with the key.
+    pub fn seal_payloads(&self) -> PathBuf {
+        let key = secret_file(&self.folder, "sealing.key", &"5a".repeat(32));
+        let section = format!("[sealing]\nkey_file = \"{}\"\n\n[[resources]]\nseal_payloads = true", key.display());
+        self.change("[[resources]]", &section);
+        key
     }
 
     /// Makes the gate's role one that owns what the clients work with, and is no superuser: what tools ask differs.

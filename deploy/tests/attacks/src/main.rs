@@ -30,6 +30,9 @@ struct Arguments {
     /// All results, as JSON, into this file.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// With sealed payloads: then what the agents sent stands in no file either.
+    #[arg(long)]
+    sealed: bool,
     /// Every case, not only those that fail.
     #[arg(short, long)]
     verbose: bool,
@@ -61,7 +64,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     cases.retain(|case| arguments.id.is_empty() || arguments.id.contains(&case.id));
     let expected = arguments.expected.as_deref().map(report::Expected::read).transpose()?;
 
-    let mut world = world::World::start(arguments.postgres.as_deref(), arguments.postern.as_deref())?;
+    let mut world = world::World::start(arguments.postgres.as_deref(), arguments.postern.as_deref(), arguments.sealed)?;
     let scanner = needles::Scanner::new(&mut admin::Admin::new(world.target()))?;
     let mut results = attack(&world, &cases, &scanner, arguments.verbose)?;
     let metrics = world.metrics()?;

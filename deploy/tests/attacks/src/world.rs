@@ -97,11 +97,12 @@ pub struct World {
     database: u16,
     metrics: u16,
     key: String,
+    sealed: bool,
 }
 
 impl World {
     /// Starts both.
-    pub fn start(bin: Option<&Path>, binary: Option<&Path>) -> Result<Self> {
+    pub fn start(bin: Option<&Path>, binary: Option<&Path>, sealed: bool) -> Result<Self> {
         let binary = match (binary, std::env::var_os("POSTERN_BINARY")) {
             (Some(binary), _) => binary.to_owned(),
             (None, Some(binary)) => PathBuf::from(binary),
@@ -119,11 +120,21 @@ impl World {
             .fold(text, |text, (name, port)| text.replace(&format!("{{{name}}}"), &port.to_string()))
             .replace("{owner}", OWNER)
             .replace("{folder}", &folder.path().display().to_string());
+        let text = match sealed {
+            true => {
+                let section = format!("[sealing]\nkey_file = \"{}\"\n", folder.path().join("sealing.key").display());
+                text.replace("[[resources]]", &format!("{section}\n[[resources]]\nseal_payloads = true"))
+            }
+            false => text,
+        };
         fs::write(folder.path().join("gate.toml"), text).context("writing gate.toml")?;
         let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
-        let key_file = folder.path().join("masking.key");
-        fs::write(&key_file, &key).context("writing masking.key")?;
-        fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).context("closing masking.key")?;
+        for (name, key) in [("masking.key", &key), ("sealing.key", &key.chars().rev().collect())] {
+            let path = folder.path().join(name);
+            fs::write(&path, key).with_context(|| format!("writing {name}"))?;
+            let closed = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+            closed.with_context(|| format!("closing {name}"))?;
+        }
         let mut world = Self {
             gate: None,
             _postgres: postgres,
@@ -134,6 +145,7 @@ impl World {
             database,
             metrics,
             key,
+            sealed,
         };
         // the gate reads the catalog of the database at its start
         crate::admin::Admin::new(world.target()).reset()?;
@@ -194,8 +206,14 @@ impl World {
     }
 
     /// What may stand nowhere: the agent's credential, and the key of masking.
-    pub fn credentials(&self) -> [(&'static str, String); 2] {
-        [("the agent's token", self.token.clone()), ("the masking key", self.key.clone())]
+    pub fn credentials(&self) -> [(&'static str, String); 3] {
+        let sealing = self.key.chars().rev().collect();
+        [("the agent's token", self.token.clone()), ("the masking key", self.key.clone()), ("the sealing key", sealing)]
+    }
+
+    /// Whether payloads are sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// Ends the gate; everything that its archive holds.

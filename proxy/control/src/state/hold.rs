@@ -79,12 +79,14 @@ impl Hold {
 
     /// Of what reviewers were shown only the beginning is kept where that is much: the audit record has all of it.
     fn shorten(&mut self) {
-        let shown = &self.asked.shown;
-        if shown.to_string().len() > MAX_SHOWN_AFTERWARDS {
+        let beginning = |shown: &Value| {
             let text = shown.get("text").and_then(Value::as_str).unwrap_or_default();
             let text: String = text.chars().take(MAX_TEXT_AFTERWARDS).collect();
-            let (reason, kinds) = (shown.get("reason"), shown.get("kinds"));
-            self.asked.shown = json!({"text": text, "reason": reason, "kinds": kinds, "shortened": true});
+            json!({"text": text, "reason": shown.get("reason"), "kinds": shown.get("kinds"), "shortened": true})
+        };
+        if self.asked.shown.to_string().len() > MAX_SHOWN_AFTERWARDS {
+            self.asked.opened = self.asked.opened.as_ref().map(beginning);
+            self.asked.shown = beginning(&self.asked.shown);
         }
     }
 

@@ -65,6 +65,7 @@ fn hold(number: u8) -> HoldAsk {
         needs: Vec::new(),
         expires: 15 * MINUTE,
         shown: serde_json::Value::Null,
+        opened: None,
         cancel: None,
     }
 }

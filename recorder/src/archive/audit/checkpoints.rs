@@ -2,13 +2,16 @@
 
 use super::{Finding, Report, Request};
 use crate::archive::checkpoint::{Checkpoint, Mark};
+use crate::archive::custody::Extent;
 use crate::archive::manifest::{FaultKind, Sha256};
 use crate::archive::writer::{fetch, sha256};
 use crate::archive::{Error, layout, trust};
 use crate::verify::chain_of;
 use event_log::{Offset, Partition};
 use object_store::ObjectStore;
+use schemas::NodeId;
 use schemas::chain::Digest;
+use schemas::signature::PublicKey;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a checkpoint says of a partition: enough to tell whether a manifest is the one that it means.
@@ -44,6 +47,12 @@ fn digest(mark: &Mark) -> Result<Digest, Error> {
 #[derive(Debug, Default)]
 pub(super) struct Covered {
     marks: BTreeMap<Partition, VecDeque<Said>>,
+    /// Of the custody log, with the number of the first checkpoint that says so.
+    custody: Vec<(u64, Extent)>,
+    /// The number of the last one.
+    last: Option<u64>,
+    /// Who signed those up to the one that the reader keeps; where he keeps none, the first.
+    signers: BTreeSet<(NodeId, PublicKey)>,
 }
 
 impl Covered {
@@ -56,6 +65,23 @@ impl Covered {
         self.marks.remove(&partition).unwrap_or_default()
     }
 
+    /// What they say of the custody log.
+    pub(super) fn custody(&self) -> impl Iterator<Item = (u64, Extent)> + '_ {
+        self.custody.iter().copied()
+    }
+
+    /// The first checkpoint that covers an entry of the custody log, or the one that is to come.
+    pub(super) fn by(&self, entry: u64) -> u64 {
+        let covers = |(_, said): &&(u64, Extent)| said.entries > entry;
+        let next = self.last.map_or(0, |last| last.saturating_add(1));
+        self.custody.iter().find(covers).map_or(next, |(number, _)| *number)
+    }
+
+    /// Whether a key signed a checkpoint that the reader has reason to believe, without a file of keys.
+    pub(super) fn vouches(&self, node: &NodeId, key: &PublicKey) -> bool {
+        self.signers.contains(&(node.clone(), *key))
+    }
+
     fn take(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
         for mark in &checkpoint.partitions {
             let marks = self.marks.entry(mark.partition).or_default();
@@ -65,6 +91,11 @@ impl Covered {
                 marks.push_back(said);
             }
         }
+        if let Some(extent) = checkpoint.custody.filter(|said| self.custody.last().is_none_or(|(_, last)| last != said))
+        {
+            self.custody.push((checkpoint.number, extent));
+        }
+        self.last = Some(checkpoint.number);
         Ok(())
     }
 }
@@ -78,7 +109,8 @@ pub(super) async fn prove(
 ) -> Result<Covered, Error> {
     let mut covered = Covered::default();
     let (mut before, mut expected): (Option<(Checkpoint, Sha256)>, u64) = (None, 0);
-    let mut kept = request.kept.as_deref();
+    let mut kept = [("was given", request.kept.as_deref()), ("the witness keeps", request.witnessed.as_deref())];
+    let believed = believed(request).or(numbers.first().copied());
     for number in numbers {
         let path = layout::checkpoint(*number);
         let mut find = |detail: String| report.find(Finding::of_object(&path, FaultKind::Checkpoint, detail));
@@ -94,8 +126,8 @@ pub(super) async fn prove(
                 continue;
             }
         };
-        if kept == Some(&bytes[..]) {
-            kept = None;
+        for (_, one) in &mut kept {
+            *one = one.filter(|one| *one != &bytes[..]);
         }
         let (checkpoint, key) = match Checkpoint::open(&bytes) {
             Ok(opened) => opened,
@@ -123,22 +155,39 @@ pub(super) async fn prove(
         report.checkpoints += 1;
         report.last_checkpoint = Some((checkpoint.number, checkpoint.time));
         covered.take(&checkpoint)?;
+        if believed.is_some_and(|last| *number <= last) {
+            covered.signers.insert((checkpoint.node.clone(), key));
+        }
         before = Some((checkpoint, Sha256(sha256(&bytes))));
     }
-    if let Some(kept) = kept {
-        absent(kept, request, report);
+    for (whose, one) in kept {
+        if let Some(one) = one {
+            absent(whose, one, request, report);
+        }
     }
     Ok(covered)
 }
 
-/// The checkpoint that the reader kept is not in the archive.
-fn absent(kept: &[u8], request: &Request, report: &mut Report) {
+/// The number of the last checkpoint that the reader keeps, or a witness for him. That the archive has it, byte for byte, is
+/// proved elsewhere, and that the ones before it lead there.
+fn believed(request: &Request) -> Option<u64> {
+    let known = [request.kept.as_deref(), request.witnessed.as_deref()].into_iter().flatten();
+    known.filter_map(|bytes| Some(Checkpoint::open(bytes).ok()?.0.number)).max()
+}
+
+/// A checkpoint that was kept elsewhere is not in the archive.
+fn absent(whose: &str, kept: &[u8], request: &Request, report: &mut Report) {
     let detail = match Checkpoint::open(kept) {
-        Err(reason) => format!("the checkpoint that was given is none: {reason}"),
+        Err(reason) => format!("the checkpoint that {whose} is none: {reason}"),
         Ok((checkpoint, key)) => {
             let doubt = trust::of_checkpoint(request.trust.as_ref(), &checkpoint, &key);
             let doubt = doubt.map(|doubt| format!("; {doubt}")).unwrap_or_default();
-            format!("the archive does not have the checkpoint {} that was given{doubt}", checkpoint.number)
+            let cut = match report.last_checkpoint {
+                Some((last, _)) if last >= checkpoint.number => String::new(),
+                Some((last, _)) => format!(": it ends with {last}, what came after it was cut off"),
+                None => ": it has none, what it had was cut off".to_owned(),
+            };
+            format!("the archive does not have the checkpoint {} that {whose}{cut}{doubt}", checkpoint.number)
         }
     };
     report.find(Finding::of_object(layout::checkpoints(), FaultKind::Checkpoint, detail));

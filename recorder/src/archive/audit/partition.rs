@@ -1,19 +1,25 @@
 //! Proves one partition: its manifests, objects, batches, events and sessions, and what the checkpoints say of them.
 
+mod objects;
+mod passed;
+
 use super::checkpoints::Said;
+use super::custody::{Ledger, Met};
 use super::{Finding, Report, Request};
 use crate::archive::checkpoint::{self, Mark};
-use crate::archive::manifest::{BatchEntry, BatchName, DataObject, Fault, FaultKind, Manifest, Place};
+use crate::archive::custody::selection::Facts;
+use crate::archive::manifest::{BatchEntry, BatchName, Fault, FaultKind, Manifest, Place};
 use crate::archive::reader::Archived;
-use crate::archive::writer::{Container, fetch, sha256};
+use crate::archive::writer::{fetch, sha256};
 use crate::archive::{Error, layout, manifest, trust};
 use crate::sessions::Notes;
 use crate::verify::{self, State, chain_of};
 use bytes::Bytes;
 use event_log::{Offset, Partition};
 use object_store::{ObjectStore, path::Path};
+use passed::Noted;
 use schemas::chain::Digest;
-use schemas::{Event, EventBatch, EventId, NodeId, SessionId, Shard, codec};
+use schemas::{BatchHeader, EventId, NodeId, SessionId, Shard, seal};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +36,16 @@ pub(super) struct Proved {
     pub(super) alone: BTreeSet<SessionId>,
     pub(super) open: Vec<SessionId>,
     pub(super) chains: Chains,
+    /// What the custody log says something of.
+    pub(super) met: Met,
+}
+
+/// A batch of a manifest.
+enum Found {
+    /// As it was shipped.
+    Whole(Archived),
+    /// Retention deleted it.
+    Gone(BatchEntry),
 }
 
 /// A proof of one partition, as far as it has come.
@@ -49,6 +65,8 @@ pub(super) struct Proof {
     count: u64,
     state: State,
     named: BTreeSet<String>,
+    listed: BTreeSet<String>,
+    ledger: Arc<Ledger>,
     proved: Proved,
 }
 
@@ -57,7 +75,7 @@ impl Proof {
         store: Arc<dyn ObjectStore>,
         request: Arc<Request>,
         partition: Partition,
-        marks: VecDeque<Said>,
+        (marks, ledger): (VecDeque<Said>, Arc<Ledger>),
     ) -> Self {
         Self {
             store,
@@ -71,6 +89,8 @@ impl Proof {
             count: 0,
             state: State::default(),
             named: BTreeSet::new(),
+            listed: BTreeSet::new(),
+            ledger,
             proved: Proved::default(),
         }
     }
@@ -78,6 +98,7 @@ impl Proof {
     /// Proves the manifests with these names, of a partition that has these objects.
     pub(super) async fn run(mut self, firsts: BTreeSet<Offset>, objects: BTreeSet<String>) -> Result<Proved, Error> {
         let range = self.request.range;
+        self.listed = objects;
         // the last one that begins at or before the range covers its beginning, if any does
         let start = firsts.range(..=range.from).next_back().copied().unwrap_or(0);
         for first in &firsts {
@@ -98,7 +119,7 @@ impl Proof {
             }
         }
         if range.is_everything() {
-            self.proved.report.orphans = objects.difference(&self.named).count() as u64;
+            self.proved.report.orphans = self.listed.difference(&self.named).count() as u64;
         }
         self.proved.open = self.state.open().map(|open| open.session).collect();
         Ok(self.proved)
@@ -195,95 +216,8 @@ impl Proof {
         Ok(())
     }
 
-    /// Checks the objects of a manifest, and gives the batches that can be read.
-    async fn objects(&mut self, path: &Path, manifest: &Manifest) -> Vec<Archived> {
-        let data = match &manifest.object {
-            Some(object) => {
-                let name = layout::data_object(self.partition, manifest.first, manifest.last);
-                self.object(path, manifest.first, object, &name).await
-            }
-            None => None,
-        };
-        let aside = self.aside(path, manifest).await;
-        let mut batches = Vec::with_capacity(manifest.batches.len());
-        let mut free = 0;
-        for entry in &manifest.batches {
-            match batch(entry, data.as_ref(), &aside, &mut free) {
-                Ok(batch) => batches.push(Archived { partition: self.partition, offset: entry.offset, batch }),
-                Err(problem) => self.find(path, FaultKind::Archive, entry.offset, problem),
-            }
-        }
-        let spliced = manifest.batches.iter().filter(|entry| matches!(entry.place, Place::Spliced { .. })).count();
-        if let Some(data) = data {
-            if let Err(problem) = built_again(manifest, &batches, &data) {
-                self.find(path, FaultKind::Archive, manifest.first, problem);
-            }
-        } else if spliced > 0 && manifest.object.is_none() {
-            self.find(path, FaultKind::Archive, manifest.first, "its batches have no data object");
-        }
-        batches
-    }
-
-    /// What is kept aside, by name.
-    async fn aside(&mut self, path: &Path, manifest: &Manifest) -> BTreeMap<String, Bytes> {
-        let mut aside = BTreeMap::new();
-        let of_batches = manifest.batches.iter().filter_map(|entry| match &entry.place {
-            Place::Quarantined { object } => Some((entry.offset, object)),
-            Place::Spliced { .. } => None,
-        });
-        let of_faults = manifest.faults.iter().filter_map(|fault| Some((fault.offset, fault.quarantine.as_ref()?)));
-        let mut wanted: Vec<(Offset, &String)> = of_batches.chain(of_faults).collect();
-        wanted.sort_unstable();
-        let listed: BTreeMap<&str, &DataObject> = manifest.aside.iter().map(|o| (o.name.as_str(), o)).collect();
-        let complete = wanted.len() == manifest.aside.len() && listed.len() == manifest.aside.len();
-        if manifest.version >= manifest::CHAINED && !complete {
-            let detail = "what it says lies aside is not what its batches and faults name";
-            self.find(path, FaultKind::Archive, manifest.first, detail);
-        }
-        for (offset, name) in wanted {
-            let expected = layout::quarantine(self.partition, offset);
-            let bytes = match listed.get(name.as_str()) {
-                Some(object) => self.object(path, offset, object, &expected).await,
-                // version 1 does not say what the object's hash is
-                None if manifest.version < manifest::CHAINED && *name == expected.to_string() => {
-                    self.named.insert(name.clone());
-                    self.fetch(&expected).await.ok()
-                }
-                None => None,
-            };
-            match bytes {
-                Some(bytes) => drop(aside.insert(name.clone(), bytes)),
-                None if listed.contains_key(name.as_str()) => {} // told already
-                None => self.find(path, FaultKind::Archive, offset, format!("{name}, kept aside, is not there")),
-            }
-        }
-        aside
-    }
-
-    /// Reads an object that must have a name, a length and a hash. `None`: it does not, which is told.
-    async fn object(&mut self, path: &Path, offset: Offset, object: &DataObject, expected: &Path) -> Option<Bytes> {
-        self.named.insert(object.name.clone());
-        if object.name != expected.to_string() {
-            self.find(path, FaultKind::Archive, offset, format!("{} is not the name of its object", object.name));
-            return None;
-        }
-        let bytes = match self.fetch(expected).await {
-            Ok(bytes) => bytes,
-            Err(problem) => {
-                self.find(path, FaultKind::Archive, offset, problem);
-                return None;
-            }
-        };
-        self.proved.report.bytes += bytes.len() as u64;
-        if bytes.len() as u64 != object.bytes || sha256(&bytes) != object.sha256 {
-            let detail = format!("{} does not have the SHA-256 that its manifest states", object.name);
-            self.find(path, FaultKind::Archive, offset, detail);
-        }
-        Some(bytes)
-    }
-
     /// Checks the batches, and that the manifest says of them what they say themselves.
-    fn batches(&mut self, path: &Path, manifest: &Manifest, batches: &[Archived]) -> Result<(), Error> {
+    fn batches(&mut self, path: &Path, manifest: &Manifest, batches: &[Found]) -> Result<(), Error> {
         let entries: BTreeMap<Offset, &BatchEntry> = manifest.batches.iter().map(|e| (e.offset, e)).collect();
         let offsets: Vec<Offset> = manifest.batches.iter().map(|entry| entry.offset).collect();
         if !offsets.is_sorted_by(|a, b| a < b) || offsets.iter().any(|o| *o < manifest.first || *o > manifest.last) {
@@ -293,35 +227,48 @@ impl Proof {
         for fault in manifest.faults.iter().filter(|fault| fault.quarantine.is_some()) {
             self.tell(path, fault.clone(), None);
         }
+        if self.ledger.wants_facts() {
+            let at = manifest.created;
+            for note in &manifest.sessions {
+                let facts = &mut self.proved.met.facts;
+                let facts = facts.entry(note.session);
+                facts.and_modify(|facts| facts.add(note, at)).or_insert_with(|| Facts::new(note, at));
+            }
+        }
         let (mut notes, mut found) = (Notes::default(), Vec::new());
-        for archived in batches {
-            let Some(entry) = entries.get(&archived.offset) else { continue };
-            let (header, hash) = (&archived.batch.header, archived.batch.header.hash().map_err(Error::Encode)?);
+        let any_gone = batches.iter().any(|found| matches!(found, Found::Gone(_)));
+        let noted = if any_gone { Noted::new(manifest) } else { Noted::default() };
+        for one in batches {
+            let (offset, header) = match one {
+                Found::Whole(archived) => (archived.offset, &archived.batch.header),
+                Found::Gone(entry) => (entry.offset, &entry.header),
+            };
             self.proved.report.batches += 1;
-            self.proved.report.uncovered += u64::from(archived.offset >= self.covered);
+            self.proved.report.uncovered += u64::from(offset >= self.covered);
             let range = self.proved.chains.entry((header.node.clone(), header.shard));
             let (first, last) = range.or_insert((header.sequence, header.sequence));
             (*first, *last) = ((*first).min(header.sequence), (*last).max(header.sequence));
-            self.claims(path, archived, entry, &hash);
-            let read = verify::read(&archived.batch);
-            if matches!(entry.place, Place::Quarantined { .. }) && read.events.is_some() {
-                let detail = "it was put aside although it can be read";
-                self.tell(path, fault_at(archived, FaultKind::Archive, detail), Some(archived));
-            }
-            let faults = self.state.accept(archived.offset, header, &hash, &read);
-            if !self.lost {
-                faults.iter().for_each(|fault| self.tell(path, fault.clone(), Some(archived)));
-            }
-            found.extend(faults);
-            let events = read.events.unwrap_or_default();
-            self.begun(path, archived, &events);
-            self.proved.report.events += events.len() as u64;
-            if matches!(entry.place, Place::Spliced { .. }) {
-                events.iter().for_each(|event| notes.add(event));
-            }
+            found.extend(match one {
+                Found::Whole(archived) => match entries.get(&offset) {
+                    Some(entry) => self.whole(path, archived, entry, &mut notes)?,
+                    None => continue,
+                },
+                Found::Gone(entry) => self.passed(path, entry, &noted)?,
+            });
         }
+        if passed::is_gone(batches) {
+            self.noted(path, manifest, &noted, &found);
+            return Ok(());
+        }
+        // of what lay aside and is gone, what the recorder found and its header does not show is told as it was
+        let gone: BTreeSet<Offset> = batches.iter().filter_map(gone_at).collect();
         let told = manifest.faults.iter().filter(|fault| fault.quarantine.is_none());
-        let faults_differ = !self.lost && !told.eq(&found);
+        let (unseen, told): (Vec<&Fault>, Vec<&Fault>) = told.partition(|fault| gone.contains(&fault.offset));
+        for fault in unseen.into_iter().filter(|fault| !found.iter().any(|again| passed::same(again, fault))) {
+            self.tell(path, fault.clone(), None);
+        }
+        let again = found.iter().filter(|fault| !gone.contains(&fault.offset));
+        let faults_differ = !self.lost && !told.into_iter().eq(again);
         for (differs, what) in [(notes.finish() != manifest.sessions, "notes of sessions"), (faults_differ, "faults")] {
             if differs {
                 self.find(path, FaultKind::Archive, manifest.first, format!("its {what} are not those of its batches"));
@@ -330,38 +277,67 @@ impl Proof {
         Ok(())
     }
 
-    /// Finds sessions that begin a second time, as what replaces another's record would.
-    fn begun(&mut self, path: &Path, archived: &Archived, events: &[Event]) {
-        for event in events {
-            // those that belong to no session are told again after a crash, with the same id
-            if event.body.stands_alone() {
-                self.proved.alone.insert(event.session);
-                continue;
+    /// Checks a batch that is there, and gives its faults.
+    fn whole(
+        &mut self,
+        path: &Path,
+        archived: &Archived,
+        entry: &BatchEntry,
+        notes: &mut Notes,
+    ) -> Result<Vec<Fault>, Error> {
+        let (offset, header) = (archived.offset, &archived.batch.header);
+        let hash = header.hash().map_err(Error::Encode)?;
+        self.claims(path, archived, entry, &hash);
+        let read = verify::read(&archived.batch);
+        if matches!(entry.place, Place::Quarantined { .. }) && read.events.is_some() {
+            let detail = "it was put aside although it can be read";
+            self.tell(path, fault_at(offset, header, FaultKind::Archive, detail), Some(header));
+        }
+        let faults = self.state.accept(offset, header, &hash, &read);
+        if !self.lost {
+            faults.iter().for_each(|fault| self.tell(path, fault.clone(), Some(header)));
+        }
+        let events = read.events.unwrap_or_default();
+        for event in &events {
+            self.met(path, (offset, header), event.session, event.sequence, event.body.stands_alone());
+            if seal::is_sealed(event) {
+                self.proved.met.sealed.entry(event.session).or_insert_with(|| path.to_string());
             }
-            let is_new = self.proved.sessions.insert(event.session);
-            if !is_new && event.sequence == 0 {
-                let detail = "it begins a second time".to_owned();
-                let (session, sequence) = (Some(event.session), Some(0));
-                let fault = Fault { session, sequence, ..fault_at(archived, FaultKind::EventsRepeated, detail) };
-                self.tell(path, fault, Some(archived));
-            }
+        }
+        self.proved.report.events += events.len() as u64;
+        if matches!(entry.place, Place::Spliced { .. }) {
+            events.iter().for_each(|event| notes.add(event));
+        }
+        Ok(faults)
+    }
+
+    /// Takes note of a session, and finds one that begins a second time, as what replaces another's record would.
+    fn met(&mut self, path: &Path, (offset, header): (Offset, &BatchHeader), session: SessionId, at: u64, alone: bool) {
+        // those that belong to no session are told again after a crash, with the same id
+        if alone {
+            self.proved.alone.insert(session);
+        } else if !self.proved.sessions.insert(session) && at == 0 {
+            let fault = fault_at(offset, header, FaultKind::EventsRepeated, "it begins a second time");
+            let fault = Fault { session: Some(session), sequence: Some(0), ..fault };
+            self.tell(path, fault, Some(header));
         }
     }
 
     /// Checks what the manifest claims of a batch, and who signed it.
     fn claims(&mut self, path: &Path, archived: &Archived, entry: &BatchEntry, hash: &Digest) {
-        let batch = &archived.batch;
+        let (batch, offset) = (&archived.batch, archived.offset);
+        let header = &batch.header;
         if *hash != entry.hash {
             let detail = "its header does not have the hash that the manifest states";
-            self.tell(path, fault_at(archived, FaultKind::Archive, detail), Some(archived));
+            self.tell(path, fault_at(offset, header, FaultKind::Archive, detail), Some(header));
         }
         // of what is kept aside, the manifest holds copies
         if batch.header != entry.header || batch.salt != entry.salt || batch.signature != entry.signature {
             let detail = "what the manifest says of it is not what it says itself";
-            self.tell(path, fault_at(archived, FaultKind::Archive, detail), Some(archived));
+            self.tell(path, fault_at(offset, header, FaultKind::Archive, detail), Some(header));
         }
         match trust::of_batch(self.request.trust.as_ref(), &batch.header, hash, batch.signature.as_ref()) {
-            Some((kind, detail)) => self.tell(path, fault_at(archived, kind, detail), Some(archived)),
+            Some((kind, detail)) => self.tell(path, fault_at(offset, header, kind, detail), Some(header)),
             None => self.proved.report.signed += u64::from(batch.signature.is_some()),
         }
     }
@@ -379,8 +355,8 @@ impl Proof {
     }
 
     /// Tells a fault of a batch; where it is one of the batch as a whole, its first event is where doubt begins.
-    fn tell(&mut self, path: &Path, fault: Fault, archived: Option<&Archived>) {
-        let first = archived.and_then(|archived| archived.batch.header.sessions.first());
+    fn tell(&mut self, path: &Path, fault: Fault, header: Option<&BatchHeader>) {
+        let first = header.and_then(|header| header.sessions.first());
         let at = fault.session.zip(fault.sequence).or(first.map(|range| (range.session, range.first)));
         self.proved.report.find(Finding {
             partition: Some(self.partition),
@@ -393,59 +369,14 @@ impl Proof {
     }
 }
 
-fn fault_at(archived: &Archived, kind: FaultKind, detail: impl Into<String>) -> Fault {
-    let (offset, batch) = (archived.offset, Some(BatchName::from(&archived.batch.header)));
+fn gone_at(found: &Found) -> Option<Offset> {
+    match found {
+        Found::Gone(entry) => Some(entry.offset),
+        Found::Whole(_) => None,
+    }
+}
+
+fn fault_at(offset: Offset, header: &BatchHeader, kind: FaultKind, detail: impl Into<String>) -> Fault {
+    let batch = Some(BatchName::from(header));
     Fault { offset, kind, detail: detail.into(), batch, session: None, sequence: None, quarantine: None }
-}
-
-/// The batch of an entry, from where it lies; `free` is where the data object has blocks of no other.
-fn batch(
-    entry: &BatchEntry,
-    data: Option<&Bytes>,
-    aside: &BTreeMap<String, Bytes>,
-    free: &mut u64,
-) -> Result<EventBatch, String> {
-    match &entry.place {
-        Place::Spliced { at, bytes } => {
-            // blocks that lie over each other would be copied once for each
-            if at < free {
-                return Err("its block lies in the one before".to_owned());
-            }
-            *free = at.saturating_add(*bytes);
-            let range = usize::try_from(*at).ok().zip(at.checked_add(*bytes).and_then(|end| usize::try_from(end).ok()));
-            let block = range.zip(data).and_then(|((at, end), data)| data.get(at..end));
-            let block = block.ok_or("the place of its block is not in the data object")?.to_vec();
-            Ok(EventBatch { header: entry.header.clone(), salt: entry.salt, block, signature: entry.signature })
-        }
-        Place::Quarantined { object } => {
-            let bytes = aside.get(object).ok_or("what is kept aside of it is not there")?;
-            EventBatch::decode(bytes).map_err(|error| format!("{object} is not a batch: {error}"))
-        }
-    }
-}
-
-/// Builds the data object again from its blocks: there is nothing else in it.
-fn built_again(manifest: &Manifest, batches: &[Archived], data: &Bytes) -> Result<(), String> {
-    let mut built: Option<Container> = None;
-    let spliced: BTreeMap<Offset, &BatchEntry> = manifest
-        .batches
-        .iter()
-        .filter(|entry| matches!(entry.place, Place::Spliced { .. }))
-        .map(|entry| (entry.offset, entry))
-        .collect();
-    for archived in batches {
-        let Some(entry) = spliced.get(&archived.offset) else { continue };
-        let version = codec::Version::of(entry.header.schema.cast_unsigned())
-            .map_err(|_| "a batch of it has an unknown schema".to_owned())?;
-        let container = built.get_or_insert_with(|| Container::new(&entry.hash, version));
-        let at = container.splice(entry.header.count, &archived.batch.block);
-        if !matches!(entry.place, Place::Spliced { at: said, .. } if said == at) {
-            return Err("its data object has its blocks elsewhere".to_owned());
-        }
-    }
-    if built.is_some_and(|container| container.as_bytes() == &data[..]) {
-        Ok(())
-    } else {
-        Err("its data object is not what its batches make".to_owned())
-    }
 }

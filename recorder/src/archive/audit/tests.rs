@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::archive::checkpoint::{Checkpoint, Checkpoints};
+use crate::archive::custody::{self, Entry, Guard, Retention, RuleFile, Selection, Then, rules};
 use crate::archive::{manifest::Manifest, writer};
 use crate::config::Notary;
 use crate::consume::tests::archive_all;
-use crate::testing::{Node, Random, session, signer, whole};
+use crate::testing::{Node, Random, START, session, signer, whole};
+use kit::Clock;
 use object_store::{ObjectStoreExt, memory::InMemory};
 use schemas::EventBatch;
 use schemas::chain::hexadecimal;
@@ -41,7 +43,7 @@ fn keys() -> String {
 }
 
 async fn attest(store: &dyn ObjectStore, now: i64) -> Option<u64> {
-    Checkpoints::new(store, &notary()).make(now, 0).await.unwrap()
+    Checkpoints::new(store, &notary()).make(START + now, 0).await.unwrap()
 }
 
 /// Archived in steps, with a checkpoint after each.
@@ -97,7 +99,7 @@ fn a_signed_archive_holds_for_those_whose_keys_it_is_signed_by() {
         let report = audited(&store, &keys(), Some(kept(&*store).await)).await;
         assert!(report.holds(), "{report:#?}");
         assert_eq!((report.signed, report.uncovered, report.checkpoints), (report.batches, 0, 3));
-        assert!(report.attested && report.last_checkpoint == Some((2, 120_000_000)));
+        assert!(report.attested && report.last_checkpoint == Some((2, START + 120_000_000)));
 
         for (line, kind) in [
             ("batches gate-1", FaultKind::UnknownKey),
@@ -228,6 +230,31 @@ fn a_rewritten_archive_needs_the_keys() {
     });
 }
 
+/// As it is when retention has deleted of it what no hold keeps.
+async fn disposed() -> Arc<dyn ObjectStore> {
+    let store = attested().await;
+    let held = Selection { sessions: (2..=4).map(session).collect(), ..Selection::default() };
+    let entry = Entry::HoldPlaced { case: "case 7".into(), reason: "asked for by court".into(), selection: held };
+    let (by, guard) = (notary(), Guard::own(&notary()).unwrap());
+    custody::log::record(&*store, (&by, &guard), ("ada", 5), |_| Some(entry.clone())).await.unwrap();
+    let rules = rules::check(vec![RuleFile {
+        class: "all".into(),
+        resources: vec![],
+        subjects: vec![],
+        identity_kind: None,
+        groups: vec![],
+        days: None,
+        hours: Some(0),
+        then: Then::Delete,
+    }]);
+    let (guard, rules, by) = (Guard::own(&notary()).unwrap(), rules.unwrap(), "ada".to_owned());
+    let retention = Retention { store: store.clone(), notary: notary(), guard, rules, by };
+    let outcome = retention.run(&Clock::fixed(START + 200_000_000)).await.unwrap();
+    assert_eq!(outcome.entries[0].deleted.objects, 2);
+    assert_eq!(attest(&*store, 180_000_000).await, Some(3));
+    store
+}
+
 /// What somebody does to objects, at random.
 fn change(objects: &mut BTreeMap<Path, Vec<u8>>, random: &mut Random) -> String {
     let mut below = |end: usize| random.below(end.max(1));
@@ -259,7 +286,7 @@ fn change(objects: &mut BTreeMap<Path, Vec<u8>>, random: &mut Random) -> String 
 fn ten_thousand_random_changes_are_found() {
     const CHANGES: usize = 10_000;
     block_on(async {
-        let store = attested().await;
+        let store = disposed().await;
         let (kept, good) = (kept(&*store).await, objects(&*store).await);
         let (mut random, mut made) = (Random(7), 0);
         while made < CHANGES {

@@ -113,8 +113,12 @@ impl HoldView {
             policy_version: asked.policy_version.clone(),
             reviews: hold.reviews.iter().map(review).collect(),
             ended: hold.ended.clone(),
-            may_answer: open && caller.reviews(hold) && !caller.sent(hold) && caller.may_answer(),
-            shown: asked.shown.clone(),
+            may_answer: open
+                && asked.is_readable()
+                && caller.reviews(hold)
+                && !caller.sent(hold)
+                && caller.may_answer(),
+            shown: asked.shown().clone(),
         }
     }
 }
@@ -151,6 +155,12 @@ impl Caller {
         reason: String,
         digest: Digest,
     ) -> Result<(), Problem> {
+        if approved && !self.held(api, hold)?.asked.is_readable() {
+            let detail =
+                "It is sealed, and this node has no key that opens it: nobody may approve what they were not shown.";
+            let hint = "Name the key in [sealing] of this node's config, or answer on another node.";
+            return Err(Problem::new(StatusCode::CONFLICT, "Not shown", detail.to_owned(), hint));
+        }
         self.held(api, hold)?;
         let review = self.answers(approved, reason, digest);
         self.write(Record::HoldReviewed { hold, review }).await

@@ -13,6 +13,7 @@
 pub(crate) mod commit;
 pub(crate) mod copied;
 pub(crate) mod cursors;
+pub(crate) mod entry;
 pub(crate) mod here;
 pub(crate) mod index;
 pub(crate) mod keep;
@@ -29,6 +30,7 @@ use crate::{Error, fault};
 use cursors::Cursors;
 use index::Index;
 use record::{HEADER, Kind, Sealed};
+use schemas::seal::WrappedKey;
 use schemas::{Epoch, NodeId, Shard, codec};
 use segment::Segment;
 use snapshot::State;
@@ -281,18 +283,14 @@ impl Shared {
     }
 
     /// See [`crate::Log::append`].
-    pub(crate) fn append(&self, shard: Shard, datums: &[&[u8]], priority: Priority) -> Result<Position, Error> {
-        let mut bytes = 0;
-        let mut heads = Vec::with_capacity(datums.len());
-        for datum in datums {
-            if datum.len() > codec::MAX_EVENT_BYTES {
-                let limit = codec::MAX_EVENT_BYTES as u64;
-                return Err(Error::TooLarge { bytes: datum.len() as u64, limit });
-            }
-            let head = codec::peek(datum).map_err(|source| Error::Event { source: Arc::new(source) })?;
-            bytes += (HEADER + datum.len()) as u64;
-            heads.push((head, record::payload_crc(&[datum])));
-        }
+    pub(crate) fn append(
+        &self,
+        shard: Shard,
+        key: Option<&WrappedKey>,
+        datums: &[&[u8]],
+        priority: Priority,
+    ) -> Result<Position, Error> {
+        let (entries, bytes) = entry::entries(key, datums)?;
         let mut tail = lock(&self.tail);
         if tail.buffer.len() > MAX_PENDING {
             drop(tail);
@@ -300,16 +298,16 @@ impl Shared {
             tail = lock(&self.tail);
         }
         self.admit(&tail, bytes, priority)?;
-        tail.state.check(heads.iter().map(|(head, _)| head)).map_err(|out| Error::Sequence {
+        tail.state.check(entries.iter().map(|entry| &entry.head)).map_err(|out| Error::Sequence {
             session: out.session,
             expected: out.expected,
             found: out.found,
         })?;
         // all of them or none: they lie in one segment
         tail.make_room(self, bytes)?;
-        for (datum, (head, crc)) in datums.iter().zip(&heads) {
-            tail.push(self, Kind::Event, shard, *crc, &[datum])?;
-            tail.state.event(shard, head);
+        for entry in &entries {
+            tail.push(self, entry.kind(), shard, entry.crc, &[&entry.prefix, entry.datum])?;
+            tail.state.event(shard, &entry.head);
         }
         let before = tail.unsealed;
         tail.unsealed += bytes;

@@ -7,6 +7,7 @@
 //! `crc` is CRC32C of the payload, then of length, sequence, kind, flags and shard: the payload's part can be computed
 //! before the sequence is known. `sequence` is dense over the whole journal, so that a lost record is noticed.
 
+use schemas::seal::WrappedKey;
 use schemas::{Epoch, Shard};
 
 /// Bytes before the payload.
@@ -17,6 +18,8 @@ pub(crate) const HEADER: usize = 20;
 pub(crate) enum Kind {
     /// One Event datum.
     Event,
+    /// One Event datum behind the wrapped key of its session: [`keyed`].
+    Keyed,
     /// One sealed batch, behind a [`Sealed`].
     Batch,
     /// What was open and where the chains stood when its segment began.
@@ -35,6 +38,7 @@ impl Kind {
             Self::Snapshot => 3,
             Self::Epoch => 4,
             Self::Skip => 5,
+            Self::Keyed => 6,
         }
     }
 
@@ -45,6 +49,7 @@ impl Kind {
             3 => Self::Snapshot,
             4 => Self::Epoch,
             5 => Self::Skip,
+            6 => Self::Keyed,
             _ => return None,
         })
     }
@@ -64,6 +69,33 @@ impl Record<'_> {
     pub(crate) fn size(&self) -> usize {
         HEADER + self.payload.len()
     }
+
+    /// The event's datum; `None` where it holds no event.
+    pub(crate) fn datum(&self) -> Option<&[u8]> {
+        match self.kind {
+            Kind::Event => Some(self.payload),
+            Kind::Keyed => split_keyed(self.payload).map(|(_, datum)| datum),
+            Kind::Batch | Kind::Snapshot | Kind::Epoch | Kind::Skip => None,
+        }
+    }
+
+    /// The key that travels with its event.
+    pub(crate) fn key(&self) -> Option<WrappedKey> {
+        let (key, _) = split_keyed(self.payload).filter(|_| self.kind == Kind::Keyed)?;
+        serde_json::from_slice(key).ok()
+    }
+}
+
+/// What stands before the datum of an event with a key: the length of the key, two bytes, and the key as JSON.
+pub(crate) fn keyed(key: &WrappedKey) -> Option<Vec<u8>> {
+    let key = serde_json::to_vec(key).ok()?;
+    let length = u16::try_from(key.len()).ok()?;
+    Some([&length.to_le_bytes()[..], &key].concat())
+}
+
+fn split_keyed(payload: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = payload.split_first_chunk::<2>()?;
+    rest.split_at_checked(u16::from_le_bytes(*length).into())
 }
 
 /// The first half of a record's checksum.
@@ -202,6 +234,17 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, 9, Kind::Batch, 700, payload_crc(&[b"ab", b"c"]), &[b"ab", b"c"]);
         assert_eq!(read(&out), Found::Record(Record { sequence: 9, kind: Kind::Batch, shard: 700, payload: b"abc" }));
+    }
+
+    #[test]
+    fn an_event_and_its_key_come_apart_again() {
+        let (_, key) = schemas::seal::Kek::new(&[1; 32]).draw(schemas::SessionId::generate()).unwrap();
+        let (mut out, prefix) = (Vec::new(), keyed(&key).unwrap());
+        write(&mut out, 9, Kind::Keyed, 1, payload_crc(&[&prefix, b"datum"]), &[&prefix, b"datum"]);
+        let Found::Record(found) = read(&out) else { panic!("{out:?}") };
+        assert_eq!((found.datum(), found.key()), (Some(&b"datum"[..]), Some(key)));
+        let short = Record { payload: &[9, 0, 1], ..found };
+        assert_eq!((short.datum(), short.key()), (None, None));
     }
 
     #[test]

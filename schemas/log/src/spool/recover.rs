@@ -192,8 +192,8 @@ impl Found {
 
     fn record(&mut self, position: u64, record: &Record<'_>, cursors: &Cursors) {
         match record.kind {
-            Kind::Event => {
-                let Ok(head) = codec::peek(record.payload) else { return };
+            Kind::Event | Kind::Keyed => {
+                let Some(Ok(head)) = record.datum().map(codec::peek) else { return };
                 self.state.event(record.shard, &head);
                 let place = Place { position, size: record.size() as u64 };
                 self.unsealed.entry(record.shard).or_default().insert(record.sequence, place);

@@ -3,11 +3,12 @@
 //! It reads the journal's file at its own pace, behind the producers: the page cache is its queue, and needs no bound
 //! of its own beyond the spool's. Each round takes all that was appended since the last one.
 
-use super::record::{self, Found, HEADER, Kind, Sealed};
+use super::record::{self, Found, HEADER, Sealed};
 use super::{Position, Shared, lock};
 use crate::{Error, fault};
 use ring::rand::{SecureRandom, SystemRandom};
 use schemas::batch::{self, Place};
+use schemas::seal::WrappedKey;
 use schemas::{Epoch, SequenceNumber, SessionId, Shard, codec};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -21,6 +22,10 @@ struct Open {
     ends: Vec<usize>,
     first: u64,
     through: u64,
+    /// Keys of the sessions that begin in it.
+    keys: Vec<WrappedKey>,
+    /// Bytes of the events' records.
+    size: u64,
     /// While recovery seals: the sequence that each session's next event must have to go into the same batch.
     next: HashMap<SessionId, SequenceNumber>,
 }
@@ -89,17 +94,17 @@ impl Sealer {
             let mut rest = chunk.get(..size).unwrap_or_default();
             while let Found::Record(found) = record::read(rest) {
                 rest = rest.get(found.size()..).unwrap_or_default();
-                if found.kind != Kind::Event || !self.is_left(found.sequence) {
-                    continue;
-                }
+                let Some(datum) = found.datum().filter(|_| self.is_left(found.sequence)) else { continue };
                 events += 1;
                 let batch = open.entry(found.shard).or_default();
-                if self.left.is_some() && !batch.follows(found.payload) {
+                if self.left.is_some() && !batch.follows(datum) {
                     let whole = std::mem::take(batch);
                     end = Some(self.close(shared, found.shard, &whole, &mut after)?);
-                    batch.follows(found.payload);
+                    batch.follows(datum);
                 }
-                batch.bytes.extend_from_slice(found.payload);
+                batch.bytes.extend_from_slice(datum);
+                batch.keys.extend(found.key());
+                batch.size += found.size() as u64;
                 batch.ends.push(batch.bytes.len());
                 batch.through = found.sequence;
                 if batch.ends.len() == 1 {
@@ -182,6 +187,7 @@ impl Sealer {
         let sealed = batch::seal_version(place, salt, &datums, version)
             .and_then(|batch| {
                 let hash = batch.header.hash()?;
+                let batch = batch.with_keys(open.keys.clone());
                 let signed = match &shared.config.signer {
                     Some(signer) => batch.signed(signer, &hash),
                     None => batch,
@@ -194,7 +200,7 @@ impl Sealer {
         let (first, through) = (open.first, open.through);
         let prefix = Sealed { first, through, batch: chain.next, epoch: self.epoch, hash };
         after.insert(shard, chain.next + 1);
-        shared.append_batch(shard, &prefix, &bytes, (open.bytes.len() + datums.len() * HEADER) as u64)
+        shared.append_batch(shard, &prefix, &bytes, open.size)
     }
 }
 

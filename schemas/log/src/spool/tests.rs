@@ -78,8 +78,8 @@ fn whole_events(bytes: &[u8]) -> BTreeMap<schemas::SessionId, usize> {
     let mut at = 0;
     while let record::Found::Record(found) = record::read(&bytes[at..]) {
         at += found.size();
-        if found.kind == Kind::Event {
-            *counts.entry(codec::peek(found.payload).unwrap().session).or_default() += 1;
+        if let Some(datum) = found.datum() {
+            *counts.entry(codec::peek(datum).unwrap().session).or_default() += 1;
         }
     }
     counts

@@ -120,3 +120,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn reasons_keep_ids_and_lose_what_may_be_a_value() {
+    for (reason, kept) in [
+        ("it has expired", "it has expired"),
+        (
+            "approved as hld_01a1fd0fd66272912345678984b9a2c9, too late",
+            "approved as hld_01a1fd0fd66272912345678984b9a2c9, too late",
+        ),
+        ("the card 4929731608452298 is known", "?"),
+        ("see ses_4929731608452298", "?"),
+        ("the column \"card_number\" is masked", "the column \"card_number\" is masked"),
+        ("the name \"Ada Lovelace\" is unknown", "the name \"?\" is unknown"),
+        (r#"the name "a\"Ada Lovelace" is unknown"#, "the name \"?\" is unknown"),
+        (r#"the name "a\\" is "Ada Lovelace""#, "the name \"?\" is \"?\""),
+        ("the name \"a", "the name \"?"),
+    ] {
+        assert_eq!(remove_from_reason(reason), kept, "{reason}");
+    }
+}
+
+#[test]
+fn what_is_shown_has_the_words_that_were_removed_from() {
+    for sql in ["select a, 'x' from t where b = 4711 and \"Odd name\" = $1", "insert into t values (1, E'\\'', $$x$$)"]
+    {
+        let text = remove(sql).unwrap();
+        assert_eq!(words_of_shown(&text.shown), text.words, "{}", text.shown);
+    }
+}
+
+#[test]
+fn quoted_names_are_shown_where_they_are_known() {
+    let shown = remove("select \"id\", 'x' from \"customers\" where note = \"Ada\"").unwrap().shown;
+    let known = known_names(&shown, |name| matches!(name, "id" | "customers"));
+    assert_eq!(known.unwrap(), "select \"id\", ? from \"customers\" where note = \"?\"");
+    for (given, kept) in [("s1", "s1"), ("", ""), ("Ada Lovelace", "?"), ("4929731608452298", "?")] {
+        assert_eq!(name(given), kept);
+    }
+}

@@ -1,4 +1,4 @@
-//! What of a statement's text may stand in the index: its words, without any constant (MSK-1).
+//! What of a statement's text anybody may read: its words, without any constant (MSK-1). The index has no more of it.
 //!
 //! A value that a client writes into a statement may be a protected one, and the index is read by more people than the
 //! recorded frames are. So the text is cut into tokens by PostgreSQL's lexical rules, and every constant (strings of all
@@ -9,7 +9,7 @@
 //! <https://www.postgresql.org/docs/current/sql-syntax-lexical.html>; the server's `standard_conforming_strings` is pinned
 //! to `on` by the gate.
 
-use schemas::id::is_id;
+use crate::id::is_id;
 use std::{iter::Peekable, str::CharIndices};
 
 /// One piece of a text whose constants are gone.
@@ -73,6 +73,78 @@ pub fn remove(sql: &str) -> Option<Text> {
         }
     }
     Some(text)
+}
+
+/// The words of what [`remove`] shows, as it gave them.
+pub fn words_of_shown(shown: &str) -> Vec<String> {
+    let word = |(_, token)| match token {
+        Token::Word(word) | Token::Quoted(word) => Some(word.to_lowercase()),
+        Token::Constant | Token::Mark('?') => Some("?".to_owned()),
+        Token::Mark(_) => None,
+    };
+    tokens(shown).unwrap_or_default().into_iter().filter_map(word).take(MAX_WORDS).collect()
+}
+
+/// What [`remove`] shows, without names in double quotes that `is_known` does not know: a value may stand in such quotes by
+/// mistake.
+pub fn known_names(shown: &str, is_known: impl Fn(&str) -> bool) -> Option<String> {
+    let mut out = String::with_capacity(shown.len());
+    for (spaced, token) in tokens(shown)? {
+        if spaced && !out.is_empty() {
+            out.push(' ');
+        }
+        match token {
+            Token::Word(word) => out.push_str(&word),
+            Token::Quoted(name) if is_known(&name) => out.extend(["\"", &name, "\""]),
+            Token::Quoted(_) => out.push_str("\"?\""),
+            Token::Constant => out.push('?'),
+            Token::Mark(mark) => out.push(mark),
+        }
+    }
+    Some(out)
+}
+
+/// A name that the client chose, as far as it may be shown: a plain word.
+pub fn name(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$'));
+    if name.is_empty() || (plain && kept(name).is_some()) { name.to_owned() } else { "?".to_owned() }
+}
+
+/// A reason without what may be a value: long numbers, and quoted pieces that are no plain name. What a quote opens that
+/// nothing closes is cut off.
+pub fn remove_from_reason(reason: &str) -> String {
+    let shown = |piece: &str, quoted: bool| {
+        let plain = piece.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '*'));
+        let numbered = piece.split(|c: char| !c.is_alphanumeric() && c != '_').any(is_numbered);
+        if numbered || (quoted && !plain) { "?".to_owned() } else { piece.to_owned() }
+    };
+    let (mut out, mut rest) = (String::with_capacity(reason.len()), reason);
+    while let Some((before, behind)) = rest.split_once('"') {
+        out.push_str(&shown(before, false));
+        out.push('"');
+        let Some((quoted, after)) = closed(behind) else {
+            out.push('?');
+            return out;
+        };
+        out.push_str(&shown(quoted, true));
+        out.push('"');
+        rest = after;
+    }
+    out.push_str(&shown(rest, false));
+    out
+}
+
+/// Splits at the quote that closes what was quoted as Rust's `{:?}` does: a backslash takes the next character.
+fn closed(text: &str) -> Option<(&str, &str)> {
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => drop(characters.next()),
+            '"' => return Some((text.get(..at)?, text.get(at + 1..)?)),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The tokens of a text, each with whether space stood before it; `None` where it is not lexically sound.
@@ -322,7 +394,7 @@ fn kept(word: &str) -> Option<String> {
 
 /// Whether a word may hold the number of a card or a person. The gate's own ids do not: reasons name them, and people ask
 /// for them.
-pub(crate) fn is_numbered(word: &str) -> bool {
+fn is_numbered(word: &str) -> bool {
     word.split(|c: char| !c.is_numeric()).any(|run| run.len() > MAX_DIGITS) && !is_id(word)
 }
 
