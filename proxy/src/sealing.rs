@@ -10,7 +10,7 @@ use schemas::seal::{Error, Sealer, WrappedKey};
 use schemas::{Shard, literals};
 use std::collections::BTreeMap;
 
-/// Statements whose shapes wait for their verdict; a pipeline has no more.
+/// Statements whose shapes are kept until they end; of a longer pipeline the oldest go.
 const MAX_SHAPES: usize = 4096;
 
 /// The kind of a statement that was not understood.

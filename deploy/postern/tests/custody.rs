@@ -12,10 +12,10 @@ use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
     time::Duration,
 };
-use support::{Postern, Postgres, cache, eventually, folder, root};
+use support::{Postern, Postgres, eventually, folder, verifier};
 
 const RULES: &str = r#"
 [[archive.retention]]
@@ -70,8 +70,8 @@ impl Site {
     }
 
     fn other(&self) -> Output {
-        let mut python = Command::new(cache().join("clients/venv/bin/python"));
-        python.arg(root().join("deploy/verify/postern-verify")).arg("archive").arg(self.archive());
+        let mut python = verifier("postern-verify");
+        python.arg("archive").arg(self.archive());
         python.arg("--keys").arg(&self.keys).output().unwrap()
     }
 
@@ -231,8 +231,8 @@ fn in_a_bucket_who_may_not_delete_leaves_it_to_who_may() {
     assert!(postern.verified()["deleted"].as_u64() >= Some(1));
     let copy = folder.path().join("copy");
     s3.administer(&["copy", &format!("{PREFIX}/"), copy.to_str().unwrap()]);
-    let mut python = Command::new(cache().join("clients/venv/bin/python"));
-    python.arg(root().join("deploy/verify/postern-verify")).arg("archive").arg(copy).args(["--jobs", "2"]);
+    let mut python = verifier("postern-verify");
+    python.arg("archive").arg(copy).args(["--jobs", "2"]);
     let other = python.output().unwrap();
     assert!(other.status.success() && text(&other).contains("deleted by retention: "), "{}", text(&other));
 }

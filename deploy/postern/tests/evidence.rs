@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output},
     time::Duration,
 };
-use support::{Postern, Postgres, cache, eventually, folder, root};
+use support::{Postern, Postgres, cache, eventually, folder, root, verifier};
 
 /// An archive that ended, and what its reader kept outside of it.
 struct Site {
@@ -55,7 +55,7 @@ impl Site {
 
     /// What the other one says.
     fn other(&self) -> Output {
-        let mut command = python("postern-verify");
+        let mut command = verifier("postern-verify");
         command.arg("archive").arg(self.archive()).arg("--keys").arg(&self.keys);
         command.arg("--checkpoint").arg(&self.checkpoint).output().unwrap()
     }
@@ -77,12 +77,6 @@ fn sessions(postern: &Postern, count: usize) {
     process.stop();
 }
 
-fn python(program: &str) -> Command {
-    let mut command = Command::new(cache().join("clients/venv/bin/python"));
-    command.arg(root().join("deploy/verify").join(program));
-    command
-}
-
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -102,7 +96,7 @@ fn two_programs_prove_an_archive_and_find_ten_thousand_changes() {
     assert!(text(&own).contains("signed by keys that you believe") && text(&own).contains("0 batches came after it"));
     assert!(text(&other).starts_with("the archive holds"), "{}", text(&other));
 
-    let changes = python("changes.py").arg(site.archive()).arg(&site.keys).arg(&site.checkpoint).output().unwrap();
+    let changes = verifier("changes.py").arg(site.archive()).arg(&site.keys).arg(&site.checkpoint).output().unwrap();
     assert!(changes.status.success(), "{}", text(&changes));
     assert!(text(&changes).contains("10000 changes, 10000 found"), "{}", text(&changes));
 
@@ -149,7 +143,7 @@ fn a_bundle_is_proved_with_the_keys_alone() {
     let site = Site::new();
     let bundle = site.folder.path().join("evidence.zip");
     let prove = |bundle: &Path| {
-        python("postern-verify").arg("bundle").arg(bundle).arg("--keys").arg(&site.keys).output().unwrap()
+        verifier("postern-verify").arg("bundle").arg(bundle).arg("--keys").arg(&site.keys).output().unwrap()
     };
     let told = site.postern.run(&["audit", "export", "who read card_number", "--bundle", bundle.to_str().unwrap()]);
     assert!(told.contains("7 sessions") && told.contains("postern-verify"), "{told}");

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
-use support::{Postern, Postgres, eventually, files::holding, folder, secret_file};
+use support::{Postern, Postgres, eventually, files::holding, folder, secret_file, verifier};
 use wire::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -130,10 +129,7 @@ fn verifies_offline(postern: &Postern, session: &str) {
         made.status.success().then_some(())
     };
     eventually("a checkpoint covers the session", SOON, checkpointed);
-    let python = support::cache().join("clients/venv/bin/python3");
-    let verifier = support::root().join("deploy/verify/postern-verify");
-    let output =
-        Command::new(python).arg(verifier).arg("bundle").arg(&bundle).arg("--keys").arg(&keys).output().unwrap();
+    let output = verifier("postern-verify").arg("bundle").arg(&bundle).arg("--keys").arg(&keys).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
@@ -141,8 +137,8 @@ fn verifies_offline(postern: &Postern, session: &str) {
 fn verified_by_both(postern: &Postern) -> [String; 2] {
     let own = postern.command(&["audit", "verify"]).output().unwrap();
     let (archive, keys) = (postern.data().join("archive"), postern.folder.join("keys.txt"));
-    let mut other = Command::new(support::cache().join("clients/venv/bin/python3"));
-    other.arg(support::root().join("deploy/verify/postern-verify")).arg("archive").arg(archive).arg("--keys").arg(keys);
+    let mut other = verifier("postern-verify");
+    other.arg("archive").arg(archive).arg("--keys").arg(keys);
     [own, other.output().unwrap()].map(|output| match output.status.success() {
         true => String::new(),
         false => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),

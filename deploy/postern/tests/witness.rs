@@ -9,10 +9,10 @@ use std::{
     fs,
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
     time::Duration,
 };
-use support::{Postern, Postgres, Process, cache, eventually, folder, free_port, root, secret_file};
+use support::{Postern, Postgres, Process, eventually, folder, free_port, secret_file, verifier};
 
 /// The reference witness, over TLS and with a token.
 struct Witness {
@@ -33,8 +33,8 @@ impl Witness {
 
     fn start(&mut self) {
         let at = |name: &str| self.folder.join(name);
-        let mut command = Command::new(cache().join("clients/venv/bin/python"));
-        command.arg(root().join("deploy/verify/postern-witness")).arg(at("witness")).arg("--keys").arg(at("keys.txt"));
+        let mut command = verifier("postern-witness");
+        command.arg(at("witness")).arg("--keys").arg(at("keys.txt"));
         command.args(["--listen", &format!("localhost:{}", self.port)]);
         command.arg("--cert").arg(at("witness.pem")).arg("--key").arg(at("witness-key.pem"));
         command.arg("--token-file").arg(at("witness-token"));

@@ -1,3 +1,5 @@
+//! What questions find, in a real index of a made-up gate's traffic.
+
 use super::*;
 use crate::consume::tests::index;
 use crate::testing::{Bus, Script, batches, traffic};

@@ -34,6 +34,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
+/// A program of the independent verifier's folder, with the Python that has what it needs.
+pub fn verifier(program: &str) -> Command {
+    let mut command = Command::new(cache().join("clients/venv/bin/python"));
+    command.arg(root().join("deploy/verify").join(program));
+    command
+}
+
 /// A folder that the user postgres may enter too. `POSTERN_TEST_KEEP` leaves it there, to be looked at.
 pub fn folder() -> tempfile::TempDir {
     let mut folder = tempfile::Builder::new().prefix("postern-test").tempdir().unwrap();

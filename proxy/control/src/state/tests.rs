@@ -448,3 +448,11 @@ fn of_a_large_hold_that_has_ended_the_beginning_is_kept() {
         assert!(kept.to_string().len() < 2_000 && kept["shortened"] == true && kept["reason"] == "why", "{kept}");
     }
 }
+
+#[test]
+fn what_is_sealed_for_others_is_readable_only_where_it_was_opened() {
+    let (plain, sealed) = (hold(1), HoldAsk { shown: serde_json::json!({"kek": "a", "sealed": "b"}), ..hold(1) });
+    let opened = HoldAsk { opened: Some(serde_json::json!({"text": "delete from t"})), ..sealed.clone() };
+    assert_eq!([&plain, &sealed, &opened].map(HoldAsk::is_readable), [true, false, true]);
+    assert_eq!((opened.shown()["text"].as_str(), sealed.shown()), (Some("delete from t"), &sealed.shown));
+}

@@ -7,7 +7,7 @@ use crate::api::parameters::{Fields, limit};
 use crate::api::{Api, answer};
 use crate::problem::Problem;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use control::{Digest, Hold, HoldState, Record, Review};
 use schemas::{HoldId, Identity, StatementId};
@@ -155,13 +155,15 @@ impl Caller {
         reason: String,
         digest: Digest,
     ) -> Result<(), Problem> {
-        if approved && !self.held(api, hold)?.asked.is_readable() {
+        let held = self.held(api, hold)?;
+        if approved && !held.asked.is_readable() {
             let detail =
                 "It is sealed, and this node has no key that opens it: nobody may approve what they were not shown.";
             let hint = "Name the key in [sealing] of this node's config, or answer on another node.";
-            return Err(Problem::new(StatusCode::CONFLICT, "Not shown", detail.to_owned(), hint));
+            let problem = Problem::new(StatusCode::CONFLICT, "Not shown", detail.to_owned(), hint);
+            let name = HeaderName::from_static("postern-refused");
+            return Err(problem.with_header(name, HeaderValue::from_static("not_shown")));
         }
-        self.held(api, hold)?;
         let review = self.answers(approved, reason, digest);
         self.write(Record::HoldReviewed { hold, review }).await
     }
