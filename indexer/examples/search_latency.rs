@@ -120,6 +120,7 @@ fn statement(session: u64, number: u64) -> [Body; 3] {
             prepared: String::new(),
             portal: String::new(),
             parameters: None,
+            tokens: None,
         }),
         Body::Verdict(Verdict {
             number,

@@ -197,6 +197,7 @@ impl Joiner {
                 Protocol::FunctionCall => "function_call",
             }
             .to_owned();
+            hit.tokens = statement.tokens.clone().unwrap_or_default();
             let plain = Some(&statement.text).filter(|text| text.codec == PayloadCodec::Plain);
             let text = plain.and_then(|text| std::str::from_utf8(&text.bytes).ok()).and_then(literals::remove);
             if let Some(text) = text {

@@ -15,7 +15,7 @@ use tantivy::schema::{Field, IndexRecordOption, NumericOptions, STORED, Schema, 
 use tantivy::tokenizer::{PreTokenizedString, Token};
 
 /// Grows when the documents change: an index of another version is built again.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Longest term in bytes; a longer value is cut, in documents and in questions alike.
 const MAX_TERM_BYTES: usize = 1024;
@@ -72,6 +72,7 @@ pub const TERMS: &[(&str, Form, &str)] = &[
     ("read_only", Form::Lower, "true where the statement changes nothing"),
     ("outcome", Form::Lower, "running, succeeded, failed, denied, ..., or why a session ended"),
     ("sqlstate", Form::Lower, "SQLSTATE that the client was told"),
+    ("token", Form::Lower, "token of a value that the statement named: postern audit token"),
     ("found", Form::Lower, "detector that found something in the answer, such as pan, or the column it was in"),
 ];
 
@@ -253,6 +254,7 @@ fn terms(hit: &Hit) -> BTreeSet<(&'static str, String)> {
     terms.add("reviewer", hit.review.as_ref().and_then(|review| review.reviewer.as_deref()).unwrap_or_default());
     hit.policies.iter().for_each(|policy| terms.add("policy", policy));
     hit.flags.iter().for_each(|flag| terms.add("flag", flag));
+    hit.tokens.iter().for_each(|token| terms.add("token", token));
     hit.functions.iter().for_each(|function| terms.dotted("function", function));
     for found in &hit.found {
         terms.add("found", &found.detector);

@@ -77,6 +77,7 @@ impl Script {
             prepared,
             portal,
             parameters: None,
+            tokens: None,
         }));
     }
 

@@ -275,6 +275,7 @@ fn events(runs: Vec<(Direction, Instant, Vec<u8>)>, login: [usize; 2]) -> Vec<Ev
             prepared: String::new(),
             portal: String::new(),
             parameters: None,
+            tokens: None,
         };
         bodies.push((0, Body::Statement(statement)));
         bodies.push((0, Body::Verdict(Verdict { number, ..verdict })));

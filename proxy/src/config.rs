@@ -5,12 +5,13 @@
 
 use crate::{
     budget, dlp, estimate, evidence::ResultEvidence, hold, limits, policies::PolicyFiles, scope, tls, upstream,
+    values::RecordedValues,
 };
 use judge::{
     mask::detect,
     policy::{self, Rules},
 };
-use schemas::seal::Keks;
+use schemas::{seal::Keks, tokens::Tokens};
 use serde::Deserialize;
 use std::{
     collections::BTreeSet,
@@ -175,6 +176,10 @@ pub struct ResourceFile {
     /// them; or of rows only a `"digest"`, SHA-256, which of short rows can be guessed. _Default:_ `"all"`.
     #[serde(default)]
     pub result_evidence: ResultEvidence,
+    /// Which values the record keeps of those that statements name: `"all"`; those of statements that touch no table with
+    /// protected columns, `"unprotected"`; or `"none"`. Tokens stand for what is left out: see `[tokens]`. _Default:_ `"all"`.
+    #[serde(default)]
+    pub recorded_values: RecordedValues,
     /// Seals what its sessions say, and what they are answered, under a key for each session: see `[sealing]`.
     /// _Default:_ false.
     #[serde(default)]
@@ -272,6 +277,7 @@ impl ResourceFile {
                 lease,
                 evidence: self.result_evidence,
                 sealed: self.seal_payloads,
+                values: self.recorded_values,
                 catalog_refresh: Duration::from_secs(self.catalog_refresh_seconds.max(1)),
                 name,
             }),
@@ -344,6 +350,7 @@ impl File {
                 statement_cache_bytes: self.statement_cache_bytes,
                 holds: None,
                 keks: None,
+                tokens: None,
                 resources: checked,
             }),
             _ => Err(problems),
@@ -384,6 +391,8 @@ pub struct Config {
     pub holds: Option<hold::Settings>,
     /// What wraps the keys of sealed sessions.
     pub keks: Option<Arc<Keks>>,
+    /// What makes tokens of values that are left out of the record.
+    pub tokens: Option<Tokens>,
     /// The registered databases.
     pub resources: Vec<ResourceConfig>,
 }
@@ -417,6 +426,8 @@ pub struct ResourceConfig {
     pub evidence: ResultEvidence,
     /// Its sessions' payloads are sealed.
     pub sealed: bool,
+    /// Which values that statements name stay in the record.
+    pub values: RecordedValues,
     /// Between refreshes of the catalog snapshot.
     pub catalog_refresh: Duration,
 }

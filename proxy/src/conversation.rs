@@ -3,6 +3,8 @@
 //! [`crate::forward`] deals with what the client sends, [`crate::answer`] with what the server answers; both work on
 //! this. [`crate::exchange`] moves the bytes and waits where the record must be durable first.
 
+mod noting;
+
 use crate::{
     budget::Budget,
     decide::{Decider, Decision, Refused, Scope, Simple},
@@ -17,12 +19,13 @@ use crate::{
     names::Window,
     paths::Paths,
     record::{self, Receipt, Record},
-    redact::{self, Redaction},
+    redact::Redaction,
     statement::{Names, Origin, Portal, Prepared, Proposal},
+    values::Leaving,
 };
 use event_log::Priority;
 use judge::sql::Effect;
-use schemas::event::{Body, CloseReason, Completed, Payload, Protocol, Statement, Verdict};
+use schemas::event::{CloseReason, Completed};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -159,6 +162,8 @@ pub struct Conversation {
     pub(crate) estimating: Estimating,
     pub(crate) full: Full,
     pub(crate) redaction: Redaction,
+    /// What of the client's values stays out of the record; none: nothing does.
+    pub(crate) leaving: Option<Box<Leaving>>,
     pub(crate) holding: Holding,
     pub(crate) interrupt: Interrupt,
     pub(crate) seat: Option<Seat>,
@@ -177,6 +182,7 @@ impl Conversation {
             estimating: Estimating::default(),
             full: Full::default(),
             redaction: Redaction::default(),
+            leaving: None,
             holding: Holding::default(),
             interrupt: Interrupt::default(),
             seat: None,
@@ -284,95 +290,6 @@ impl Conversation {
             out.record = Some(receipt);
         }
         out.gate = self.answers_after;
-        Ok(())
-    }
-
-    pub(crate) fn note_statement(
-        &mut self,
-        number: u64,
-        statement: &Simple,
-        denied: Option<&Refused>,
-    ) -> Result<(), End> {
-        self.note_text(number, statement)?;
-        match denied {
-            Some(other) => {
-                let mut verdict = statement.decision.verdict();
-                verdict.number = number;
-                verdict.verdict = schemas::event::VerdictKind::Deny;
-                let reason = format!("another statement of the same message was denied: {}", other.reason());
-                verdict.reason = self.redact_reason(reason);
-                self.record.note(Body::Verdict(verdict))?;
-            }
-            None => self.note_verdict(number, &statement.decision)?,
-        }
-        Ok(())
-    }
-
-    /// Notes a statement without what is decided of it.
-    pub(crate) fn note_text(&mut self, number: u64, statement: &Simple) -> Result<(), End> {
-        self.record.note(Body::Statement(Statement {
-            number,
-            protocol: Protocol::Simple,
-            index: statement.index,
-            text: redact::text(statement.text.as_bytes()),
-            prepared: String::new(),
-            portal: String::new(),
-            parameters: None,
-        }))?;
-        Ok(())
-    }
-
-    pub(crate) fn note_verdict(&mut self, number: u64, decision: &Decision) -> Result<(), End> {
-        // what was denied does not run, so no error can quote what it would have read
-        self.protected_window |= decision.touches_protected() && Refused::of(decision).is_none();
-        if !self.knows_secrets() {
-            return Ok(decision.note(number, &mut self.record)?);
-        }
-        let verdict = Verdict { number, ..decision.verdict() };
-        let reason = self.redact_reason(verdict.reason.clone());
-        Ok(self.record.note(Body::Verdict(Verdict { reason, ..verdict }))?)
-    }
-
-    pub(crate) fn note_cursor_run(&mut self, number: u64, portal: &str, decision: &Decision) -> Result<(), End> {
-        self.note_cursor(number, portal)?;
-        self.note_verdict(number, decision)
-    }
-
-    /// Notes the run of a cursor without what is decided of it.
-    pub(crate) fn note_cursor(&mut self, number: u64, portal: &str) -> Result<(), End> {
-        self.record.note(Body::Statement(Statement {
-            number,
-            protocol: Protocol::Extended,
-            index: 0,
-            text: Payload::plain(Vec::new()),
-            prepared: String::new(),
-            portal: portal.to_owned(),
-            parameters: None,
-        }))?;
-        Ok(())
-    }
-
-    pub(crate) fn note_unparsed(
-        &mut self,
-        number: u64,
-        text: &[u8],
-        protocol: Protocol,
-        name: &str,
-        refused: &Refused,
-    ) -> Result<(), End> {
-        let text = text.get(..text.len().min(crate::decide::MAX_EVENT_TEXT)).unwrap_or_default();
-        self.record.note(Body::Statement(Statement {
-            number,
-            protocol,
-            index: 0,
-            text: redact::text(text),
-            prepared: name.to_owned(),
-            portal: String::new(),
-            parameters: None,
-        }))?;
-        let mut verdict: Verdict = self.decider.verdict_of(number, refused);
-        verdict.reason = self.redact_reason(verdict.reason);
-        self.record.note(Body::Verdict(verdict))?;
         Ok(())
     }
 

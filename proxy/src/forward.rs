@@ -85,6 +85,7 @@ impl Conversation {
                 break Flow::More;
             };
             let frame = Frame { head, bytes: frame };
+            self.comes_to(consumed);
             if self.refuses_for_room(full, frame, consumed, out)? {
                 consumed += head.total;
                 continue;
@@ -140,6 +141,7 @@ impl Conversation {
         let body = frame.bytes.get(frames::HEAD..).unwrap_or_default();
         self.learn_secrets(frame);
         let message = frontend::parse(frame.head.kind, body)?;
+        self.is_read(&message);
         if let CopyIn::Streaming { extended } = self.copy_in {
             return self.while_copying(&message, frame, body, extended, out);
         }
@@ -232,6 +234,7 @@ impl Conversation {
                 return self.refuse_simple(refused, vec![(number, arrived)], out);
             }
         };
+        self.is_decided(decided.iter().map(|statement| &*statement.decision));
         match self.estimate_message(&mut decided, out) {
             Asked::Go(()) => {}
             Asked::Wait => return Ok(Flow::Wait),
@@ -290,6 +293,7 @@ impl Conversation {
         let prepared = Rc::new(Prepared::new(text, Origin::Parse, name).with_types(types));
         match self.decide_prepared(&prepared) {
             Ok(decision) => {
+                self.is_decided([&*decision]);
                 if let Some(refused) = self.decider.outright(&decision) {
                     let number = self.next_number();
                     self.note_run_of(number, &prepared, &decision, "", None)?;
@@ -298,7 +302,7 @@ impl Conversation {
             }
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             // EXECUTE of what may be prepared by then: nothing runs yet, and Bind decides
-            Err(refused) if refused.is_unknown_name() => {}
+            Err(refused) if refused.is_unknown_name() => self.is_decided([]),
             Err(refused) => {
                 let number = self.next_number();
                 self.note_unparsed(number, text.as_bytes(), Protocol::Extended, name, &refused)?;
@@ -329,6 +333,8 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
+        self.is_decided([&*decision]);
+        let repeated = (parameters.len() <= MAX_EVENT_PARAMETERS).then_some(parameters);
         let asked = match self.decider.outright(&decision) {
             Some(_) => Asked::Go(decision.clone()),
             None => self.estimate_bind(&candidates, decision.clone(), (portal, parameters), out),
@@ -339,17 +345,19 @@ impl Conversation {
             Asked::Refuse(refused) => (decision, Some(refused)),
         };
         if let (Some(refused), Some(prepared)) = (&unknown, candidates.last()) {
-            return self.refuse_bind(refused, prepared, portal, &decision, out);
+            return self.refuse_bind(refused, prepared, (portal, repeated), &decision, out);
         }
         match (self.hold_bind(&candidates, &decision, (portal, parameters), out)?, candidates.last()) {
             (Held::Go, _) => {}
-            (Held::Refuse(why), Some(prepared)) => return self.refuse_bind(&why, prepared, portal, &decision, out),
+            (Held::Refuse(why), Some(prepared)) => {
+                return self.refuse_bind(&why, prepared, (portal, repeated), &decision, out);
+            }
             (Held::Wait | Held::Refuse(_), _) => return Ok(Flow::Wait),
         }
         if let (Some(refused), Some(prepared)) = (Refused::of(&decision), candidates.last()) {
             // allowed at Parse, and no longer: a Bind alone already evaluates parts of it
             let (number, arrived) = (self.next_number(), Instant::now());
-            self.note_run_of(number, prepared, &decision, portal, None)?;
+            self.note_run_of(number, prepared, &decision, portal, repeated)?;
             return self.refuse_extended(refused, number, arrived, out);
         }
         if let Some(refused) = decision.refuses_parameters(parameters) {
@@ -360,7 +368,7 @@ impl Conversation {
             prepared: candidates.last().cloned(),
             decision,
             formats: formats.to_vec(),
-            parameters: (parameters.len() <= MAX_EVENT_PARAMETERS).then(|| parameters.to_vec()),
+            parameters: repeated.map(<[u8]>::to_vec),
             plan: RefCell::new(None),
             asked: Cell::new(false),
             held: Cell::new(self.hold_number()),
@@ -402,6 +410,7 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
+        self.is_decided([&*decision]);
         let refused = match decision.lacks_estimate().or_else(|| self.limits_run(&decision, arrived)) {
             Some(refused) => Some(refused),
             None => match self.budget_execute(&decision, out) {
@@ -472,19 +481,6 @@ impl Conversation {
         }
         out.pass(Permit::plain(), frame.bytes);
         Ok(Flow::More)
-    }
-
-    /// Notes the Statement and Verdict of one run of a prepared statement.
-    fn note_run_of(
-        &mut self,
-        number: u64,
-        prepared: &Prepared,
-        decision: &Decision,
-        portal: &str,
-        parameters: Option<&[u8]>,
-    ) -> Result<(), End> {
-        self.record.note_statement(prepared, number, portal, parameters)?;
-        self.note_verdict(number, decision)
     }
 }
 

@@ -119,6 +119,7 @@ impl Conversation {
             self.redact_said(at, out);
         }
         let bytes = at..out.bytes.len();
+        self.said(kind, bytes.clone());
         let ready = kind == b'Z' && !bytes.is_empty();
         let hides = std::mem::take(&mut self.full.hides) || (ready && self.full.answering);
         if ready && std::mem::take(&mut self.full.answering) {
@@ -139,7 +140,7 @@ impl Conversation {
     /// Notes a run of bytes for the client, from `before` on, but for what stays out of the record.
     pub(crate) fn note_server_run(&mut self, bytes: &[u8], before: usize) -> Result<(), End> {
         let hidden = std::mem::take(&mut self.full.hidden);
-        let run = bytes.get(before..).unwrap_or_default();
+        let run = &self.leave_out_of_answer(bytes, before);
         self.note_but(Direction::Server, run, before, self.frames_out, &hidden)
     }
 

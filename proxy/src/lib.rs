@@ -55,6 +55,7 @@ pub mod telemetry;
 pub mod testing;
 pub mod tls;
 pub mod upstream;
+pub mod values;
 pub mod warning;
 
 use config::Config;

@@ -34,6 +34,9 @@ pub enum Error {
     /// What the resource wants sealed cannot be.
     #[error("cannot seal the record of the session")]
     Seal(#[source] seal::Error),
+    /// What the resource leaves out of the record has no tokens.
+    #[error("no key of tokens is configured: [tokens] key_file")]
+    Tokens,
     /// The log refuses: full, or its disk failed.
     #[error("cannot write the record of the session")]
     Log(#[source] event_log::Error),

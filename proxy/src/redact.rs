@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use judge::sql::secrets::{self, Known};
-use schemas::event::Payload;
+use schemas::{event::Payload, literals};
 use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 /// What a session's client said that must not be kept.
@@ -96,7 +96,7 @@ fn secrets_of_parameters(parameters: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Where the values of a Bind stand behind its names; none where they cannot be read.
-fn values(parameters: &[u8]) -> Option<Vec<Range<usize>>> {
+pub(crate) fn values(parameters: &[u8]) -> Option<Vec<Range<usize>>> {
     let mut fields = Fields::of(b'B', parameters);
     for _ in 0..fields.count().ok()? {
         fields.int16().ok()?;
@@ -127,6 +127,23 @@ fn secrets_of_frame(kind: u8, frame: &[u8]) -> Vec<Range<usize>> {
     found.into_iter().map(|range| range.start + at..range.end + at).collect()
 }
 
+/// Each text of a frame of the server that may quote somebody; codes and names stay, and so does what is no report.
+pub(crate) fn each_text(kind: u8, body: &mut [u8], change: &mut dyn FnMut(&mut [u8])) {
+    match kind {
+        b'E' | b'N' => body.split_mut(|byte| *byte == 0).for_each(|field| {
+            if let Some((code, text)) = field.split_first_mut()
+                && !matches!(*code, b'S' | b'V' | b'C' | b'P' | b'p' | b'L')
+            {
+                change(text);
+            }
+        }),
+        // the name of a setting stays, and so does who notifies
+        b'S' => body.split_mut(|byte| *byte == 0).skip(1).for_each(change),
+        b'A' => body.get_mut(4..).unwrap_or_default().split_mut(|byte| *byte == 0).for_each(change),
+        _ => {}
+    }
+}
+
 impl Conversation {
     /// Remembers the secrets of a frame of the client's, before anybody can quote it. Every frame passes here before it is
     /// recorded, but for COPY data, which is no statement.
@@ -141,6 +158,11 @@ impl Conversation {
     /// The client's run as it may be kept.
     pub(crate) fn redact_client_run<'a>(&mut self, run: &'a [u8]) -> Cow<'a, [u8]> {
         let begins = std::mem::replace(&mut self.redaction.rest, self.passing_in);
+        let run = self.without_secrets(run, begins);
+        self.leave_out_of_run(run, begins)
+    }
+
+    fn without_secrets<'a>(&mut self, run: &'a [u8], begins: usize) -> Cow<'a, [u8]> {
         if !std::mem::take(&mut self.redaction.named) {
             return Cow::Borrowed(run);
         }
@@ -172,27 +194,16 @@ impl Conversation {
         while let Ok(Some(head)) = frames::head(rest) {
             let Some((frame, behind)) = rest.split_at_mut_checked(head.total) else { return };
             let body = frame.get_mut(frames::HEAD..).unwrap_or_default();
-            match head.kind {
-                b'E' | b'N' => body.split_mut(|byte| *byte == 0).for_each(|field| {
-                    if let Some((code, text)) = field.split_first_mut()
-                        && !matches!(*code, b'S' | b'V' | b'C' | b'P' | b'p' | b'L')
-                    {
-                        known.strike(text);
-                    }
-                }),
-                // the name of a setting stays, and so does who notifies
-                b'S' => body.split_mut(|byte| *byte == 0).skip(1).for_each(|value| known.strike(value)),
-                b'A' => {
-                    body.get_mut(4..).unwrap_or_default().split_mut(|byte| *byte == 0).for_each(|t| known.strike(t))
-                }
-                _ => {}
-            }
+            each_text(head.kind, body, &mut |text| known.strike(text));
             rest = behind;
         }
     }
 
     /// A reason for the record, which may quote what the client sent.
-    pub(crate) fn redact_reason(&mut self, reason: String) -> String {
+    pub(crate) fn redact_reason(&mut self, mut reason: String) -> String {
+        if self.leaves_reasons() {
+            reason = literals::remove_from_reason(&reason);
+        }
         if self.redaction.known.is_empty() {
             return reason;
         }

@@ -24,6 +24,7 @@ use crate::{
     policies::PolicyFiles,
     scope,
     upstream::{self, Database},
+    values::RecordedValues,
 };
 use judge::{
     mask::{self, Column, Plan},
@@ -250,6 +251,8 @@ pub struct Resource {
     pub evidence: ResultEvidence,
     /// The payloads of its sessions are sealed.
     pub sealed: bool,
+    /// Which values that statements name stay in the record.
+    pub values: RecordedValues,
     /// The roles of its sessions, where each has its own.
     pub leases: Option<scope::Leases>,
     /// What identities take of it on this node.
@@ -304,6 +307,7 @@ impl Resource {
             estimates: config.estimates,
             evidence: config.evidence,
             sealed: config.sealed,
+            values: config.values,
             usage: Arc::default(),
             number,
             cache_bytes,

@@ -26,6 +26,14 @@ fn names(verdict: &Verdict, name: &str) -> bool {
 /// Policies by which a statement is denied that names what is not there, as far as they begin so.
 const NAMELESS: &[&str] = &["builtin:unknown", "builtin:opaque", "builtin:grammar", "builtin:name"];
 
+/// Takes out of a verdict what it is said to touch, where that may be a value: names that are not there.
+pub(crate) fn without_doubtful_names(verdict: &mut Verdict) {
+    if verdict.policies.iter().any(|policy| NAMELESS.iter().any(|start| policy.starts_with(start))) {
+        verdict.relations.clear();
+        verdict.functions.clear();
+    }
+}
+
 /// Seals what a session records.
 #[derive(Debug)]
 pub struct Sealing {
@@ -109,10 +117,7 @@ impl Sealing {
         }
         // names that are not there may be values, and a denial's reason quotes them: the policies tell which it was
         Payload::SEALED.clone_into(&mut verdict.reason);
-        if verdict.policies.iter().any(|policy| NAMELESS.iter().any(|start| policy.starts_with(start))) {
-            verdict.relations.clear();
-            verdict.functions.clear();
-        }
+        without_doubtful_names(&mut verdict);
         verdict
     }
 

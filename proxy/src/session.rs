@@ -27,6 +27,7 @@ use crate::{
     startup::{Cancel, Started},
     tls::{self, Negotiated},
     upstream::{self, Upstream},
+    values::Leaving,
 };
 use identity::Verified;
 use judge::policy::Subject;
@@ -76,6 +77,7 @@ pub async fn serve(socket: TcpStream, peer: SocketAddr, gate: Arc<Gate>, permit:
 /// What is known of a session when it opens.
 struct Opening {
     record: Record,
+    leaving: Option<Leaving>,
     resource: Arc<Resource>,
     verified: Verified,
     subject: Subject,
@@ -136,6 +138,7 @@ async fn open(
     };
     let session = SessionId::generate();
     let sealing = sealing(gate, &resource, session).map_err(|error| Refusal::log(&error, &verified))?;
+    let leaving = leaving(gate, &resource).map_err(|error| Refusal::log(&error, &verified))?;
     let mut record = Record::new(gate.log.clone(), session).with_evidence(resource.evidence).with_sealing(sealing);
     record
         .note(Body::SessionOpened(SessionOpened {
@@ -163,7 +166,16 @@ async fn open(
         durable.map_err(|error| Refusal::log(&record::Error::Log(error), &verified))?;
     }
     let live = right.enter(record.session());
-    Ok((Opening { record, resource, verified, subject, seat, live, lease }, upstream))
+    Ok((Opening { record, leaving, resource, verified, subject, seat, live, lease }, upstream))
+}
+
+/// What of values stays out of the record, where its resource leaves any out.
+fn leaving(gate: &Gate, resource: &Resource) -> Result<Option<Leaving>, record::Error> {
+    if !resource.values.leaves_out() {
+        return Ok(None);
+    }
+    let tokens = gate.config.tokens.clone().ok_or(record::Error::Tokens)?;
+    Ok(Some(Leaving::new(resource.values, tokens)))
 }
 
 /// A fresh key for a session whose resource wants it sealed.
@@ -180,7 +192,7 @@ fn sealing(gate: &Gate, resource: &Resource, session: SessionId) -> Result<Optio
 /// The session itself: tells the client that it may begin, exchanges until an end, closes the record.
 async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: &Gate) {
     // the role is dropped after everything else, on every way out (SCP-1)
-    let Opening { mut record, resource, verified, subject, seat, live, lease: _lease } = opening;
+    let Opening { mut record, leaving, resource, verified, subject, seat, live, lease: _lease } = opening;
     // not around the exchange, which logs nothing: entering it at every turn costs more than a turn
     let span = tracing::info_span!("session", session = %record.session(), resource = %resource.name);
     gate.metrics.opened();
@@ -194,6 +206,7 @@ async fn converse(started: Started, opening: Opening, upstream: Upstream, gate: 
     let interrupt = Interrupt::of(&upstream, &resource);
     let mut conversation = Conversation::new(record, Decider::new(resource.clone(), subject), paths)
         .with_seat(seat)
+        .with_leaving(leaving)
         .with_interrupt(interrupt);
     if let Some(holds) = gate.holds.clone() {
         let (identity, role) = (verified.identity.clone(), upstream.user.clone());

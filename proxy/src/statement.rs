@@ -91,6 +91,7 @@ impl Prepared {
             prepared: self.name.clone(),
             portal: portal.to_owned(),
             parameters: parameters.map(Payload::plain),
+            tokens: None,
         }
     }
 }

@@ -16,13 +16,14 @@ use crate::{
     record::Record,
     resource::Resource,
     upstream::{CredentialFile, DatabaseFile},
+    values::{Leaving, RecordedValues},
 };
 use event_log::Log;
 use judge::{
     policy::{Rules, Subject},
     sql::catalog::{self, Rows},
 };
-use schemas::SessionId;
+use schemas::{SessionId, tokens::Tokens};
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// Sessions cannot be had.
@@ -46,6 +47,8 @@ pub struct Extras {
     pub budget: Option<budget::Limits>,
     /// When the planner is asked for estimates.
     pub estimates: estimate::Settings,
+    /// Which values that statements name stay in the record.
+    pub values: RecordedValues,
 }
 
 /// Sessions of one subject, of the group `agents`, on one resource.
@@ -90,6 +93,7 @@ pub fn resource(name: &str, database: DatabaseFile, rules: Rules) -> Result<Reso
         lease: None,
         evidence: ResultEvidence::default(),
         sealed: false,
+        values: RecordedValues::default(),
         catalog_refresh: Duration::from_secs(60),
     })
 }
@@ -103,6 +107,7 @@ impl Sessions {
         let mut config = resource("nowhere", database("nowhere", 5432), rules)?;
         config.budget = extras.budget;
         config.estimates = extras.estimates;
+        config.values = extras.values;
         let resource = Arc::new(Resource::with_catalog(&config, catalog).map_err(Error::Catalog)?);
         let (log, _) = Log::open(event_log::testing::config(folder), "gate-1".into()).map_err(Error::Log)?;
         Ok(Self { log, resource })
@@ -112,7 +117,9 @@ impl Sessions {
     pub fn begin(&self) -> Conversation {
         let decider = Decider::new(self.resource.clone(), Subject::of_groups(&["agents"]));
         let record = Record::new(self.log.clone(), SessionId::generate());
-        Conversation::new(record, decider, Paths::new("public", "gate"))
+        let values = self.resource.values;
+        let leaving = values.leaves_out().then(|| Leaving::new(values, Tokens::new(&[7; 32])));
+        Conversation::new(record, decider, Paths::new("public", "gate")).with_leaving(leaving)
     }
 
     /// Ends the log as a kill would.

@@ -80,6 +80,7 @@ pub(crate) fn statement(number: u64, text: &str) -> Statement {
         prepared: String::new(),
         portal: String::new(),
         parameters: None,
+        tokens: None,
     }
 }
 

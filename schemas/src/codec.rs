@@ -13,7 +13,7 @@ pub mod template;
 mod version;
 
 pub use direct::{encode_completed, encode_frames};
-pub use version::{EVENT_SCHEMA_JSON_V1, EVENT_SCHEMA_JSON_V2, EVENT_SCHEMA_JSON_V3, Version};
+pub use version::{EVENT_SCHEMA_JSON_V1, EVENT_SCHEMA_JSON_V2, EVENT_SCHEMA_JSON_V3, EVENT_SCHEMA_JSON_V4, Version};
 
 use crate::event::Event;
 use crate::id::{SequenceNumber, SessionId};

@@ -10,7 +10,8 @@
 //!
 //! Read in this order: [`id`] (who and which), [`event`] (what happened), [`codec`] (an event as bytes), [`batch`]
 //! (the unit that is shipped, archived and proved), [`chain`] (hashes and proofs), [`signature`] (who says so), [`seal`] (who
-//! may read it), [`literals`] (a text that anybody may read), [`topic`] (where it goes), [`invariant`] (the numbered promises of the whole system).
+//! may read it), [`literals`] (a text that anybody may read), [`tokens`]
+//! (values that are left out), [`topic`] (where it goes), [`invariant`] (the numbered promises of the whole system).
 //!
 //! This package does no IO and has no async code: everybody may depend on it.
 
@@ -23,6 +24,7 @@ pub mod invariant;
 pub mod literals;
 pub mod seal;
 pub mod signature;
+pub mod tokens;
 pub mod topic;
 
 pub use batch::{BatchHeader, EventBatch, SessionRange};

@@ -207,6 +207,8 @@ pub enum Audit {
     },
     /// Verify the archive: signatures, checkpoints, chains, roots, dense sequences, one end for each session
     Verify(AuditVerify),
+    /// Print the token of a value that standard input holds: 'token:tok_...' finds the statements that named it
+    Token,
     /// Print what a file of keys must say for this node's signatures to count
     Key,
     /// Print the last checkpoint of the archive, to be kept elsewhere

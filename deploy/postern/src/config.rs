@@ -5,12 +5,14 @@ use crate::failure::Failure;
 use kit::config::{Problem, Problems};
 use kit::kms::Kms;
 use kit::logging;
+use schemas::tokens::Tokens;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod sealing;
+mod tokens;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -48,6 +50,8 @@ pub struct File {
     pub archive: recorder::config::File,
     /// Who may read sealed payloads.
     pub sealing: sealing::File,
+    /// What stands for values that are left out of the record.
+    pub tokens: tokens::File,
     /// The search index.
     pub index: indexer::config::File,
     /// The API and console.
@@ -130,8 +134,10 @@ pub struct Config {
     pub archive: recorder::Config,
     /// The key that signs checkpoints of the archive.
     pub archive_key: PathBuf,
-    /// A resource seals its sessions' payloads, and there is no key: no gate may run.
-    pub lacks_key: bool,
+    /// What makes tokens of values that are left out of the record.
+    pub tokens: Option<Tokens>,
+    /// What a resource asks for and there is no key of: no gate may run.
+    pub lacks: Option<Problem>,
     /// The search index.
     pub index: indexer::Config,
     /// The API and console.
@@ -201,9 +207,17 @@ impl File {
         let no_kms = kit::kms::Kms::none();
         let keks = self.sealing.check(kms.as_ref().unwrap_or(&no_kms));
         let keks = noted(&mut problems, keks).flatten().map(Arc::new);
+        let left_out = self.resources.iter().any(|resource| resource.recorded_values.leaves_out());
+        let tokens = self.tokens.check(kms.as_ref().unwrap_or(&no_kms));
+        let tokens = noted(&mut problems, tokens.map_err(|problem| vec![problem])).flatten();
         let proxy = noted(&mut problems, self.proxy.check(&node, &keys, self.resources));
         let proxy = proxy.zip(holds);
-        let proxy = proxy.map(|(proxy, holds)| proxy::config::Config { holds, keks: keks.clone(), ..proxy });
+        let proxy = proxy.map(|(proxy, holds)| proxy::config::Config {
+            holds,
+            keks: keks.clone(),
+            tokens: tokens.clone(),
+            ..proxy
+        });
         let identity = noted(&mut problems, identity.check(&keys));
         let log = noted(&mut problems, self.log.check());
         let kafka = noted(&mut problems, self.kafka.check());
@@ -230,7 +244,13 @@ impl File {
                     Some(kafka) => log.with_kafka(kafka),
                     None => log,
                 };
-                let lacks_key = sealed && archive.keks.is_none();
+                let lacks = if sealed && archive.keks.is_none() {
+                    Some(Problem::new("sealing.key_file", "must be set where a resource has seal_payloads"))
+                } else if left_out && tokens.is_none() {
+                    Some(Problem::new("tokens.key_file", "must be set where a resource has recorded_values"))
+                } else {
+                    None
+                };
                 let (metrics, logging) = (self.metrics.listen, self.logging);
                 Ok(Config {
                     node,
@@ -245,7 +265,8 @@ impl File {
                     log_key,
                     archive,
                     archive_key,
-                    lacks_key,
+                    tokens,
+                    lacks,
                     index,
                     api,
                     webhooks,
@@ -262,13 +283,12 @@ impl Config {
     /// What a gate needs besides.
     ///
     /// # Errors
-    /// A resource seals, and no key is named.
+    /// A resource seals, or leaves values out, and no key for it is named.
     pub fn for_gate(&self) -> Result<(), Failure> {
-        if !self.lacks_key {
-            return Ok(());
+        match &self.lacks {
+            Some(problem) => Err(Failure::Config(Problems(vec![problem.clone()]))),
+            None => Ok(()),
         }
-        let text = "must be set where a resource has seal_payloads";
-        Err(Failure::Config(Problems(vec![Problem::new("sealing.key_file", text)])))
     }
 }
 

@@ -123,6 +123,9 @@ pub struct Hit {
     /// What detectors found in the answer, and hid.
     #[serde(default)]
     pub found: Vec<Found>,
+    /// Keyed tokens of the values that it named, where these are left out of the record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<String>,
 }
 
 impl Hit {
@@ -162,6 +165,7 @@ impl Hit {
             duration: None,
             sqlstate: None,
             found: Vec::new(),
+            tokens: Vec::new(),
         }
     }
 }

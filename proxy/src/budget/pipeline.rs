@@ -234,13 +234,12 @@ impl Conversation {
         let mut verdict = decision.verdict();
         verdict.number = number;
         verdict.verdict = VerdictKind::Deny;
-        verdict.reason = self.redact_reason(refused.reason().to_owned());
+        refused.reason().clone_into(&mut verdict.reason);
         verdict.policies = match refused {
             Refused::Because { policy, .. } => vec![policy.clone()],
             Refused::CatalogTooOld => Vec::new(),
         };
-        self.record.note(schemas::event::Body::Verdict(verdict))?;
-        Ok(())
+        self.note_verdict_of(verdict)
     }
 
     /// Sends what the budget has ready for the server.

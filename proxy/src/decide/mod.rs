@@ -113,6 +113,11 @@ impl Decision {
         self.judgement.protected
     }
 
+    /// It may name a value of a column that is protected from anybody.
+    pub fn may_name_protected(&self) -> bool {
+        self.judgement.protected || self.facts.iter().any(|facts| self.view.bound().concerns(facts))
+    }
+
     /// The Verdict event's body.
     pub fn verdict(&self) -> Verdict {
         let mut verdict = self.view.verdict(&self.judgement, &self.facts);

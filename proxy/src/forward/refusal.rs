@@ -79,6 +79,7 @@ impl Conversation {
     }
 
     pub(super) fn refuse_without_statement(&mut self, refused: Refused, out: &mut Outbox) -> Result<Flow, End> {
+        self.is_decided([]);
         let refusal = self.refusal(&refused, Vec::new());
         self.fail_pipeline(refusal, REFUSED_NAME, out)
     }
@@ -111,7 +112,7 @@ impl Conversation {
         refused: &Refused,
     ) -> Result<(), End> {
         match &portal.prepared {
-            Some(prepared) => self.record.note_statement(prepared, number, name, portal.parameters.as_deref())?,
+            Some(prepared) => self.note_prepared(number, prepared, decision, name, portal.parameters.as_deref())?,
             None => self.note_cursor(number, name)?,
         }
         self.note_denied(number, decision, refused)
@@ -122,12 +123,13 @@ impl Conversation {
         &mut self,
         refused: &Refused,
         prepared: &Prepared,
-        portal: &str,
+        (portal, parameters): (&str, Option<&[u8]>),
         decision: &Decision,
         out: &mut Outbox,
     ) -> Result<Flow, End> {
         let (number, arrived) = (self.next_number(), Instant::now());
-        self.note_refused_bind(number, prepared, portal, decision, refused)?;
+        self.note_prepared(number, prepared, decision, portal, parameters)?;
+        self.note_denied(number, decision, refused)?;
         self.refuse_extended(refused.clone(), number, arrived, out)
     }
 
@@ -140,7 +142,7 @@ impl Conversation {
         decision: &Decision,
         refused: &Refused,
     ) -> Result<(), End> {
-        self.record.note_statement(prepared, number, portal, None)?;
+        self.note_prepared(number, prepared, decision, portal, None)?;
         self.note_denied(number, decision, refused)
     }
 

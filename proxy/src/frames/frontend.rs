@@ -168,6 +168,12 @@ pub fn parse(kind: u8, body: &[u8]) -> Result<Message<'_>, Violation> {
     Ok(message)
 }
 
+/// The type of a parameter by the types as they stand in Parse; 0 where it is not said.
+pub fn parameter_type(types: &[u8], place: usize) -> u32 {
+    let all = types.get(2..).unwrap_or_default().as_chunks::<4>().0;
+    all.get(place).map_or(0, |id| u32::from_be_bytes(*id))
+}
+
 fn format(fields: &mut Fields<'_>) -> Result<i16, Violation> {
     match fields.int16()? {
         code @ (0 | 1) => Ok(code),

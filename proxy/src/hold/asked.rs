@@ -1,7 +1,12 @@
 //! What a reviewer is shown of a held statement: who, what, on what, and why it is held.
 
 use super::Measured;
-use crate::{decide::Decision, frames::Fields, redact, startup::Cancel};
+use crate::{
+    decide::Decision,
+    frames::{Fields, frontend},
+    redact,
+    startup::Cancel,
+};
 use judge::{
     mask::detect::{self, Set},
     policy::Approval,
@@ -221,7 +226,7 @@ pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detec
                 return Some(HIDDEN.to_owned());
             }
             let clean = |text: String| detect::clean(detectors, &text).map_or(text, |(clean, _)| clean);
-            let said = if binary { of_binary(type_of(types, place), value) } else { of_text(value) };
+            let said = if binary { of_binary(frontend::parameter_type(types, place), value) } else { of_text(value) };
             Some(match said {
                 Said::Text(text) => visible::quoted(&redact::value(&clean(text))?),
                 Said::Bare(text) => visible::line(&clean(text)),
@@ -235,11 +240,6 @@ pub(super) fn values(decision: &Decision, types: &[u8], parameters: &[u8], detec
         shown.push(Bound { shown: text, bytes: value.map_or(0, <[u8]>::len) });
     }
     Some(shown)
-}
-
-fn type_of(types: &[u8], place: usize) -> u32 {
-    let all = types.get(2..).unwrap_or_default().as_chunks::<4>().0;
-    all.get(place).map_or(0, |id| u32::from_be_bytes(*id))
 }
 
 /// A value in words: only what is a text stands in quotes, so that nothing else looks like it.
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(of_binary(25, b"text"), Said::Text("text".to_owned()));
         assert_eq!(of_binary(16, &[1]), bare("true"));
         assert_eq!(of_binary(0, b"hello"), bare("\\x68656c6c6f ('hello' as text)"));
-        assert_eq!(type_of(&[0, 2, 0, 0, 0, 23, 0, 0, 0, 25], 1), 25);
+        assert_eq!(frontend::parameter_type(&[0, 2, 0, 0, 0, 23, 0, 0, 0, 25], 1), 25);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     decide::Refused,
 };
 use judge::policy::Approval;
+use schemas::event::Payload;
 use std::{
     collections::VecDeque,
     future::Future,
@@ -203,7 +204,11 @@ impl Conversation {
             // a denial is the reviewers' own word
             if outcome != Outcome::Denied {
                 // the topic is not sealed, and a reason may quote the statement
-                let reason = if self.record.is_sealed() { schemas::event::Payload::SEALED } else { why.reason() };
+                let reason = match (self.record.is_sealed(), self.leaving.is_some()) {
+                    (true, _) => Payload::SEALED,
+                    (_, true) => Payload::LEFT_OUT,
+                    _ => why.reason(),
+                };
                 holder.holds.reviewers.end(&hold.id, outcome, reason);
             }
         }

@@ -23,7 +23,7 @@ use crate::{
 use judge::{policy::Approval, sql::Effect};
 use schemas::{
     StatementId,
-    event::{Body, Completed, Outcome as Ending},
+    event::{Completed, Outcome as Ending},
 };
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
@@ -86,7 +86,7 @@ impl Conversation {
             let number = self.next_number();
             self.note_text(number, statement)?;
             if statement.decision.is_held() {
-                statement.decision.note(number, &mut self.record)?;
+                self.note_decision(number, &statement.decision)?;
             }
             self.record.noted_early(number);
             numbers.push(number);
@@ -134,8 +134,8 @@ impl Conversation {
             return Ok(Held::Refuse(refused("42501", &reason, "send them in smaller parts")));
         }
         let number = self.next_number();
-        self.record.note_statement(prepared, number, portal, Some(parameters))?;
-        decision.note(number, &mut self.record)?;
+        self.note_prepared(number, prepared, decision, portal, Some(parameters))?;
+        self.note_decision(number, decision)?;
         self.record.noted_early(number);
         let run = Run::bound(prepared, parameters);
         self.hold_noted(&[number], &decisions, &message, run, out)
@@ -177,7 +177,7 @@ impl Conversation {
             let mut verdict = decision.verdict();
             verdict.number = *number;
             verdict.flags.push(measured.flag());
-            self.record.note(Body::Verdict(verdict))?;
+            self.note_verdict_of(verdict)?;
         }
         self.begin_hold(decisions, message, Some(measured), out)
     }

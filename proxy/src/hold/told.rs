@@ -11,7 +11,7 @@ use crate::{
     frames::backend,
 };
 use event_log::Priority;
-use schemas::event::{Body, Direction, Held, HoldEnded, HoldOutcome, Reviewed};
+use schemas::event::{Body, Direction, Held, HoldEnded, HoldOutcome, Payload, Reviewed};
 use std::{collections::BTreeSet, rc::Rc};
 
 /// What is held: the message as it came.
@@ -149,7 +149,8 @@ impl Conversation {
             Outcome::Refused => HoldOutcome::Refused,
         };
         let (number, request, digest) = (hold.number, hold.id.clone(), hold.digest.clone());
-        let reason = self.redact_reason(reason.to_owned());
+        let quotes = outcome == HoldOutcome::Refused && self.leaving.is_some();
+        let reason = if quotes { Payload::LEFT_OUT.to_owned() } else { self.redact_reason(reason.to_owned()) };
         self.record.note(Body::HoldEnded(HoldEnded { number, request, outcome, reason, digest }))?;
         Ok(())
     }

@@ -120,6 +120,7 @@ fn statement(number: u64, text: &str) -> Body {
         prepared: String::new(),
         portal: String::new(),
         parameters: None,
+        tokens: None,
     })
 }
 

@@ -17,8 +17,8 @@ use crate::id::{SequenceNumber, SessionId};
 /// time, the union's branch and the number.
 const HEAD: usize = 20;
 
-/// Bytes with which a Statement ends that has no portal and no parameters: an empty string and the union's null.
-const STATEMENT_END: usize = 2;
+/// Bytes with which a Statement ends that has no portal, no parameters and no tokens: an empty string and two unions' nulls.
+const STATEMENT_END: usize = 3;
 
 /// An encoded event, but for what changes from run to run. Its body begins with the statement's number.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Template {
 
     /// Appends the Statement event of one run, through a portal and with parameters.
     ///
-    /// The template must be of a Statement without portal and parameters.
+    /// The template must be of a Statement without portal, parameters and tokens.
     ///
     /// # Errors
     /// [`Error::TooLarge`]; the buffer is then as it was.
@@ -87,6 +87,7 @@ impl Template {
                 put_payload(&payload, out);
             }
         }
+        put_long(0, out);
         Ok(())
     }
 
@@ -142,7 +143,7 @@ mod tests {
                 let (template, expected) = match body {
                     Body::Statement(mut statement) => {
                         statement.portal = String::new();
-                        statement.parameters = None;
+                        (statement.parameters, statement.tokens) = (None, None);
                         let template = Template::new(Body::Statement(statement.clone())).unwrap();
                         statement.portal.clone_from(&portal);
                         statement.parameters.clone_from(&parameters);

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Writes the bytes that this version of the format makes, for `tests/compatibility.rs` to read for ever.
-/// Run once for each new version: `POSTERN_WRITE_FORMAT=v5 cargo test -p schemas write_format`.
+/// Run once for each new version: `POSTERN_WRITE_FORMAT=v6 cargo test -p schemas write_format`.
 #[test]
 fn write_format() {
     let Ok(version) = std::env::var("POSTERN_WRITE_FORMAT") else { return };
@@ -73,6 +73,7 @@ pub(crate) fn one_of_each() -> Vec<Body> {
             prepared: "s1".into(),
             portal: String::new(),
             parameters: Some(Payload::plain([0, 0])),
+            tokens: Some(vec![format!("tok_{}", "c".repeat(32))]),
         }),
         Body::Verdict(Verdict {
             number: 1,

@@ -16,6 +16,8 @@ pub enum Version {
     V2,
     /// Before a verdict had the shape of a text that is sealed.
     V3,
+    /// Before values could be left out of statements.
+    V4,
     /// The one that is written.
     Present,
 }
@@ -28,6 +30,8 @@ impl Version {
     pub fn of(fingerprint: u64) -> Result<Self, Error> {
         if fingerprint == *EVENT_FINGERPRINT {
             Ok(Self::Present)
+        } else if fingerprint == *EVENT_FINGERPRINT_V4 {
+            Ok(Self::V4)
         } else if fingerprint == *EVENT_FINGERPRINT_V3 {
             Ok(Self::V3)
         } else if fingerprint == *EVENT_FINGERPRINT_V2 {
@@ -48,7 +52,7 @@ impl Version {
                 version.decode(&mut rest).is_ok() && rest.is_empty()
             })
         };
-        [Self::Present, Self::V3, Self::V2].into_iter().find(|version| all_are(*version)).unwrap_or(Self::V1)
+        [Self::Present, Self::V4, Self::V3, Self::V2].into_iter().find(|version| all_are(*version)).unwrap_or(Self::V1)
     }
 
     /// Its CRC-64-AVRO fingerprint.
@@ -57,6 +61,7 @@ impl Version {
             Self::V1 => *EVENT_FINGERPRINT_V1,
             Self::V2 => *EVENT_FINGERPRINT_V2,
             Self::V3 => *EVENT_FINGERPRINT_V3,
+            Self::V4 => *EVENT_FINGERPRINT_V4,
             Self::Present => *EVENT_FINGERPRINT,
         }
     }
@@ -67,6 +72,7 @@ impl Version {
             Self::V1 => EVENT_SCHEMA_JSON_V1,
             Self::V2 => EVENT_SCHEMA_JSON_V2,
             Self::V3 => EVENT_SCHEMA_JSON_V3,
+            Self::V4 => EVENT_SCHEMA_JSON_V4,
             Self::Present => &EVENT_SCHEMA_JSON,
         }
     }
@@ -81,6 +87,7 @@ impl Version {
             Self::V1 => &EVENT_READER_V1,
             Self::V2 => &EVENT_READER_V2,
             Self::V3 => &EVENT_READER_V3,
+            Self::V4 => &EVENT_READER_V4,
             Self::Present => &EVENT_READER,
         };
         let mut cursor = Cursor::new(*input);
@@ -113,3 +120,10 @@ pub static EVENT_SCHEMA_JSON_V3: &str = include_str!("../../avro/before/event_v3
 static EVENT_SCHEMA_V3: LazyLock<Schema> = LazyLock::new(|| parsed(EVENT_SCHEMA_JSON_V3));
 static EVENT_FINGERPRINT_V3: LazyLock<u64> = LazyLock::new(|| fingerprint(&EVENT_SCHEMA_V3));
 static EVENT_READER_V3: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| reader(&EVENT_SCHEMA_V3));
+
+/// Version 4 of the Event schema, as it was written.
+pub static EVENT_SCHEMA_JSON_V4: &str = include_str!("../../avro/before/event_v4.avsc");
+
+static EVENT_SCHEMA_V4: LazyLock<Schema> = LazyLock::new(|| parsed(EVENT_SCHEMA_JSON_V4));
+static EVENT_FINGERPRINT_V4: LazyLock<u64> = LazyLock::new(|| fingerprint(&EVENT_SCHEMA_V4));
+static EVENT_READER_V4: LazyLock<GenericDatumReader<'static>> = LazyLock::new(|| reader(&EVENT_SCHEMA_V4));

@@ -32,6 +32,9 @@ impl Payload {
     /// What stands in the place of a text that is sealed.
     pub const SEALED: &str = "(sealed)";
 
+    /// What stands in the place of words that may be a value which is left out.
+    pub const LEFT_OUT: &str = "(left out)";
+
     /// Carries bytes as they are.
     pub fn plain(bytes: impl Into<Vec<u8>>) -> Self {
         Self { codec: PayloadCodec::Plain, key: None, bytes: bytes.into() }
@@ -102,6 +105,10 @@ pub struct Statement {
     pub portal: String,
     /// Format codes, parameters and result formats as they stand in the Bind message; null where none came or they exceed the limit for this field (the Frames have them).
     pub parameters: Option<Payload>,
+    /// Where the resource leaves values out of the record: keyed tokens ([`crate::tokens`]) of the constants and values that
+    /// stood here, each once, as many as [`crate::tokens::MAX_TOKENS`]; null where all is as it was sent. Since version 5.
+    #[serde(default)]
+    pub tokens: Option<Vec<String>>,
 }
 
 /// Which way bytes went.

@@ -8,13 +8,14 @@ use crate::{output, process};
 use anyhow::Context as _;
 use indexer::search::{Document, Question, Searcher, render as answers};
 use kit::Clock;
+use kit::config::{Problem, Problems};
 use recorder::archive::audit::{Progress, Request};
 use recorder::archive::{self, Checkpoint, Range, Reader, Report, Trust, checkpoint, trust};
 use recorder::witness::{Client, Settings};
 use schemas::chain::hexadecimal;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,7 @@ pub fn run(global: &Global, verb: &Audit) -> Result<(), Failure> {
         Audit::Search { asked, limit } => search(global, &config, &narrowed(asked), *limit),
         Audit::Export { asked, destination } => export(global, &config, &narrowed(asked), destination),
         Audit::Verify(asked) => verify(&config, global, asked),
+        Audit::Token => token(&config, global),
         Audit::Key => key(&config, global),
         Audit::Checkpoint => checkpoint(&config),
         Audit::Hold(verb) => super::custody::hold(&config, global, verb),
@@ -89,6 +91,23 @@ fn search(global: &Global, config: &Config, question: &str, limit: usize) -> Res
         Output::Text => answers::table(&question, &answer),
     };
     Ok(output::line(text.trim_end())?)
+}
+
+/// Longest value that has a token: PostgreSQL's own limit of a value, of which no statement has more.
+const MAX_VALUE_BYTES: u64 = 1 << 30;
+
+fn token(config: &Config, global: &Global) -> Result<(), Failure> {
+    let Some(tokens) = &config.tokens else {
+        let text = "must be set: tokens are made under a key";
+        return Err(Failure::Config(Problems(vec![Problem::new("tokens.key_file", text)])));
+    };
+    let mut value = Vec::new();
+    // a value on a command line would stand in the history of the shell, and in the list of processes
+    std::io::stdin().lock().take(MAX_VALUE_BYTES).read_to_end(&mut value).context("reading the value")?;
+    let value = value.strip_suffix(b"\n").unwrap_or(&value);
+    let least = schemas::tokens::MIN_BYTES;
+    let token = tokens.of(value).with_context(|| format!("a value of fewer than {least} bytes has no token"))?;
+    Ok(output::either(global.output, || token.clone(), || serde_json::json!({ "token": token }))?)
 }
 
 fn verify(config: &Config, global: &Global, asked: &AuditVerify) -> Result<(), Failure> {

@@ -272,6 +272,14 @@ connect_groups = ["agents"]
         key
     }
 
+    /// Leaves values out of the record of sessions: of statements that touch what is masked, or of all.
+    pub fn leave_values_out(&self, recorded: &str) {
+        let key = secret_file(&self.folder, "tokens.key", &"6b".repeat(32));
+        let section =
+            format!("[tokens]\nkey_file = \"{}\"\n\n[[resources]]\nrecorded_values = \"{recorded}\"", key.display());
+        self.change("[[resources]]", &section);
+    }
+
     /// Makes the gate's role one that owns what the clients work with, and is no superuser: what tools ask differs.
     pub fn log_in_as_an_ordinary_role(&self, postgres: &Postgres) {
         postgres.sql(&format!("create role gate login password '{}'", postgres.password));

@@ -10,7 +10,7 @@ use crate::{
         Method,
         detect::{self, Detector},
     },
-    sql::{Catalog, ColumnId, RelationId},
+    sql::{Catalog, ColumnId, Effect, Facts, RelationId},
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -224,6 +224,21 @@ impl Bound {
     /// There is something to protect, from somebody.
     pub fn protects(&self) -> bool {
         !self.protected.is_empty() || !self.closed.is_empty()
+    }
+
+    /// Whether a statement with these facts may name a value of a column that is protected from anybody: it touches a relation
+    /// with one, or what it touches is not all known.
+    pub fn concerns(&self, facts: &Facts) -> bool {
+        let mut touched = facts.relations.iter().filter_map(|relation| relation.id);
+        facts.reaches_unknown()
+            || facts.missing.is_some()
+            || touched.any(|id| self.relations.contains_key(&id))
+            || facts.columns.iter().any(|used| self.relations.contains_key(&used.column.relation))
+            || facts.relations.iter().any(|relation| self.is_closed(&relation.name))
+            || facts.effects.iter().any(|effect| match effect {
+                Effect::Prepare { inner, .. } | Effect::Declare { inner, .. } => self.concerns(inner),
+                _ => false,
+            })
     }
 
     /// The columns that rules name and the catalog does not have.

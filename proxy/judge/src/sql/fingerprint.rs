@@ -5,7 +5,7 @@ use pg_query::protobuf::Token;
 /// Shape of a text with constants, comments and white space removed, words in lower case; 16 hexadecimal digits.
 /// Lists of constants of any length have one shape. Empty where the scanner refuses the text.
 pub fn fingerprint(text: &str) -> String {
-    let Ok(tokens) = pg_query::scan_tokens(text) else { return String::new() };
+    let Ok(tokens) = super::scan::tokens(text) else { return String::new() };
     let mut hash = Fnv::new();
     let (mut constant, mut comma) = (false, false);
     for token in &tokens {

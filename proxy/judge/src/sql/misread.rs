@@ -24,7 +24,7 @@ pub fn misread(text: &str, unseen: impl Fn(char) -> bool) -> Option<Misread> {
         return None;
     }
     // what the scanner refuses has no constants, as far as anybody knows
-    let Ok(tokens) = pg_query::scan_tokens(text) else {
+    let Ok(tokens) = super::scan::tokens(text) else {
         return first().map(Misread::Unseen).or(Some(Misread::Return));
     };
     if has_return && tokens.iter().any(|token| returns(text, token)) {

@@ -17,10 +17,12 @@ mod functions;
 mod misread;
 mod parse;
 mod pattern;
+mod scan;
 pub mod search_path;
 pub mod secrets;
 pub mod shape;
 mod tripwire;
+pub mod values;
 mod walk;
 
 pub use cache::Cache;

@@ -136,7 +136,7 @@ fn weigh(text: &str, limits: &Limits) -> Result<usize, Error> {
 /// [`Error::TooDeep`]. A text that the scanner refuses is as deep as nothing: the parser refuses it too, before it has made
 /// a tree.
 fn depth(text: &str, limits: &Limits) -> Result<usize, Error> {
-    let Ok(tokens) = pg_query::scan_tokens(text) else { return Ok(0) };
+    let Ok(tokens) = super::scan::tokens(text) else { return Ok(0) };
     // tokens since the last comma, and set operations, of each open bracket
     let mut open = vec![(0usize, 0usize)];
     let (mut now, mut deepest) = (0usize, 0usize);

@@ -275,7 +275,7 @@ fn scanned(searcher: &AhoCorasick, text: &[u8], depth: u32) -> Option<Vec<Range<
     if text.len() > MAX_SCANNED {
         return None;
     }
-    let tokens = pg_query::scan_tokens(std::str::from_utf8(text).ok()?).ok()?;
+    let tokens = super::scan::tokens(std::str::from_utf8(text).ok()?).ok()?;
     let mut found = Vec::new();
     let mut reading = Reading { named: Named::No, role: Role::No, sets: false, begins: true };
     for token in &tokens {
@@ -354,7 +354,7 @@ fn moved(ranges: Vec<Range<usize>>, by: usize) -> impl Iterator<Item = Range<usi
 }
 
 /// The part of a constant that its quotes enclose; of `'a'`, `E'a'`, `U&'a'`, `$tag$a$tag$`.
-fn quoted(constant: &[u8]) -> Range<usize> {
+pub(super) fn quoted(constant: &[u8]) -> Range<usize> {
     let Some(first) = constant.iter().position(|byte| matches!(byte, b'\'' | b'$')) else { return 0..constant.len() };
     let open = match constant.get(first) {
         Some(b'$') => {

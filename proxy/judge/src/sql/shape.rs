@@ -53,7 +53,7 @@ impl Shape {
         if text.len() > LONGEST || !text.bytes().any(|byte| byte.is_ascii_digit() || byte == b'\'') {
             return None;
         }
-        let tokens = pg_query::scan_tokens(text).ok()?;
+        let tokens = super::scan::tokens(text).ok()?;
         let mut shape = Self { key: String::with_capacity(text.len()), literals: Vec::new() };
         let mut after = 0;
         for token in &tokens {

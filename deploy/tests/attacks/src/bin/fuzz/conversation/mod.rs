@@ -25,6 +25,7 @@ use proxy::{
     forward::Flow,
     frames::{self, Reader},
     testing::{self, Extras, Sessions},
+    values::RecordedValues,
 };
 use server::Server;
 use std::{collections::VecDeque, num::NonZeroU64};
@@ -50,7 +51,7 @@ const MOST: usize = 1 << 20;
 /// Makes sessions.
 pub struct Subject {
     catalog: Vec<Rows>,
-    open: Option<(tempfile::TempDir, [Sessions; 3])>,
+    open: Option<(tempfile::TempDir, [Sessions; 5])>,
     begun: u64,
 }
 
@@ -73,11 +74,12 @@ impl Subject {
             self.open = Some(self.fresh()?);
         }
         let Some((_, sessions)) = &self.open else { return Err("no sessions can be had".to_owned()) };
-        // most go without a budget and without estimates
-        let kind = random.below(8).saturating_sub(5);
+        // most go without a budget and without estimates, and leave nothing out of the record
+        let kind = random.below(10).saturating_sub(5);
         let sessions = sessions.get(kind).ok_or("no such sessions")?;
         let hostile = random.one_in(3);
-        Session::new(sessions.begin(), kind > 0, hostile, random).run(random)
+        let asks = !matches!(kind, 0 | 3);
+        Session::new(sessions.begin(), asks, hostile, random).run(random)
     }
 
     /// Ends the log that is open.
@@ -87,7 +89,7 @@ impl Subject {
         }
     }
 
-    fn fresh(&self) -> Result<(tempfile::TempDir, [Sessions; 3]), String> {
+    fn fresh(&self) -> Result<(tempfile::TempDir, [Sessions; 5]), String> {
         let folder =
             tempfile::Builder::new().prefix("postern-fuzz-log").tempdir().map_err(|error| error.to_string())?;
         let budget = budget::Limits { rows_per_transaction: NonZeroU64::new(5), rows_per_session: None };
@@ -105,6 +107,8 @@ impl Subject {
             open("plain", Extras::default())?,
             open("budget", Extras { budget: Some(budget), ..Extras::default() })?,
             open("estimates", Extras { estimates, ..Extras::default() })?,
+            open("unprotected", Extras { values: RecordedValues::Unprotected, ..Extras::default() })?,
+            open("values", Extras { budget: Some(budget), values: RecordedValues::None, ..Extras::default() })?,
         ];
         Ok((folder, sessions))
     }
