@@ -33,6 +33,9 @@ struct Arguments {
     /// With sealed payloads: then what the agents sent stands in no file either.
     #[arg(long)]
     sealed: bool,
+    /// With a record that keeps no values: then what the agents sent stands in none of it.
+    #[arg(long, conflicts_with = "sealed")]
+    no_values: bool,
     /// Every case, not only those that fail.
     #[arg(short, long)]
     verbose: bool,
@@ -64,7 +67,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
     cases.retain(|case| arguments.id.is_empty() || arguments.id.contains(&case.id));
     let expected = arguments.expected.as_deref().map(report::Expected::read).transpose()?;
 
-    let mut world = world::World::start(arguments.postgres.as_deref(), arguments.postern.as_deref(), arguments.sealed)?;
+    let keeping = match (arguments.sealed, arguments.no_values) {
+        (true, _) => world::Keeping::Sealed,
+        (_, true) => world::Keeping::NoValues,
+        _ => world::Keeping::All,
+    };
+    let mut world = world::World::start(arguments.postgres.as_deref(), arguments.postern.as_deref(), keeping)?;
     let scanner = needles::Scanner::new(&mut admin::Admin::new(world.target()))?;
     let mut results = attack(&world, &cases, &scanner, arguments.verbose)?;
     let metrics = world.metrics()?;

@@ -1,7 +1,11 @@
 //! What a run leaves behind: no protected value that the database returned, and no credential, in archive, spool, index, log,
 //! events or metrics; of what the agent itself sent, nothing in index, log or metrics (MSK-1, SCP-2).
 
-use crate::{case::Case, needles::Scanner, world::World};
+use crate::{
+    case::Case,
+    needles::Scanner,
+    world::{Keeping, World},
+};
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -52,10 +56,10 @@ pub fn search(
     for place in [("the metrics", metrics.as_bytes()), ("the log", log.as_bytes())] {
         found.extend(credential(place.1, &credentials).map(|what| format!("{}: {what}", place.0)));
     }
-    if world.is_sealed() {
+    if world.keeping() == Keeping::Sealed {
         sealed(world, scanner, &mut found)?;
     }
-    of_events(cases, scanner, events, &credentials, &mut found);
+    of_events(cases, scanner, events, (world.keeping(), &credentials), &mut found);
     Ok(found.into_iter().collect())
 }
 
@@ -107,7 +111,7 @@ fn of_events(
     cases: &[Case],
     scanner: &Scanner,
     events: &[Value],
-    credentials: &[(&'static str, String)],
+    (keeping, credentials): (Keeping, &[(&'static str, String)]),
     found: &mut BTreeSet<String>,
 ) {
     // a case may have a value come back that the agent may see: what is looked for there, the case says
@@ -129,7 +133,9 @@ fn of_events(
         }
         found.extend(scanner.any(rest.to_string().as_bytes()).map(|needle| format!("{place}: {needle}")));
         let to_client = kind == "Frames" && body.get("direction").and_then(Value::as_str) == Some("server");
-        if to_client && !open.contains(case) {
+        // an answer may have what its agent may see, or asked to have back
+        let none = if to_client { !open.contains(case) } else { keeping == Keeping::NoValues };
+        if none {
             for bytes in &payloads {
                 found.extend(scanner.any(bytes).map(|needle| format!("{place}: {needle}")));
             }

@@ -97,12 +97,23 @@ pub struct World {
     database: u16,
     metrics: u16,
     key: String,
-    sealed: bool,
+    keeping: Keeping,
+}
+
+/// What the record keeps of what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// All, as it was.
+    All,
+    /// All, under a key.
+    Sealed,
+    /// No value that a statement names.
+    NoValues,
 }
 
 impl World {
     /// Starts both.
-    pub fn start(bin: Option<&Path>, binary: Option<&Path>, sealed: bool) -> Result<Self> {
+    pub fn start(bin: Option<&Path>, binary: Option<&Path>, keeping: Keeping) -> Result<Self> {
         let binary = match (binary, std::env::var_os("POSTERN_BINARY")) {
             (Some(binary), _) => binary.to_owned(),
             (None, Some(binary)) => PathBuf::from(binary),
@@ -120,12 +131,18 @@ impl World {
             .fold(text, |text, (name, port)| text.replace(&format!("{{{name}}}"), &port.to_string()))
             .replace("{owner}", OWNER)
             .replace("{folder}", &folder.path().display().to_string());
-        let text = match sealed {
-            true => {
-                let section = format!("[sealing]\nkey_file = \"{}\"\n", folder.path().join("sealing.key").display());
-                text.replace("[[resources]]", &format!("{section}\n[[resources]]\nseal_payloads = true"))
+        let asking = match keeping {
+            Keeping::All => None,
+            Keeping::Sealed => Some(("sealing", "seal_payloads = true")),
+            Keeping::NoValues => Some(("tokens", "recorded_values = \"none\"")),
+        };
+        let text = match asking {
+            None => text,
+            Some((section, asks)) => {
+                let key = folder.path().join("sealing.key");
+                let section = format!("[{section}]\nkey_file = \"{}\"\n", key.display());
+                text.replace("[[resources]]", &format!("{section}\n[[resources]]\n{asks}"))
             }
-            false => text,
         };
         fs::write(folder.path().join("gate.toml"), text).context("writing gate.toml")?;
         let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
@@ -145,7 +162,7 @@ impl World {
             database,
             metrics,
             key,
-            sealed,
+            keeping,
         };
         // the gate reads the catalog of the database at its start
         crate::admin::Admin::new(world.target()).reset()?;
@@ -208,12 +225,16 @@ impl World {
     /// What may stand nowhere: the agent's credential, and the key of masking.
     pub fn credentials(&self) -> [(&'static str, String); 3] {
         let sealing = self.key.chars().rev().collect();
-        [("the agent's token", self.token.clone()), ("the masking key", self.key.clone()), ("the sealing key", sealing)]
+        [
+            ("the agent's token", self.token.clone()),
+            ("the masking key", self.key.clone()),
+            ("the key of the record", sealing),
+        ]
     }
 
-    /// Whether payloads are sealed.
-    pub fn is_sealed(&self) -> bool {
-        self.sealed
+    /// What the record keeps.
+    pub fn keeping(&self) -> Keeping {
+        self.keeping
     }
 
     /// Ends the gate; everything that its archive holds.
