@@ -161,12 +161,42 @@ async fn open(
         .map_err(|error| Refusal::log(&error, &verified))?;
     // SessionOpened is durable before the client is told that it may begin
     let receipt = record.commit(event_log::Priority::Normal).map_err(|error| Refusal::log(&error, &verified))?;
+    let unopened = Unopened(Some(record));
     if let Some(receipt) = receipt {
         let durable = gate.log.durable(receipt.position()).await;
         durable.map_err(|error| Refusal::log(&record::Error::Log(error), &verified))?;
     }
+    let record = unopened.opens().ok_or_else(Refusal::timeout)?;
     let live = right.enter(record.session());
     Ok((Opening { record, leaving, resource, verified, subject, seat, live, lease }, upstream))
+}
+
+/// The record of a session that says that it is open, and is not: the client is refused where it takes too long to get that
+/// to the disk, or to the broker. Then the record says that it ended (AUD-4).
+struct Unopened(Option<Record>);
+
+impl Unopened {
+    fn opens(mut self) -> Option<Record> {
+        self.0.take()
+    }
+}
+
+impl Drop for Unopened {
+    fn drop(&mut self) {
+        let Some(mut record) = self.0.take() else { return };
+        let closed = SessionClosed {
+            reason: CloseReason::LogUnavailable,
+            detail: "its beginning was not durable in time, and the client was refused".to_owned(),
+            statements: 0,
+            denied: 0,
+            rows: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        if let Err(error) = record.close(closed) {
+            tracing::error!(error = %crate::chain(&error), "cannot close the record of a session that did not open; recovery will");
+        }
+    }
 }
 
 /// What of values stays out of the record, where its resource leaves any out.

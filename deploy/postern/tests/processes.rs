@@ -103,3 +103,38 @@ fn clients_go_on_while_the_broker_is_away() {
     ledger::search_agrees(&site.back, &archived);
     [gate, recorder, indexer].into_iter().for_each(support::Process::stop);
 }
+
+/// AUD-4: a client whose session could not begin in time is refused, and the record, which said that it began, says that it ended.
+#[test]
+fn a_session_that_the_broker_was_not_told_of_in_time_ends_in_the_record() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = folder();
+    let postgres = Postgres::start(folder.path());
+    let kafka = Kafka::start(folder.path());
+    let broker = format!("[kafka]\nbrokers = [\"127.0.0.1:{}\"]\npartitions = 4\n{STALE}", kafka.port);
+    let more = format!("{broker}[log]\ndurability = \"kafka\"\n");
+    let postern = Postern::configure(folder.path(), "gate", &postgres, &more);
+    postern.change("[proxy]\n", "[proxy]\nstartup_timeout_seconds = 2\n");
+    let process = postern.start("up");
+    let environment = postern.environment(&postern.token("patient", "agents"));
+    let ask = || {
+        let mut psql = std::process::Command::new("psql");
+        let output = psql.args(["-XAtqc", "select 1"]).envs(environment.iter().cloned()).output().unwrap();
+        output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    ask().unwrap();
+    kafka.signal("-STOP");
+    let refused = ask().unwrap_err();
+    kafka.signal("-CONT");
+    assert!(refused.contains("not established in time"), "{refused}");
+    eventually("the broker answers again", Duration::from_secs(30), || ask().ok());
+    let reasons = eventually("every session ends in the archive", Duration::from_secs(30), || {
+        let events = postern.events();
+        let of = |kind: &str| events.iter().filter_map(|event| event["body"].get(kind).cloned()).collect::<Vec<_>>();
+        let (opened, closed) = (of("SessionOpened").len(), of("SessionClosed"));
+        (opened > 2 && closed.len() == opened).then_some(closed)
+    });
+    assert!(reasons.iter().any(|closed| closed["reason"] == "log_unavailable"), "{reasons:?}");
+    process.stop();
+    assert_eq!(postern.verified()["open"].as_array().map(Vec::len), Some(0));
+}
