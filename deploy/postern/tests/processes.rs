@@ -122,7 +122,7 @@ fn a_session_that_the_broker_was_not_told_of_in_time_ends_in_the_record() {
         let output = psql.args(["-XAtqc", "select 1"]).envs(environment.iter().cloned()).output().unwrap();
         output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    ask().unwrap();
+    eventually("a session begins", Duration::from_secs(30), || ask().ok());
     kafka.signal("-STOP");
     let refused = ask().unwrap_err();
     kafka.signal("-CONT");
