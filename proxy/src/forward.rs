@@ -85,7 +85,7 @@ impl Conversation {
                 break Flow::More;
             };
             let frame = Frame { head, bytes: frame };
-            self.comes_to(consumed);
+            self.begin_frame(consumed);
             if self.refuses_for_room(full, frame, consumed, out)? {
                 consumed += head.total;
                 continue;
@@ -141,7 +141,7 @@ impl Conversation {
         let body = frame.bytes.get(frames::HEAD..).unwrap_or_default();
         self.learn_secrets(frame);
         let message = frontend::parse(frame.head.kind, body)?;
-        self.is_read(&message);
+        self.note_names(&message);
         if let CopyIn::Streaming { extended } = self.copy_in {
             return self.while_copying(&message, frame, body, extended, out);
         }
@@ -234,7 +234,7 @@ impl Conversation {
                 return self.refuse_simple(refused, vec![(number, arrived)], out);
             }
         };
-        self.is_decided(decided.iter().map(|statement| &*statement.decision));
+        self.note_decided(decided.iter().map(|statement| &*statement.decision));
         match self.estimate_message(&mut decided, out) {
             Asked::Go(()) => {}
             Asked::Wait => return Ok(Flow::Wait),
@@ -293,7 +293,7 @@ impl Conversation {
         let prepared = Rc::new(Prepared::new(text, Origin::Parse, name).with_types(types));
         match self.decide_prepared(&prepared) {
             Ok(decision) => {
-                self.is_decided([&*decision]);
+                self.note_decided([&*decision]);
                 if let Some(refused) = self.decider.outright(&decision) {
                     let number = self.next_number();
                     self.note_run_of(number, &prepared, &decision, "", None)?;
@@ -302,7 +302,7 @@ impl Conversation {
             }
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             // EXECUTE of what may be prepared by then: nothing runs yet, and Bind decides
-            Err(refused) if refused.is_unknown_name() => self.is_decided([]),
+            Err(refused) if refused.is_unknown_name() => self.note_decided([]),
             Err(refused) => {
                 let number = self.next_number();
                 self.note_unparsed(number, text.as_bytes(), Protocol::Extended, name, &refused)?;
@@ -333,7 +333,7 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
-        self.is_decided([&*decision]);
+        self.note_decided([&*decision]);
         let repeated = (parameters.len() <= MAX_EVENT_PARAMETERS).then_some(parameters);
         let asked = match self.decider.outright(&decision) {
             Some(_) => Asked::Go(decision.clone()),
@@ -410,7 +410,7 @@ impl Conversation {
             Err(Refused::CatalogTooOld) => return Ok(Flow::RefreshCatalog),
             Err(refused) => return self.refuse_without_statement(refused, out),
         };
-        self.is_decided([&*decision]);
+        self.note_decided([&*decision]);
         let refused = match decision.lacks_estimate().or_else(|| self.limits_run(&decision, arrived)) {
             Some(refused) => Some(refused),
             None => match self.budget_execute(&decision, out) {

@@ -288,7 +288,7 @@ impl Conversation {
     }
 
     /// The next frame of the client stands here, in the run that is being read.
-    pub(crate) fn comes_to(&mut self, at: usize) {
+    pub(crate) fn begin_frame(&mut self, at: usize) {
         let idle = self.is_idle() && self.transaction == Transaction::Idle;
         let Some(leaving) = &mut self.leaving else { return };
         leaving.at = at;
@@ -302,14 +302,14 @@ impl Conversation {
     }
 
     /// The present frame is this: an error may quote a name of it that is no plain word.
-    pub(crate) fn is_read(&mut self, message: &Message<'_>) {
+    pub(crate) fn note_names(&mut self, message: &Message<'_>) {
         if let Some(leaving) = &mut self.leaving {
             leaving.open |= names_of(message).any(is_odd);
         }
     }
 
     /// The present frame is decided so; what is not decided names values that do not stay.
-    pub(crate) fn is_decided<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
+    pub(crate) fn note_decided<'a>(&mut self, decisions: impl IntoIterator<Item = &'a Decision>) {
         let Some(leaving) = &mut self.leaving else { return };
         let decisions: Vec<&Decision> = decisions.into_iter().collect();
         let concerned = decisions.is_empty() || decisions.iter().any(|decision| leaving.concerns(decision));

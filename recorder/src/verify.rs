@@ -248,13 +248,8 @@ impl State {
                 return faults.of_session(FaultKind::NotOpen, session, first, detail);
             }
         };
-        if first > next {
-            let detail = format!("events {next} to {} are missing", first - 1);
-            faults.of_session(FaultKind::EventsMissing, session, first, detail);
-        }
-        if first < next {
-            let detail = format!("event {first} came again, {next} was next");
-            return faults.of_session(FaultKind::EventsRepeated, session, first, detail);
+        if !faults.goes_on(session, next, first) {
+            return;
         }
         let next = first.saturating_add(u64::from(range.count));
         if told.ends.is_some_and(|last| last.saturating_add(1) == next) {
@@ -318,13 +313,8 @@ impl State {
                 }
             },
         };
-        if sequence > next {
-            let detail = format!("events {next} to {} are missing", sequence - 1);
-            faults.of_session(FaultKind::EventsMissing, session, sequence, detail);
-        }
-        if sequence < next {
-            let detail = format!("event {sequence} came again, {next} was next");
-            return faults.of_session(FaultKind::EventsRepeated, session, sequence, detail);
+        if !faults.goes_on(session, next, sequence) {
+            return;
         }
         if matches!(event.body, Body::SessionClosed(_)) {
             self.open.remove(&session);
@@ -342,6 +332,19 @@ struct Faults {
 }
 
 impl Faults {
+    /// Whether an event of a session goes on from the one that was next: it may be beyond that, and what lies between is missing.
+    fn goes_on(&mut self, session: SessionId, next: u64, sequence: u64) -> bool {
+        if sequence > next {
+            let detail = format!("events {next} to {} are missing", sequence - 1);
+            self.of_session(FaultKind::EventsMissing, session, sequence, detail);
+        }
+        if sequence < next {
+            let detail = format!("event {sequence} came again, {next} was next");
+            self.of_session(FaultKind::EventsRepeated, session, sequence, detail);
+        }
+        sequence >= next
+    }
+
     fn of_batch(&mut self, kind: FaultKind, detail: String) {
         self.add(kind, None, None, detail);
     }

@@ -43,6 +43,7 @@ pub fn agent(ca_file: Option<&Path>, timeout: Duration) -> Result<Agent, Error> 
         .http_status_as_error(false)
         .timeout_global(Some(timeout))
         .max_idle_connections(0)
+        // no proxy from the environment: what is trusted is in the configuration alone
         .proxy(None)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
         .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))

@@ -1,12 +1,9 @@
 //! Downloads an issuer's keys: discovery (OpenID Connect Discovery 1.0, section 4), then the key set. Blocking.
 
 use crate::{config::Remote, keys::KeySet};
+use kit::http;
 use serde_json::Value;
-use std::{path::Path, path::PathBuf};
-use ureq::{
-    Agent,
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
-};
+use ureq::Agent;
 
 /// Why an issuer's keys could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -42,26 +39,6 @@ pub(crate) enum Error {
     Internal,
 }
 
-/// The file of certificate authorities cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CaError {
-    /// It could not be read.
-    #[error("reading {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It holds no certificate.
-    #[error("{} holds no PEM certificate", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
 /// Fetches the keys of one issuer.
 pub(crate) struct Fetcher {
     remote: Remote,
@@ -69,22 +46,9 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    pub(crate) fn new(remote: Remote) -> Result<Self, CaError> {
-        let roots = match &remote.ca_file {
-            Some(path) => RootCerts::from(certificates(path)?),
-            None => RootCerts::WebPki,
-        };
-        let config = Agent::config_builder()
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(remote.timeout))
-            .max_idle_connections(0)
-            // No proxy from the environment: what is trusted is in the configuration alone.
-            .proxy(None)
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Ok(Self { remote, agent: config.into() })
+    pub(crate) fn new(remote: Remote) -> Result<Self, http::Error> {
+        let agent = http::agent(remote.ca_file.as_deref(), remote.timeout)?;
+        Ok(Self { remote, agent })
     }
 
     /// The settings that it fetches by.
@@ -127,17 +91,6 @@ impl Fetcher {
         let body = response.body_mut().with_config().limit(MAX_BODY_BYTES).read_json();
         body.map_err(|source| Error::Body { url: url.to_owned(), source: Box::new(source) })
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, CaError> {
-    let pem = std::fs::read(path).map_err(|source| CaError::Read { path: path.to_owned(), source })?;
-    let found: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if found.is_empty() { Err(CaError::Empty { path: path.to_owned() }) } else { Ok(found) }
 }
 
 /// A key set has a few KiB; whoever answers with more is not a provider.

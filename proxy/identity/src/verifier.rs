@@ -8,7 +8,7 @@ use crate::{
     config::{self, KeySource},
     development,
     exchange::Exchanger,
-    fetch::{CaError, Fetcher},
+    fetch::Fetcher,
     jwks::Jwks,
     keys::{Checked, KeySet},
     rejection::{Kind, Rejection},
@@ -135,7 +135,7 @@ pub enum Error {
         issuer: String,
         /// What is wrong with the file.
         #[source]
-        source: CaError,
+        source: kit::http::Error,
     },
     /// The development issuer's key cannot be used.
     #[error("preparing the development issuer")]

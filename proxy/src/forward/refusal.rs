@@ -79,7 +79,7 @@ impl Conversation {
     }
 
     pub(super) fn refuse_without_statement(&mut self, refused: Refused, out: &mut Outbox) -> Result<Flow, End> {
-        self.is_decided([]);
+        self.note_decided([]);
         let refusal = self.refusal(&refused, Vec::new());
         self.fail_pipeline(refusal, REFUSED_NAME, out)
     }
