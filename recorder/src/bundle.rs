@@ -16,10 +16,10 @@ use crate::archive::checkpoint::{self, Checkpoint, Mark};
 use crate::archive::manifest::{BatchEntry, Manifest};
 use crate::archive::writer::{Container, fetch, sha256};
 use crate::archive::{self, Reader, layout};
-use crate::export::{self, Format};
+use crate::export::{self, Format, Progress};
 use event_log::{Offset, Partition};
 use schemas::chain::{self, Digest, hexadecimal};
-use schemas::{BatchHeader, Event, NodeId, SessionId, Shard, Signature, codec};
+use schemas::{BatchHeader, Event, NodeId, SessionId, Shard, Signature, codec, seal};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek, Write};
@@ -84,6 +84,8 @@ pub struct Written {
     pub open: Vec<SessionId>,
     /// Sessions that were asked for and began after the checkpoint: nothing of them is in it.
     pub left_out: Vec<SessionId>,
+    /// Of them, those of which payloads stay sealed, because their keys are not here.
+    pub sealed: Vec<SessionId>,
     /// Their events.
     pub events: u64,
     /// Headers of batches.
@@ -166,7 +168,7 @@ impl Place {
     }
 }
 
-/// Writes a bundle of these sessions. `created` is microseconds since 1970-01-01 UTC.
+/// Writes a bundle of these sessions, which is made in memory. `created` is microseconds since 1970-01-01 UTC.
 ///
 /// # Errors
 /// [`Error`]; above all where no checkpoint covers anything of them yet.
@@ -174,6 +176,7 @@ pub async fn write<W: Write + Seek>(
     reader: &Reader,
     sessions: &[SessionId],
     created: i64,
+    progress: &Progress,
     out: W,
 ) -> Result<Written, Error> {
     let sessions: BTreeSet<SessionId> = sessions.iter().copied().collect();
@@ -188,19 +191,23 @@ pub async fn write<W: Write + Seek>(
     for (chain, first) in &found.chains {
         if let Some(mark) = checkpoint.mark(chain.0) {
             collected.chain(reader, chain, *first, mark, &sessions).await?;
+            progress.reached(collected.decoded.len(), collected.events.len());
         }
+    }
+    let mut sealed = Vec::new();
+    for (session, events) in &mut collected.decoded {
+        reader.unseal(events).await?;
+        sealed.extend(events.iter().any(seal::is_sealed).then_some(*session));
     }
     let written = Written {
         sessions: covered.iter().map(|(session, _)| **session).collect(),
         open: covered.iter().filter(|(_, place)| !place.ends_in(&checkpoint)).map(|(session, _)| **session).collect(),
         left_out: left_out.iter().map(|(session, _)| **session).collect(),
+        sealed,
         events: collected.events.len() as u64,
         batches: collected.batches.len() as u64,
         checkpoint: checkpoint.number,
     };
-    for events in collected.decoded.values_mut() {
-        reader.unseal(events).await?;
-    }
     collected.into_zip(&written, &checkpoint, envelope, created, out)?;
     Ok(written)
 }

@@ -162,6 +162,23 @@ struct Lane {
     previous: Option<Digest>,
     state: State,
     pending: Option<(Pending, Instant)>,
+    /// Holes below this offset were told of.
+    passed: Offset,
+}
+
+impl Lane {
+    /// Tells of offsets that the bus passed over: what was there was removed before it was archived. Their chains say what is
+    /// missing, as soon as any of them goes on.
+    fn hole(&mut self, partition: Partition, offset: Offset, telemetry: &Telemetry) {
+        let lost = offset.saturating_sub(self.next.max(self.passed));
+        if lost > 0 {
+            telemetry.lost.inc_by(lost);
+            let text = "the bus has nothing at these offsets any more: what was there is not in the archive";
+            tracing::error!(partition, from = self.next, to = offset - 1, "{text}");
+            // a delivery that is taken again is told of once
+            self.passed = offset;
+        }
+    }
 }
 
 /// Takes steps of the bus, one after the other. Every method can be called again after its error.
@@ -332,7 +349,7 @@ impl Recorder {
         };
         consumer.start(partition, next).map_err(Error::Bus)?;
         tracing::info!(partition, offset = next, "partition begun");
-        self.lanes.insert(partition, Lane { next, previous, state, pending: None });
+        self.lanes.insert(partition, Lane { next, previous, state, pending: None, passed: 0 });
         Ok(())
     }
 
@@ -346,6 +363,7 @@ impl Recorder {
         if *offset < lane.next {
             return Ok(true); // delivered again after a retry or a restart of the partition
         }
+        lane.hole(*partition, *offset, &self.telemetry);
         let judged = judge(&*self.store, lane, delivery).await?;
         let held = lane.pending.as_ref().map(|(pending, _)| pending);
         if let (Judged::Take(batch), Some(held)) = (&judged, held)

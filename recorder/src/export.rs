@@ -4,6 +4,8 @@
 //! Exports hold what the events hold, and nothing more (MSK-1). What the forms are is in `docs/evidence.md`.
 
 mod columns;
+pub mod file;
+pub mod folder;
 mod ocsf;
 mod stated;
 
@@ -14,6 +16,33 @@ use schemas::event::{Body, Identity};
 use schemas::{Event, codec};
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How far an export is; whoever shows it reads it meanwhile.
+#[derive(Debug, Default)]
+pub struct Progress {
+    sessions: AtomicU64,
+    events: AtomicU64,
+}
+
+impl Progress {
+    /// Sessions that were read, at least in part, and events.
+    pub fn now(&self) -> (u64, u64) {
+        (self.sessions.load(Ordering::Relaxed), self.events.load(Ordering::Relaxed))
+    }
+
+    /// One more session, of so many events.
+    pub fn read(&self, events: u64) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.events.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// So many altogether.
+    pub(crate) fn reached(&self, sessions: usize, events: usize) {
+        self.sessions.store(sessions as u64, Ordering::Relaxed);
+        self.events.store(events as u64, Ordering::Relaxed);
+    }
+}
 
 /// The form of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +57,19 @@ pub enum Format {
     Parquet,
     /// One OCSF event (class 6005, Datastore Activity) for each statement, as JSON Lines.
     Ocsf,
+}
+
+impl Format {
+    /// What files of this form end in.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jsonl => "jsonl",
+            Self::Avro => "avro",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+            Self::Ocsf => "ocsf.jsonl",
+        }
+    }
 }
 
 impl FromStr for Format {

@@ -18,6 +18,8 @@ pub struct Telemetry {
     pub duplicates: Counter,
     /// Faults of the record.
     pub faults: Counter,
+    /// Offsets that the bus had nothing of any more.
+    pub lost: Counter,
     /// Attempts to write that failed and were made again.
     pub retries: Counter,
     /// 1 while the archive's store fails, 0 once it answers again.
@@ -60,6 +62,10 @@ impl Telemetry {
             faults: counter(
                 "recorder_faults",
                 "faults of the record: broken chain, wrong root, missing events; each must be explained, see the log",
+            ),
+            lost: counter(
+                "recorder_lost_offsets",
+                "places in the topic that its retention removed before they were archived: that part of the record is lost",
             ),
             retries: counter("recorder_retries", "failed reads or writes that are made again; check the object store"),
             failing: registry.register(

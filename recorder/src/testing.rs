@@ -209,6 +209,8 @@ pub(crate) struct Bus {
     pub(crate) committed: BTreeMap<Partition, Offset>,
     pub(crate) steps: VecDeque<Step>,
     next: BTreeMap<Partition, Offset>,
+    /// What lies before it was removed.
+    pub(crate) first: Offset,
 }
 
 impl Bus {
@@ -251,7 +253,7 @@ impl Consume for Bus {
     }
 
     fn start(&mut self, partition: Partition, offset: Offset) -> std::result::Result<(), Error> {
-        self.next.insert(partition, offset);
+        self.next.insert(partition, offset.max(self.first));
         Ok(())
     }
 

@@ -185,6 +185,12 @@ pub struct Destination {
     /// Write an evidence bundle, which is proved without Postern and without the archive
     #[arg(long, value_name = "FILE.zip", conflicts_with_all = ["format", "to"])]
     pub bundle: Option<PathBuf>,
+    /// The folder: a file for each session, and sessions.jsonl, which lists them. Run again, it goes on where it ended
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["to", "bundle"])]
+    pub into: Option<PathBuf>,
+    /// With --into: an evidence bundle for each session
+    #[arg(long, requires = "into", conflicts_with = "format")]
+    pub bundles: bool,
 }
 
 /// Verbs of `audit`.
@@ -228,7 +234,7 @@ pub struct Asked {
     /// The question: 'who read card_number'
     #[arg(required = true, num_args = 1..)]
     pub question: Vec<String>,
-    /// Only statements at or after this time (RFC 3339), or this long ago (90m, 24h, 7d)
+    /// Only statements at or after this day or time (UTC), or this long ago (90m, 24h, 7d)
     #[arg(long)]
     pub since: Option<String>,
     /// Only statements before this time, likewise

@@ -2,7 +2,11 @@
 
 use crate::arguments::Output;
 use serde_json::Value;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -51,6 +55,44 @@ pub fn time(micros: i64) -> String {
 pub fn plain(text: &str) -> String {
     kit::visible::line(text)
 }
+
+/// Shows on a terminal how far something is, on standard error; elsewhere nothing.
+pub struct Shown {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shown {
+    /// Begins to show this text. It ends when it is dropped, and leaves nothing on the terminal.
+    pub fn begin(text: impl Fn() -> String + Send + 'static) -> Option<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = ended.clone();
+        io::stderr().is_terminal().then(|| {
+            let thread = std::thread::spawn(move || {
+                while !told.load(Ordering::Acquire) {
+                    std::thread::park_timeout(BETWEEN_LINES);
+                    eprint!("\r{}\x1b[K", text());
+                }
+                eprint!("\r\x1b[K");
+            });
+            Self { ended, thread: Some(thread) }
+        })
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // it only prints
+            drop(thread.join());
+        }
+    }
+}
+
+/// Between two lines of progress.
+const BETWEEN_LINES: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
 mod tests {

@@ -117,6 +117,32 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// An export of what a question finds has what is left, and says what is gone; one of a session that is gone fails.
+fn exported(site: &Site, gone: &str, left: &[String]) {
+    let (into, bundle) = (site.folder.path().join("exported"), site.folder.path().join("left.zip"));
+    let why = format!("{gone}: deleted by retention on 20");
+    let table = ["--format", "csv"];
+    let bundled = ["--bundle", bundle.to_str().unwrap()];
+    let each = ["--into", into.to_str().unwrap(), "--format", "csv"];
+    for form in [&table[..], &bundled, &each] {
+        let found =
+            site.postern.command(&[&["audit", "export", "who read card_number"], form].concat()).output().unwrap();
+        assert!(found.status.success() && text(&found).contains(&format!("left out: {why}")), "{}", text(&found));
+        let rows = String::from_utf8_lossy(&found.stdout);
+        assert!(form != table || left.iter().all(|session| rows.contains(session)) && !rows.contains(gone), "{rows}");
+        if form == each {
+            fs::remove_dir_all(&into).unwrap();
+        }
+        let named = site.postern.command(&[&["session", "export", &left[0], gone], form].concat()).output().unwrap();
+        assert_eq!(named.status.code(), Some(4), "{form:?}: {}", text(&named));
+        assert!(text(&named).contains(&why) && named.stdout.is_empty() == (form != each), "{}", text(&named));
+    }
+    assert!(into.join(format!("{}.csv", left[0])).exists());
+    let mut proved = verifier("postern-verify");
+    let proved = proved.arg("bundle").arg(&bundle).arg("--keys").arg(&site.keys).output().unwrap();
+    assert!(text(&proved).contains(&format!("the bundle holds: {} sessions", left.len())), "{}", text(&proved));
+}
+
 /// The files of a folder and their bytes, by their names from there.
 fn files(archive: &Path, folder: &str) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(archive.join(folder))
@@ -167,6 +193,7 @@ fn what_is_held_stays_what_is_due_goes_and_both_programs_prove_the_rest() {
         serde_json::from_str(&site.postern.run(&["session", "show", &billing[0], "-o", "json"])).unwrap();
     assert_eq!(shown["disposed"]["deleted"]["class"], "bots");
     assert!(site.postern.run(&["session", "play", &ledger[0]]).contains("select id, name"));
+    exported(&site, &billing[0], &ledger);
 
     // a new index has what is left, and the next checkpoint covers the custody log
     fs::remove_dir_all(site.postern.data().join("index")).unwrap();

@@ -9,7 +9,7 @@ mod wire;
 
 use serde_json::{Value, json};
 use std::{fs, io::Read as _, path::Path, process::Command};
-use support::{Postern, Postgres, cache, folder, root};
+use support::{Postern, Postgres, cache, folder, root, verifier};
 use wire::Wire;
 
 /// The statement begins as a formula does, for a spreadsheet.
@@ -142,7 +142,71 @@ fn other_peoples_tools_read_what_is_exported() {
     }
     let avro = exported(&postern, &["session", "export", ids[0], ids[1], "--format", "avro"]);
     assert!(avro.starts_with(b"Obj\x01"));
-    let both =
-        postern.command(&["audit", "export", question, "--bundle", "x.zip", "--format", "csv"]).output().unwrap();
-    assert_eq!(both.status.code(), Some(2));
+    for wrong in [["--bundle", "x.zip", "--format", "csv"], ["--into", "x", "--to", "y"]] {
+        let both = postern.command(&[&["audit", "export", question][..], &wrong].concat()).output().unwrap();
+        assert_eq!(both.status.code(), Some(2), "{wrong:?}");
+    }
+    into_folders(&postern, &site, (question, &ids));
 }
+
+/// A file for each session: what it holds, that a second run writes none again, and that each bundle is proved alone.
+fn into_folders(postern: &Postern, site: &Path, (question, ids): (&str, &[&str])) {
+    let (tables, bundles) = (site.join("tables"), site.join("bundles"));
+    let asked = ["audit", "export", question, "-o", "json"];
+    let into = |folder: &Path, more: &[&str]| -> Value {
+        let told = exported(postern, &[&asked[..], &["--into", folder.to_str().unwrap()], more].concat());
+        serde_json::from_slice(&told).unwrap()
+    };
+    let told = into(&tables, &["--format", "csv"]);
+    assert_eq!((&told["written"], &told["kept"], &told["partial"]), (&json!(2), &json!(0), &json!([])), "{told}");
+    for session in ids {
+        let alone = exported(postern, &["session", "export", session, "--format", "csv"]);
+        assert!(fs::read(tables.join(format!("{session}.csv"))).unwrap() == alone, "{session}");
+    }
+    // a run that was killed: its list ends in the middle, and a file was not named yet
+    let list = fs::read_to_string(tables.join("sessions.jsonl")).unwrap();
+    fs::write(tables.join("sessions.jsonl"), &list[..list.len() - 9]).unwrap();
+    let told = into(&tables, &["--format", "csv"]);
+    assert_eq!((&told["written"], &told["kept"]), (&json!(1), &json!(1)), "{told}");
+    let sums = Command::new("python3").args(["-c", SUMS]).arg(&tables).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&sums.stdout), "2 files as listed\n", "{sums:?}");
+    let other = ["audit", "export", "type:statement", "--format", "csv", "--into", tables.to_str().unwrap()];
+    let other = postern.command(&other).output().unwrap();
+    let told = String::from_utf8_lossy(&other.stderr);
+    assert!(other.status.code() == Some(1) && told.contains("name another folder"), "{told}");
+
+    let told = into(&bundles, &["--bundles"]);
+    assert_eq!((&told["written"], &told["left_out"]), (&json!(2), &json!({})), "{told}");
+    let keys = site.join("keys.txt");
+    fs::write(&keys, postern.run(&["audit", "key"])).unwrap();
+    for session in ids {
+        let bundle = bundles.join(format!("{session}.zip"));
+        let proved = verifier("postern-verify").arg("bundle").arg(&bundle).arg("--keys").arg(&keys).output().unwrap();
+        assert!(proved.status.success(), "{session}: {}", String::from_utf8_lossy(&proved.stdout));
+    }
+    // on a terminal it says how far it is
+    let shown = format!(
+        "{} -c {} audit export '{question}' --into {} --format parquet",
+        env!("CARGO_BIN_EXE_postern"),
+        postern.config.display(),
+        site.join("shown").display()
+    );
+    let shown = Command::new("script").args(["-qec", &shown, "/dev/null"]).output().unwrap();
+    let told = String::from_utf8_lossy(&shown.stdout);
+    assert!(
+        shown.status.success() && told.contains("of 2 sessions, ") && told.contains("2 sessions written"),
+        "{told}"
+    );
+}
+
+/// Holds the files of a folder against its list.
+const SUMS: &str = r#"
+import hashlib, json, pathlib, sys
+folder, checked = pathlib.Path(sys.argv[1]), 0
+for line in (folder / "sessions.jsonl").read_text().splitlines()[1:]:
+    written = json.loads(line)["written"]
+    data = (folder / written["file"]).read_bytes()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (written["bytes"], written["sha256"]), line
+    checked += 1
+print(checked, "files as listed")
+"#;

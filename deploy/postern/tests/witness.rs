@@ -134,6 +134,10 @@ impl Site {
         self.postern.command(&["audit", "verify", "--keys", keys.to_str().unwrap()]).args(more).output().unwrap()
     }
 
+    fn retain(&self) -> Output {
+        self.postern.command(&["audit", "retain"]).output().unwrap()
+    }
+
     /// With what the witness says.
     fn verify_witnessed(&self) -> Output {
         let at = |name: &str| self.folder.path().join(name).display().to_string();
@@ -169,6 +173,9 @@ fn a_witness_gets_every_checkpoint_and_an_archive_that_was_cut_off_is_found_by_i
     let away = site.verify_witnessed();
     assert_eq!(away.status.code(), Some(1), "{}", text(&away));
     assert!(text(&away).contains("asking the witness"), "{}", text(&away));
+    let disposed = site.retain();
+    assert_eq!(disposed.status.code(), Some(1), "{}", text(&disposed));
+    assert!(text(&disposed).contains("--checkpoint FILE does without it"), "{}", text(&disposed));
 
     // it is back, and gets what it lacks
     site.witness.start();
@@ -186,6 +193,8 @@ fn a_witness_gets_every_checkpoint_and_an_archive_that_was_cut_off_is_found_by_i
     let last = site.archived().len() - 1;
     let told = format!("a witness keeps checkpoint {last}, and the archive has it");
     assert!(text(&good).contains(&told), "{}", text(&good));
+    let disposed = site.retain();
+    assert!(disposed.status.success(), "{}", text(&disposed));
 
     // the last commit, with every checkpoint that tells of it: the archive alone does not show it
     let archive = site.postern.data().join("archive");
@@ -200,6 +209,9 @@ fn a_witness_gets_every_checkpoint_and_an_archive_that_was_cut_off_is_found_by_i
     assert_eq!(found.status.code(), Some(5), "{}", text(&found));
     let told = format!("does not have the checkpoint {last} that the witness keeps: it ends with {}", last - 1);
     assert!(text(&found).contains(&told), "{}", text(&found));
+    let disposed = site.retain();
+    assert_eq!(disposed.status.code(), Some(1), "{}", text(&disposed));
+    assert!(text(&disposed).contains("it is not the checkpoint that was given"), "{}", text(&disposed));
 
     // a recorder on it is told too, and what it signs then is not taken: nothing is written over
     let kept = bytes(&site.witness.kept());

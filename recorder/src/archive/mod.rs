@@ -32,7 +32,7 @@ pub mod writer;
 pub use audit::{Range, Report};
 pub use checkpoint::Checkpoint;
 pub use manifest::Manifest;
-pub use reader::{Archived, Filter, Reader};
+pub use reader::{Absent, Archived, Filter, Reader};
 pub use trust::Trust;
 pub use writer::orphans;
 

@@ -3,7 +3,7 @@
 //! Manifests are read once and kept; each question first lists what is new. Kept in memory are the manifests without
 //! their proofs' blocks: some hundred bytes for a batch and for a session.
 
-use super::custody::{Disposed, Log};
+use super::custody::{Disposal, Disposed, Log};
 use super::manifest::{BatchEntry, Manifest, Place};
 use super::{Error, keys, layout, writer};
 use crate::config::{self, Config};
@@ -18,6 +18,7 @@ use schemas::{
     seal::{self, Keks},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -78,10 +79,30 @@ pub struct Reader {
     keks: Option<Arc<Keks>>,
     /// Read only where something is not there.
     custody: Arc<Mutex<Log>>,
+    /// It looks for no more than it has read.
+    at_rest: bool,
 }
 
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Why the archive has nothing of a session, or not all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absent {
+    /// Nothing is recorded under its id, or not archived yet.
+    Unknown,
+    /// Retention deleted any of it.
+    Deleted(Disposal),
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("it is not in the archive, or not yet"),
+            Self::Deleted(disposal) => write!(f, "deleted by retention on {disposal}"),
+        }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Reader").field(&self.store.to_string()).finish()
     }
 }
@@ -106,7 +127,7 @@ impl Cache {
 impl Reader {
     /// Reads from a store.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, cache: Arc::default(), keks: None, custody: Arc::default() }
+        Self { store, cache: Arc::default(), keks: None, custody: Arc::default(), at_rest: false }
     }
 
     /// Reads from the store that the settings name.
@@ -122,6 +143,15 @@ impl Reader {
     #[must_use]
     pub fn with_keks(self, keks: Arc<Keks>) -> Self {
         Self { keks: Some(keks), ..self }
+    }
+
+    /// This archive as it is now, for many questions: those that follow do not look for what is new, and list nothing.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read.
+    pub async fn at_rest(&self) -> Result<Self, Error> {
+        self.refresh().await?;
+        Ok(Self { at_rest: true, ..self.clone() })
     }
 
     /// Opens the payloads of events, as far as the keys reach; the log says why some stay sealed. No key is kept: what was
@@ -150,6 +180,9 @@ impl Reader {
 
     async fn refreshed(&self) -> Result<tokio::sync::MutexGuard<'_, Cache>, Error> {
         let mut cache = self.cache.lock().await;
+        if self.at_rest {
+            return Ok(cache);
+        }
         let root = layout::manifests();
         let folders = self.store.list_with_delimiter(Some(&root)).await.map_err(Error::store("list", &root))?;
         for folder in folders.common_prefixes {
@@ -354,20 +387,46 @@ impl Reader {
         Ok(manifests.iter().map(of).sum())
     }
 
+    /// Of these sessions, those that the archive has nothing of, or of which retention deleted any, and why.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be read, or the custody log is not whole.
+    pub async fn absent(&self, sessions: &BTreeSet<SessionId>) -> Result<BTreeMap<SessionId, Absent>, Error> {
+        let (log, reader) = (self.custody().await?, self.at_rest().await?);
+        let mut absent = BTreeMap::new();
+        for session in sessions {
+            match reader.deleted_of(&log, *session).await {
+                Ok(None) => {}
+                Ok(Some(disposal)) => drop(absent.insert(*session, Absent::Deleted(disposal))),
+                Err(Error::UnknownSession(_)) => drop(absent.insert(*session, Absent::Unknown)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(absent)
+    }
+
     /// What retention did to a session, if anything.
     ///
     /// # Errors
     /// [`Error::UnknownSession`]; [`Error`] if the store cannot be read, or the custody log is not whole.
     pub async fn disposed(&self, session: SessionId) -> Result<Option<Disposed>, Error> {
         let log = self.custody().await?;
+        if let Some(disposal) = self.deleted_of(&log, session).await? {
+            return Ok(Some(Disposed::Deleted(disposal)));
+        }
+        Ok(log.shredded(&session).cloned().map(Disposed::Shredded))
+    }
+
+    /// The deletion of any object that holds events of a session.
+    async fn deleted_of(&self, log: &Log, session: SessionId) -> Result<Option<Disposal>, Error> {
         for manifest in self.holding(session).await? {
             let of_session = |entry: &&BatchEntry| entry.header.sessions.iter().any(|range| range.session == session);
             let names = manifest.batches.iter().filter(of_session).filter_map(|entry| named(&manifest, entry));
             if let Some(disposal) = names.filter_map(|name| log.deleted(name)).next() {
-                return Ok(Some(Disposed::Deleted(disposal.clone())));
+                return Ok(Some(disposal.clone()));
             }
         }
-        Ok(log.shredded(&session).cloned().map(Disposed::Shredded))
+        Ok(None)
     }
 
     /// The custody log, as far as it is now.

@@ -22,7 +22,7 @@ async fn attest(store: &Arc<dyn ObjectStore>, now: i64) {
 
 async fn bundled(store: &Arc<dyn ObjectStore>, sessions: &[SessionId]) -> Result<(Written, Vec<u8>), Error> {
     let mut out = Cursor::new(Vec::new());
-    let written = write(&Reader::new(store.clone()), sessions, 5, &mut out).await?;
+    let written = write(&Reader::new(store.clone()), sessions, 5, &Progress::default(), &mut out).await?;
     Ok((written, out.into_inner()))
 }
 

@@ -144,6 +144,57 @@ fn the_same_recorder_goes_on_after_a_failure_of_the_store() {
 }
 
 #[test]
+fn a_lost_archive_is_made_again_from_the_topic() {
+    block_on(async {
+        let (_, batches) = shop();
+        let others = Node::new("gate-2").cut(&whole(session(9), 3), 4);
+        let mut bus = Bus::of([(0, batches.clone()), (1, others.clone())]);
+        let first: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        drain(&mut recorder(first.clone(), 700), &mut bus).await.unwrap();
+        let again: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        bus.assign();
+        drain(&mut recorder(again.clone(), 700), &mut bus).await.unwrap();
+        assert_holds(&again, 0, &batches).await;
+        assert_holds(&again, 1, &others).await;
+        let all = |store: Arc<dyn ObjectStore>| async move {
+            let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+            let mut objects = BTreeMap::new();
+            for meta in listed {
+                objects.insert(meta.location.to_string(), writer::fetch(&*store, &meta.location).await.unwrap());
+            }
+            objects
+        };
+        assert_eq!(all(first).await, all(again).await, "byte for byte, cut at the same places");
+    });
+}
+
+#[test]
+fn what_the_bus_has_no_more_is_counted_and_named_and_the_rest_is_archived() {
+    block_on(async {
+        let (_, batches) = shop();
+        // from the beginning of the topic, and in the middle of an archive
+        for (archived, first) in [(0, 3), (2, 5), (4, 4)] {
+            let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+            archive_all(&store, [(0, batches[..archived].to_vec())]).await;
+            let mut bus = Bus::of([(0, batches.clone())]);
+            bus.first = first as u64;
+            let mut recorder = recorder(store.clone(), 700);
+            drain(&mut recorder, &mut bus).await.unwrap();
+            assert_eq!(recorder.telemetry.lost.get(), (first - archived) as u64);
+            let reader = Reader::new(store);
+            let there: Vec<_> = reader.batches(0, 0).await.unwrap().try_collect().await.unwrap();
+            let there: Vec<_> = there.iter().map(|a| (a.offset, a.batch.encode().unwrap())).collect();
+            let kept = (0..archived).chain(first..batches.len());
+            assert_eq!(there, kept.map(|at| (at as u64, batches[at].encode().unwrap())).collect::<Vec<_>>());
+            let report = reader.verify(Range::default()).await.unwrap();
+            let kind = if archived == 0 { FaultKind::ChainStart } else { FaultKind::BatchesMissing };
+            assert_eq!(report.findings.iter().any(|finding| finding.kind == kind), first > archived, "{report:#?}");
+            assert!(!report.findings.iter().any(|f| f.kind == FaultKind::Archive || f.kind == FaultKind::Manifest));
+        }
+    });
+}
+
+#[test]
 fn orphans_are_known_and_not_read() {
     block_on(async {
         let (_, batches) = shop();

@@ -8,7 +8,9 @@ mod support;
 use event_log::config::{Durability, KafkaFile};
 use event_log::kafka::Members;
 use event_log::testing::{Session, Witness, config};
-use event_log::{Config, KafkaConfig, KafkaSubscription, Log, Subscription};
+use event_log::{Config, Consume as _, KafkaConfig, KafkaSubscription, Log, Step, Subscription};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,6 +193,8 @@ async fn apache_kafka() {
     let mut broker = Broker::new(folder.path());
     for members in [Members::Group, Members::All] {
         suite(|prefix| kafka(&broker, &format!("{prefix}-{members:?}"), members.clone())).await;
+        what_was_removed_is_passed_over(&kafka(&broker, &format!("removed-{members:?}"), members.clone())).await;
+        another_topic_is_not_read(&kafka(&broker, &format!("other-{members:?}"), members)).await;
     }
     a_batch_that_is_shipped_twice_is_noticed(&broker).await;
     a_rebalance_loses_and_doubles_nothing(&broker).await;
@@ -206,6 +210,67 @@ fn kafka(broker: &Broker, prefix: &str, members: Members) -> Kafka {
         ..KafkaFile::default()
     };
     Kafka { config: file.check().unwrap().unwrap(), members }
+}
+
+/// A topic with batches, of which the beginning was removed before a reader came: what is left is read.
+async fn what_was_removed_is_passed_over(bus: &Kafka) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(bus.config(folder.path()));
+    let mut sessions = sessions(&log, 8);
+    talk(&log, &mut sessions, 40);
+    close(&log, &mut sessions);
+    let all = Arc::new(Store::default());
+    Reader::new(bus.subscribe(&log), &all).until("all", |witness| has_all(witness, &sessions)).await;
+    let removed = |partition| usize::try_from(all.next(partition) / 2).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..4 {
+        let before = Offset::Offset(i64::try_from(removed(partition)).unwrap());
+        list.add_partition_offset(&bus.config.events_topic(), i32::try_from(partition).unwrap(), before).unwrap();
+    }
+    let mut settings = ClientConfig::new();
+    let admin: AdminClient<_> = settings.set("bootstrap.servers", &bus.config.brokers).create().unwrap();
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+
+    let left: usize = (0..4).map(|partition| all.of(partition).len() - removed(partition)).sum();
+    assert!(left > 4 && (0..4).any(|partition| removed(partition) > 1), "{left}");
+    let store = Arc::new(Store::default());
+    let mut reader = Reader::new(bus.subscribe(&log), &store);
+    reader.until("what is left", |witness| witness.batches() == left).await;
+    for partition in 0..4 {
+        assert_eq!(store.of(partition), all.of(partition)[removed(partition)..], "partition {partition}");
+    }
+    // and what comes then
+    let mut later = self::sessions(&log, 8);
+    talk(&log, &mut later, 10);
+    close(&log, &mut later);
+    reader.until("what comes then", |witness| has_all(witness, &later)).await;
+    log.close().await.unwrap();
+}
+
+/// A topic that ends before what was read of it: its reader is told, again and again, and gets nothing of it.
+async fn another_topic_is_not_read(bus: &Kafka) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(bus.config(folder.path()));
+    let mut sessions = sessions(&log, 8);
+    talk(&log, &mut sessions, 10);
+    close(&log, &mut sessions);
+    let mut reader = bus.subscribe(&log);
+    let (mut told, deadline) = (0, std::time::Instant::now() + DEADLINE);
+    while told < 2 {
+        assert!(std::time::Instant::now() < deadline, "it was told {told} times");
+        match reader.next().await {
+            Ok(Step::Assigned(partitions)) => {
+                partitions.iter().for_each(|partition| reader.start(*partition, 10_000).unwrap());
+            }
+            Ok(Step::Batch(delivery)) => panic!("{delivery:?}"),
+            Ok(_) => {}
+            Err(error) => {
+                assert!(error.to_string().contains("the topic is not the one that was read before"), "{error}");
+                told += 1;
+            }
+        }
+    }
+    log.close().await.unwrap();
 }
 
 /// A producer that lost its cursors sends everything again: the same bytes.

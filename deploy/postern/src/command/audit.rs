@@ -1,25 +1,25 @@
 //! `postern audit search | export | verify | key | checkpoint`: who did what, and whether the record can be trusted.
 
 use crate::arguments::{Asked, Audit, AuditVerify, Destination, Global, Output};
-use crate::command::block_on;
+use crate::command::{block_on, export::Wanted};
 use crate::config::{self, Config};
 use crate::failure::Failure;
-use crate::{output, process};
+use crate::output::{self, Shown};
+use crate::process;
 use anyhow::Context as _;
 use indexer::search::{Document, Question, Searcher, render as answers};
 use kit::Clock;
 use kit::config::{Problem, Problems};
-use recorder::archive::audit::{Progress, Request};
-use recorder::archive::{self, Checkpoint, Range, Reader, Report, Trust, checkpoint, trust};
+use recorder::archive::audit::Request;
+use recorder::archive::{Checkpoint, Range, Reader, Report, Trust, checkpoint, trust};
 use recorder::witness::{Client, Settings};
 use schemas::chain::hexadecimal;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Runs the verb.
@@ -64,20 +64,8 @@ fn export(global: &Global, config: &Config, question: &str, destination: &Destin
     if sessions.is_empty() {
         return Err(Failure::NotFound(format!("nothing is found by {question:?}")));
     }
-    let reader = Reader::open(&config.archive)?;
-    // the index may be ahead of the archive
-    let archived = block_on(async {
-        let mut archived = Vec::new();
-        for session in sessions {
-            match reader.summary(session).await {
-                Ok(_) => archived.push(session),
-                Err(archive::Error::UnknownSession(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(archived)
-    })?;
-    super::session::export(global, &reader, &archived, destination)
+    let sessions = sessions.into_iter().collect::<Vec<_>>();
+    super::export::run(global, &Reader::open(&config.archive)?, &Wanted::Found(&sessions, question), destination)
 }
 
 /// Hits of a search that are asked for at once.
@@ -129,7 +117,12 @@ fn verify(config: &Config, global: &Global, asked: &AuditVerify) -> Result<(), F
     let range = Range { partition: asked.partition, from: asked.from.unwrap_or(0), to: asked.to };
     let (number, witnessed) = witnessed.unzip();
     let request = Request { range, trust, kept, witnessed, progress: Arc::default() };
-    let progress = std::io::stderr().is_terminal().then(|| Shown::begin(request.progress.clone()));
+    let progress = request.progress.clone();
+    let progress = Shown::begin(move || {
+        let [manifests, done, bytes] =
+            [&progress.manifests, &progress.done, &progress.bytes].map(|number| number.load(Ordering::Relaxed));
+        format!("{done} of {manifests} manifests, {} MiB", bytes >> 20)
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(reader.audit(request));
     drop(progress);
@@ -145,21 +138,24 @@ fn verify(config: &Config, global: &Global, asked: &AuditVerify) -> Result<(), F
     }
 }
 
-/// The last checkpoint that a witness keeps, and its number. One that has none proves nothing, and is a failure.
+/// What the witness that the command line names keeps last.
 fn witnessed(config: &Config, url: &str, asked: &AuditVerify) -> Result<(u64, Vec<u8>), Failure> {
     let url = url.trim_end_matches('/').to_owned();
     // plain HTTP only where the config has it so for this witness
     let plain = config.archive.witness.as_ref().is_some_and(|witness| witness.url == url);
     kit::http::check_url(&url, plain).map_err(|problem| anyhow::anyhow!("--witness {problem}"))?;
     let (token_file, ca_file) = (asked.witness_token_file.clone(), asked.witness_ca.clone());
-    let client = Client::new(&Settings { url, token_file, ca_file, timeout: WITNESS_TIMEOUT })?;
+    Ok(last_of(&Settings { url, token_file, ca_file, timeout: WITNESS_TIMEOUT })?)
+}
+
+/// The last checkpoint that a witness keeps, and its number. That it has none is an error: it then proves nothing.
+pub(super) fn last_of(witness: &Settings) -> anyhow::Result<(u64, Vec<u8>)> {
+    let client = Client::new(witness)?;
     let number = client.last()?.context("the witness keeps no checkpoint yet: it can prove nothing")?;
     let missing = || format!("the witness does not give checkpoint {number}, which it says is its last");
     let bytes = client.checkpoint(number)?.with_context(missing)?;
     let named = Checkpoint::open(&bytes).map(|(checkpoint, _)| checkpoint.number);
-    if named != Ok(number) {
-        return Err(anyhow::anyhow!("the witness gives as its last checkpoint, {number}, something else").into());
-    }
+    anyhow::ensure!(named == Ok(number), "the witness gives as its last checkpoint, {number}, something else");
     Ok((number, bytes))
 }
 
@@ -219,43 +215,6 @@ fn render(report: &Report, witnessed: Option<u64>) -> String {
     }
     lines.join("\n")
 }
-
-/// Shows on a terminal how far a verification is.
-struct Shown {
-    ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Shown {
-    fn begin(progress: Arc<Progress>) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let told = ended.clone();
-        let thread = std::thread::spawn(move || {
-            while !told.load(Ordering::Acquire) {
-                std::thread::park_timeout(BETWEEN_LINES);
-                let [manifests, done, bytes] =
-                    [&progress.manifests, &progress.done, &progress.bytes].map(|number| number.load(Ordering::Relaxed));
-                eprint!("\r{done} of {manifests} manifests, {} MiB\x1b[K", bytes >> 20);
-            }
-            eprint!("\r\x1b[K");
-        });
-        Self { ended, thread: Some(thread) }
-    }
-}
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // it only prints
-            drop(thread.join());
-        }
-    }
-}
-
-/// Between two lines of progress.
-const BETWEEN_LINES: Duration = Duration::from_millis(300);
 
 /// Prints what a reader's file of keys must say for this node's signatures to count; makes the keys where there are none.
 fn key(config: &Config, global: &Global) -> Result<(), Failure> {

@@ -154,6 +154,13 @@ pub fn retain(config: &Config, global: &Global, asked: &Retain) -> Result<(), Fa
     let rules = config.archive.retention.clone();
     let notary = notary(config)?;
     let guard = guard(&asked.believed, Some(&notary), config)?;
+    let guard = match &config.archive.witness {
+        Some(witness) if asked.believed.checkpoint.is_none() => {
+            let instead = || format!("asking the witness {}; --checkpoint FILE does without it", witness.url);
+            guard.with_kept(super::audit::last_of(witness).with_context(instead)?.1)
+        }
+        _ => guard,
+    };
     let (store, by) = (config.archive.store()?, by(&asked.signing)?);
     let retention = Retention { store, notary, guard, rules, by };
     let clock = Clock::system();

@@ -8,6 +8,7 @@ pub mod control;
 pub mod custody;
 pub mod doctor;
 pub mod events;
+pub mod export;
 pub mod key;
 pub mod kms;
 pub mod loadtest;

@@ -1,20 +1,14 @@
 //! `postern session ls | show | play | export`: recorded sessions, read from the archive.
 
-use crate::arguments::{Destination, Global, Output, Session};
-use crate::command::block_on;
+use crate::arguments::{Global, Output, Session};
+use crate::command::{block_on, export};
 use crate::failure::Failure;
 use crate::{config, output};
-use anyhow::Context as _;
-use kit::Clock;
 use recorder::archive::{self, Filter, Reader};
-use recorder::bundle;
-use recorder::export::{Exporter, Format};
 use recorder::play;
 use recorder::sessions::SessionSummary;
 use schemas::{Event, SessionId};
-use std::collections::BTreeSet;
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io;
 
 /// Runs the verb.
 pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
@@ -35,7 +29,9 @@ pub fn run(global: &Global, verb: &Session) -> Result<(), Failure> {
         Session::Play { session, speed, rows } => play(global, &reader()?, *session, *speed, *rows),
         // it asks a running node, and no archive
         Session::Kill { at, session, reason } => super::access::kill(global, at, *session, reason),
-        Session::Export { sessions, destination } => export(global, &reader()?, sessions, destination),
+        Session::Export { sessions, destination } => {
+            export::run(global, &reader()?, &export::Wanted::Named(sessions), destination)
+        }
     }
 }
 
@@ -129,7 +125,7 @@ fn play(global: &Global, reader: &Reader, session: SessionId, speed: Option<f64>
 }
 
 /// A session's events. Of what stays sealed it says why, beside what the command prints.
-async fn events(reader: &Reader, session: SessionId) -> Result<Vec<Event>, Failure> {
+pub(super) async fn events(reader: &Reader, session: SessionId) -> Result<Vec<Event>, Failure> {
     let events = reader.events(session).await.map_err(unknown)?;
     if let Some(why) = reader.why_sealed(session, &events).await? {
         eprintln!("postern: what {session} said is sealed: {why}");
@@ -137,83 +133,8 @@ async fn events(reader: &Reader, session: SessionId) -> Result<Vec<Event>, Failu
     Ok(events)
 }
 
-/// Writes sessions in the form and to the place that were asked for.
-pub fn export(
-    global: &Global,
-    reader: &Reader,
-    sessions: &[SessionId],
-    Destination { format, to, bundle: proved }: &Destination,
-) -> Result<(), Failure> {
-    match (proved, to) {
-        (Some(path), _) => bundle(global, reader, sessions, path),
-        (None, Some(path)) => whole(path, |file| write(reader, sessions, *format, file)),
-        (None, None) => write(reader, sessions, *format, io::BufWriter::new(io::stdout())),
-    }
-}
-
-/// Writes one session after the other, each once; only one is in memory at a time.
-fn write(reader: &Reader, sessions: &[SessionId], format: Format, out: impl io::Write + Send) -> Result<(), Failure> {
-    block_on(async {
-        let mut exporter = Exporter::new(format, out)?;
-        let mut seen = BTreeSet::new();
-        for session in sessions.iter().filter(|session| seen.insert(**session)) {
-            exporter.session(&events(reader, *session).await?)?;
-        }
-        Ok(exporter.finish()?)
-    })
-}
-
-/// Writes a bundle of sessions, and says how it is proved.
-fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path) -> Result<(), Failure> {
-    let now = Clock::system().now_micros();
-    let written = whole(path, |file| {
-        block_on(async {
-            bundle::write(reader, sessions, now, file).await.map_err(|error| match error {
-                bundle::Error::Archive(error) => unknown(error),
-                other => other.into(),
-            })
-        })
-    })?;
-    let text = || {
-        let open = match written.open.len() {
-            0 => String::new(),
-            some => format!(" ({some} had not ended at the checkpoint)"),
-        };
-        let left_out = match written.left_out.len() {
-            0 => String::new(),
-            some => format!("\nleft out: {some} sessions that began after the last checkpoint"),
-        };
-        format!(
-            "{}: {} sessions{open}, {} events, proved up to checkpoint {}{left_out}\nto prove it without Postern: \
-             deploy/verify/postern-verify bundle {} --keys KEYS",
-            path.display(),
-            written.sessions.len(),
-            written.events,
-            written.checkpoint,
-            path.display(),
-        )
-    };
-    Ok(output::either(global.output, text, || serde_json::json!(written))?)
-}
-
-/// Writes a file beside its name and moves it there, so that a file of that name is always whole.
-fn whole<T>(
-    path: &Path,
-    write: impl FnOnce(&mut io::BufWriter<std::fs::File>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let unfinished = path.with_added_extension("unfinished");
-    let file = std::fs::File::create(&unfinished).with_context(|| format!("creating {}", unfinished.display()))?;
-    let mut file = io::BufWriter::new(file);
-    let written = write(&mut file).inspect_err(|_| drop(std::fs::remove_file(&unfinished)))?;
-    file.flush()
-        .and_then(|()| file.get_ref().sync_all())
-        .with_context(|| format!("writing {}", unfinished.display()))?;
-    std::fs::rename(&unfinished, path).with_context(|| format!("naming {}", path.display()))?;
-    Ok(written)
-}
-
 /// A session that the archive does not hold, or does not hold any more, is told apart from an archive that cannot be read.
-fn unknown(error: archive::Error) -> Failure {
+pub(super) fn unknown(error: archive::Error) -> Failure {
     match error {
         archive::Error::UnknownSession(_) | archive::Error::Deleted(_) => Failure::NotFound(error.to_string()),
         other => other.into(),

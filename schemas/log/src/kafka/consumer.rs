@@ -104,7 +104,8 @@ impl KafkaSubscription {
             .create_with_context(context)
             .map_err(|error| unavailable("make a consumer", &error))?;
         let (topic, config) = (config.events_topic(), config.clone());
-        let poller = Poller { consumer, topic, config, members, sender, looked: None, complained: None };
+        let poller =
+            Poller { consumer, topic, config, members, sender, looked: None, complained: None, misplaced: None };
         let thread = std::thread::Builder::new().name(format!("kafka-{name}")).spawn(move || poller.run());
         thread.map_err(|error| Error::Unavailable(format!("kafka: cannot start a thread: {error}")))?;
         Ok(Self { steps, commands, generations: BTreeMap::new(), generation: 0 })
@@ -254,6 +255,8 @@ struct Poller {
     sender: mpsc::Sender<Sent>,
     looked: Option<Instant>,
     complained: Option<Instant>,
+    /// When it is to be looked which partitions stand where the topic has nothing.
+    misplaced: Option<Instant>,
 }
 
 impl Poller {
@@ -268,6 +271,9 @@ impl Poller {
         }
         loop {
             if self.members == Members::All && !self.discover() {
+                return;
+            }
+            if self.misplaced.is_some_and(|at| at <= Instant::now()) && !self.place_again() {
                 return;
             }
             let polled = self
@@ -365,8 +371,9 @@ impl Poller {
     fn complain(&mut self, error: &KafkaError) -> bool {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            let text = "kafka: an offset that the consumer asked for is not there any more".to_owned();
-            return self.send(Sent::Error(Error::Unavailable(text)));
+            // it does not say of which partition
+            self.misplaced = Some(Instant::now());
+            return true;
         }
         if code == Some(RDKafkaErrorCode::Fatal) {
             return self.send(Sent::Error(unavailable("read", error)));
@@ -377,6 +384,55 @@ impl Poller {
             tracing::warn!(%error, "kafka: reading is disturbed, it goes on by itself");
         }
         true
+    }
+
+    /// Goes on where the topic goes on: what its retention removed before it was read is lost to this consumer, which is told
+    /// so and sees the hole. A partition that ends before what was read of it is another one than before: nothing is read
+    /// of it, and its consumer is told again and again. False if nobody listens any more.
+    fn place_again(&mut self) -> bool {
+        self.misplaced = None;
+        let places = lock(&self.consumer.context().inner).places.clone();
+        let (mut moved, mut beyond) = (Vec::new(), None);
+        for (partition, next) in places.iter().filter_map(|(id, place)| Some((*id, (*place)?.next))) {
+            let id = i32::try_from(partition).unwrap_or(i32::MAX);
+            let (first, end) = match self.consumer.fetch_watermarks(&self.topic, id, METADATA_TIMEOUT) {
+                Ok((first, end)) => (first.try_into().unwrap_or(0), end.try_into().unwrap_or(0)),
+                Err(error) => {
+                    tracing::warn!(%error, "kafka: cannot ask where a partition begins");
+                    self.misplaced = Some(Instant::now() + METADATA_RETRY);
+                    continue;
+                }
+            };
+            if next < first {
+                let (topic, lost) = (&self.topic, first - next);
+                let text =
+                    "kafka: the topic's retention removed what was not read yet; it is lost here, what follows is read";
+                tracing::error!(topic, partition, from = next, to = first - 1, lost, "{text}");
+                moved.push((partition, first));
+            } else if next > end {
+                beyond = Some((partition, next, end));
+            }
+        }
+        let mut inner = lock(&self.consumer.context().inner);
+        for (partition, first) in moved {
+            if let Some(Some(place)) = inner.places.get_mut(&partition) {
+                place.next = place.next.max(first);
+            }
+        }
+        let placed = inner.starts(&self.topic).and_then(|list| self.consumer.assign(&list));
+        drop(inner);
+        if let Err(error) = placed {
+            tracing::warn!(%error, "kafka: cannot go on where the topic goes on");
+            self.misplaced = Some(Instant::now() + METADATA_RETRY);
+        }
+        let Some((partition, next, end)) = beyond else { return true };
+        self.misplaced = Some(Instant::now() + COMPLAINT_INTERVAL);
+        let text = format!(
+            "kafka: partition {partition} of {} ends at offset {end}, and {next} is the next to be read: the topic is not the \
+             one that was read before; restore it, or begin with another kafka.prefix and an empty archive and index",
+            self.topic
+        );
+        self.send(Sent::Error(Error::Unavailable(text)))
     }
 
     fn commit(&self, partition: Partition, next: Offset) {

@@ -58,6 +58,11 @@ impl Store {
         self.lanes.lock().unwrap().values().flat_map(|lane| lane.batches.clone()).collect()
     }
 
+    /// What was committed of a partition.
+    pub fn of(&self, partition: Partition) -> Vec<Bytes> {
+        self.lanes.lock().unwrap().get(&partition).map(|lane| lane.batches.clone()).unwrap_or_default()
+    }
+
     pub fn partitions(&self) -> usize {
         self.lanes.lock().unwrap().values().filter(|lane| !lane.batches.is_empty()).count()
     }
