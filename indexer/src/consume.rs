@@ -124,6 +124,13 @@ impl<C: Consume> Indexer<C> {
                     failures = 0;
                     self = self.step(step).await?;
                 }
+                Err(event_log::Error::Gone { partition, oldest, .. }) if self.archive.is_some() => {
+                    self = self.caught_up(partition, oldest).await?;
+                }
+                // what it would read next does not follow on what it has
+                Err(source @ (event_log::Error::Gone { .. } | event_log::Error::Ahead { .. })) => {
+                    return Err(Error::Bus { attempts: 1, source });
+                }
                 Err(source) => {
                     failures += 1;
                     self.metrics.failures.inc();
@@ -197,18 +204,25 @@ impl<C: Consume> Indexer<C> {
         self.assigned.insert(partition, offset);
         match self.consumer.start(partition, offset) {
             Ok(()) => Ok(self),
-            Err(source @ event_log::Error::Gone { .. }) if self.archive.is_some() => {
-                tracing::warn!(partition, offset, error = %source, "the bus is ahead of the index, the archive fills the gap");
-                self = self.fill().await?;
-                let offset = self.committer.next(partition);
-                self.assigned.insert(partition, offset);
-                self.start(partition, offset)
+            Err(event_log::Error::Gone { oldest, .. }) if self.archive.is_some() => {
+                self.caught_up(partition, oldest).await
             }
             Err(source) => Err(Error::Start { partition, offset, source }),
         }
     }
 
-    fn start(mut self, partition: Partition, offset: Offset) -> Result<Self, Error> {
+    /// Takes from the archive what the bus has let go of; what is not there either is in no index.
+    async fn caught_up(mut self, partition: Partition, oldest: Offset) -> Result<Self, Error> {
+        let offset = self.committer.next(partition);
+        tracing::warn!(partition, offset, oldest, "the bus is ahead of the index, the archive fills the gap");
+        self = self.fill().await?;
+        let offset = self.committer.next(partition);
+        if offset < oldest {
+            let text = "what neither the bus nor the archive has is not in the search index";
+            tracing::error!(partition, from = offset, to = oldest - 1, "{text}");
+        }
+        let offset = offset.max(oldest);
+        self.assigned.insert(partition, offset);
         match self.consumer.start(partition, offset) {
             Ok(()) => Ok(self),
             Err(source) => Err(Error::Start { partition, offset, source }),

@@ -12,13 +12,14 @@
 
 mod report;
 
-use crate::archive::checkpoint::{self, Checkpoint, Mark};
+use crate::archive::checkpoint::{Checkpoint, Mark};
 use crate::archive::manifest::{BatchEntry, Manifest};
-use crate::archive::writer::{Container, fetch, sha256};
-use crate::archive::{self, Reader, layout};
+use crate::archive::writer::{Container, sha256};
+use crate::archive::{self, Reader};
 use crate::export::{self, Format, Progress};
 use event_log::{Offset, Partition};
 use schemas::chain::{self, Digest, hexadecimal};
+use schemas::event::Body;
 use schemas::{BatchHeader, Event, NodeId, SessionId, Shard, Signature, codec, seal};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +87,8 @@ pub struct Written {
     pub left_out: Vec<SessionId>,
     /// Of them, those of which payloads stay sealed, because their keys are not here.
     pub sealed: Vec<SessionId>,
+    /// Of them, those of which events are missing in the archive.
+    pub incomplete: Vec<SessionId>,
     /// Their events.
     pub events: u64,
     /// Headers of batches.
@@ -190,26 +193,39 @@ pub async fn write<W: Write + Seek>(
     let mut collected = Collected::default();
     for (chain, first) in &found.chains {
         if let Some(mark) = checkpoint.mark(chain.0) {
-            collected.chain(reader, chain, *first, mark, &sessions).await?;
-            progress.reached(collected.decoded.len(), collected.events.len());
+            collected.chain(reader, chain, (*first, mark), (&sessions, progress)).await?;
         }
     }
-    let mut sealed = Vec::new();
+    let (mut sealed, mut incomplete) = (Vec::new(), Vec::new());
     for (session, events) in &mut collected.decoded {
         reader.unseal(events).await?;
         sealed.extend(events.iter().any(seal::is_sealed).then_some(*session));
+        events.sort_by_key(|event| event.sequence);
+        incomplete.extend((!is_dense(events)).then_some(*session));
     }
     let written = Written {
         sessions: covered.iter().map(|(session, _)| **session).collect(),
         open: covered.iter().filter(|(_, place)| !place.ends_in(&checkpoint)).map(|(session, _)| **session).collect(),
         left_out: left_out.iter().map(|(session, _)| **session).collect(),
         sealed,
+        incomplete,
         events: collected.events.len() as u64,
         batches: collected.batches.len() as u64,
         checkpoint: checkpoint.number,
     };
     collected.into_zip(&written, &checkpoint, envelope, created, out)?;
     Ok(written)
+}
+
+/// Whether these are all events of a session that ended, in order.
+pub(crate) fn is_whole(events: &[Event]) -> bool {
+    let ended = |event: &Event| matches!(event.body, Body::SessionClosed(_) | Body::SessionRefused(_));
+    is_dense(events) && events.last().is_some_and(ended)
+}
+
+/// Whether none is missing before the last.
+fn is_dense(events: &[Event]) -> bool {
+    events.iter().zip(0..).all(|(event, sequence)| event.sequence == sequence)
 }
 
 async fn locate(reader: &Reader, sessions: &BTreeSet<SessionId>) -> Result<Found, Error> {
@@ -238,7 +254,7 @@ async fn locate(reader: &Reader, sessions: &BTreeSet<SessionId>) -> Result<Found
 
 /// The first checkpoint that covers the ends of all sessions; the last one where none does.
 async fn covering(reader: &Reader, found: &Found) -> Result<(Checkpoint, Vec<u8>), Error> {
-    let numbers = checkpoint::numbers(&**reader.store(), None).await?;
+    let numbers = reader.checkpoints().await?;
     let last = *numbers.last().ok_or(Error::NoCheckpoint)?;
     let (checkpoint, envelope) = opened(reader, last).await?;
     let covers = |checkpoint: &Checkpoint| found.sessions.values().all(|place| place.ends_in(checkpoint));
@@ -261,9 +277,9 @@ async fn covering(reader: &Reader, found: &Found) -> Result<(Checkpoint, Vec<u8>
 }
 
 async fn opened(reader: &Reader, number: u64) -> Result<(Checkpoint, Vec<u8>), Error> {
-    let bytes = fetch(&**reader.store(), &layout::checkpoint(number)).await?.to_vec();
+    let bytes = reader.checkpoint(number).await?;
     let (checkpoint, _) = Checkpoint::open(&bytes).map_err(|reason| Error::Checkpoint { number, reason })?;
-    Ok((checkpoint, bytes))
+    Ok((checkpoint, bytes.to_vec()))
 }
 
 /// The parts of a bundle, as they are found.
@@ -282,9 +298,8 @@ impl Collected {
         &mut self,
         reader: &Reader,
         (partition, node, shard): &Chain,
-        first: Offset,
-        mark: &Mark,
-        sessions: &BTreeSet<SessionId>,
+        (first, mark): (Offset, &Mark),
+        (sessions, progress): (&BTreeSet<SessionId>, &Progress),
     ) -> Result<(), Error> {
         for manifest in reader.manifests(*partition, first).await? {
             if manifest.first >= mark.next {
@@ -300,6 +315,7 @@ impl Collected {
                 self.batches.push(ProofBatch { partition: *partition, offset: entry.offset, header, hash, signature });
             }
             self.events_of(reader, &manifest, (node, *shard), &wanted, sessions).await?;
+            progress.reached(self.decoded.len(), self.events.len());
         }
         Ok(())
     }
@@ -350,16 +366,13 @@ impl Collected {
     }
 
     fn into_zip<W: Write + Seek>(
-        mut self,
+        self,
         written: &Written,
         checkpoint: &Checkpoint,
         envelope: Vec<u8>,
         created: i64,
         out: W,
     ) -> Result<(), Error> {
-        for events in self.decoded.values_mut() {
-            events.sort_by_key(|event| event.sequence);
-        }
         let derived = |format| {
             let mut bytes = Vec::new();
             let mut exporter = export::Exporter::new(format, &mut bytes)?;

@@ -25,6 +25,9 @@
 //! checkpoints are made ([`crate::archive::checkpoint`]), and handed to a witness ([`crate::witness`]). This module decides
 //! when; [`crate::verify`] decides what holds, [`crate::archive::writer`] writes.
 
+mod lane;
+
+use self::lane::Lane;
 use crate::archive::checkpoint::Checkpoints;
 use crate::archive::manifest::{BatchName, Fault, FaultKind};
 use crate::archive::writer::{Committed, Pending};
@@ -34,10 +37,10 @@ use crate::store::{self, Opened};
 use crate::telemetry::Telemetry;
 use crate::verify::{self, Standing, State, chain_of};
 use crate::witness;
-use event_log::{Consume, Delivery, Offset, Partition, Step};
+use event_log::{Consume, Delivery, Partition, Step};
 use kit::{Clock, Shutdown};
 use object_store::ObjectStore;
-use schemas::chain::{Digest, hexadecimal};
+use schemas::chain::hexadecimal;
 use schemas::{EventBatch, codec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -153,34 +156,6 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 /// How long it tries to commit what it holds.
 const LAST_COMMITS: Duration = Duration::from_secs(4);
 
-/// A partition while it is this recorder's.
-#[derive(Debug)]
-struct Lane {
-    /// The offset after the last one that was taken.
-    next: Offset,
-    /// The SHA-256 of the last manifest.
-    previous: Option<Digest>,
-    state: State,
-    pending: Option<(Pending, Instant)>,
-    /// Holes below this offset were told of.
-    passed: Offset,
-}
-
-impl Lane {
-    /// Tells of offsets that the bus passed over: what was there was removed before it was archived. Their chains say what is
-    /// missing, as soon as any of them goes on.
-    fn hole(&mut self, partition: Partition, offset: Offset, telemetry: &Telemetry) {
-        let lost = offset.saturating_sub(self.next.max(self.passed));
-        if lost > 0 {
-            telemetry.lost.inc_by(lost);
-            let text = "the bus has nothing at these offsets any more: what was there is not in the archive";
-            tracing::error!(partition, from = self.next, to = offset - 1, "{text}");
-            // a delivery that is taken again is told of once
-            self.passed = offset;
-        }
-    }
-}
-
 /// Takes steps of the bus, one after the other. Every method can be called again after its error.
 pub(crate) struct Recorder {
     store: Arc<dyn ObjectStore>,
@@ -231,7 +206,13 @@ impl Recorder {
                 // what is held is on the bus, and the next start takes it from there
                 Ok(_) => return ended,
                 Err(event_log::Error::Closed) => break,
-                Err(error @ event_log::Error::Failed { .. }) => {
+                Err(event_log::Error::Gone { partition, oldest, .. }) => {
+                    // what it had is lost: that is told of when something comes from behind it
+                    if let Err(error) = consumer.start(partition, oldest) {
+                        self.trouble(&Error::Bus(error));
+                    }
+                }
+                Err(error @ (event_log::Error::Failed { .. } | event_log::Error::Ahead { .. })) => {
                     ended = Err(Error::Bus(error));
                     break;
                 }
@@ -347,7 +328,11 @@ impl Recorder {
                 (manifest.last + 1, Some(digest), state)
             }
         };
-        consumer.start(partition, next).map_err(Error::Bus)?;
+        let started = match consumer.start(partition, next) {
+            Err(event_log::Error::Gone { oldest, .. }) => consumer.start(partition, oldest),
+            started => started,
+        };
+        started.map_err(Error::Bus)?;
         tracing::info!(partition, offset = next, "partition begun");
         self.lanes.insert(partition, Lane { next, previous, state, pending: None, passed: 0 });
         Ok(())

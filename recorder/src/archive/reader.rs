@@ -3,6 +3,8 @@
 //! Manifests are read once and kept; each question first lists what is new. Kept in memory are the manifests without
 //! their proofs' blocks: some hundred bytes for a batch and for a session.
 
+mod attested;
+
 use super::custody::{Disposal, Disposed, Log};
 use super::manifest::{BatchEntry, Manifest, Place};
 use super::{Error, keys, layout, writer};
@@ -12,13 +14,14 @@ use crate::verify;
 use bytes::Bytes;
 use event_log::{Offset, Partition};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use object_store::{ObjectStore, path::Path};
+use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
 use schemas::{
     BatchHeader, Event, EventBatch, SessionId, batch,
     seal::{self, Keks},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -79,8 +82,8 @@ pub struct Reader {
     keks: Option<Arc<Keks>>,
     /// Read only where something is not there.
     custody: Arc<Mutex<Log>>,
-    /// It looks for no more than it has read.
-    at_rest: bool,
+    /// It looks for no more than it has read, and keeps the checkpoints that it read.
+    at_rest: Option<Arc<Mutex<attested::Attested>>>,
 }
 
 /// Why the archive has nothing of a session, or not all.
@@ -127,7 +130,7 @@ impl Cache {
 impl Reader {
     /// Reads from a store.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, cache: Arc::default(), keks: None, custody: Arc::default(), at_rest: false }
+        Self { store, cache: Arc::default(), keks: None, custody: Arc::default(), at_rest: None }
     }
 
     /// Reads from the store that the settings name.
@@ -151,7 +154,7 @@ impl Reader {
     /// [`Error`] if the store cannot be read.
     pub async fn at_rest(&self) -> Result<Self, Error> {
         self.refresh().await?;
-        Ok(Self { at_rest: true, ..self.clone() })
+        Ok(Self { at_rest: Some(Arc::default()), ..self.clone() })
     }
 
     /// Opens the payloads of events, as far as the keys reach; the log says why some stay sealed. No key is kept: what was
@@ -180,7 +183,7 @@ impl Reader {
 
     async fn refreshed(&self) -> Result<tokio::sync::MutexGuard<'_, Cache>, Error> {
         let mut cache = self.cache.lock().await;
-        if self.at_rest {
+        if self.at_rest.is_some() {
             return Ok(cache);
         }
         let root = layout::manifests();
@@ -454,12 +457,28 @@ impl Reader {
         let ranges: Option<Vec<_>> = places.iter().zip(ends).map(|((at, _), end)| Some(*at..end?)).collect();
         let reason = || "its manifest has a place beyond all numbers".to_owned();
         let ranges = ranges.ok_or_else(|| Error::Object { object: object.to_owned(), reason: reason() })?;
-        let blocks = self.store.get_ranges(&path, &ranges).await.map_err(Error::store("read", object))?;
+        let blocks = match self.store.get_ranges(&path, &ranges).await {
+            Ok(blocks) => blocks,
+            Err(error) => return Err(self.cut(&path, &ranges, Error::store("read", object)(error)).await),
+        };
         if blocks.iter().zip(places).any(|(block, (_, bytes))| block.len() as u64 != *bytes) {
-            return Err(Error::Object { object: object.to_owned(), reason: "it is cut short".to_owned() });
+            return Err(cut_short(object));
         }
         Ok(blocks)
     }
+
+    /// Says of an object that could not be read whether it is shorter than what was asked of it.
+    async fn cut(&self, path: &Path, ranges: &[Range<u64>], error: Error) -> Error {
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or_default();
+        match self.store.head(path).await {
+            Ok(meta) if meta.size < end => cut_short(path.as_ref()),
+            _ => error,
+        }
+    }
+}
+
+fn cut_short(object: &str) -> Error {
+    Error::Object { object: object.to_owned(), reason: "it is cut short".to_owned() }
 }
 
 /// The object that a batch lies in.

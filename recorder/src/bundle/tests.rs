@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::archive::checkpoint::Checkpoints;
+use crate::archive::layout;
+use crate::archive::writer::fetch;
 use crate::config::Notary;
 use crate::consume::tests::archive_all;
 use crate::testing::{Node, session, signer, whole};

@@ -11,11 +11,11 @@
 use super::{Exporter, Format, Progress, file::WholeFile};
 use crate::archive::{self, Absent, Reader};
 use crate::bundle;
+use crate::verify;
 use futures_util::stream::{self, StreamExt};
 use ring::digest::{Context, SHA256};
+use schemas::SessionId;
 use schemas::chain::hexadecimal;
-use schemas::event::Body;
-use schemas::{SessionId, seal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -131,13 +131,27 @@ enum Outcome {
         bytes: u64,
         sha256: String,
         events: u64,
-        /// Nothing is to come, and nothing is sealed.
+        /// Nothing is to come, nothing is missing, and nothing is sealed.
         whole: bool,
+        /// Why payloads are sealed in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sealed: Option<String>,
     },
     /// There is nothing to be written of it, or not yet.
     LeftOut(String),
     /// What the archive holds of it cannot be read.
     Failed(String),
+}
+
+impl Outcome {
+    fn is_written(&self) -> bool {
+        matches!(self, Self::Written { .. })
+    }
+
+    /// A file in which nothing is sealed.
+    fn is_readable(&self) -> bool {
+        matches!(self, Self::Written { sealed: None, .. })
+    }
 }
 
 /// The last line of each session.
@@ -150,8 +164,10 @@ pub struct Exported {
     pub written: u64,
     /// Sessions whose files were there.
     pub kept: u64,
-    /// Of those that it wrote, sessions that had not ended, or stay sealed: the next run writes them again.
+    /// Of those that it wrote, sessions that had not ended, lack events, or stay sealed: the next run writes them again.
     pub partial: BTreeSet<SessionId>,
+    /// Of these, those that stay sealed, and why.
+    pub sealed: BTreeMap<SessionId, String>,
     /// Sessions of which there is nothing to be written, and why.
     pub left_out: BTreeMap<SessionId, String>,
     /// Sessions that cannot be read, and why.
@@ -187,27 +203,26 @@ impl Folder {
         list.read_to_end(&mut bytes).map_err(failed)?;
         // a line that a process did not end is not one
         let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        bytes.truncate(end);
-        list.set_len(end as u64).and_then(|()| list.seek(SeekFrom::End(0))).map_err(failed)?;
+        let torn = bytes.split_off(end);
         let heading =
             Heading { version: VERSION, files: content.extension().to_owned(), asked: question.map(str::to_owned) };
-        let done = match read(&bytes, &name)? {
-            (Some(found), done) if found == heading => done,
-            (Some(found), _) => {
-                let (wanted, wanted_of) = (heading.files, heading.asked);
-                return Err(Error::Other {
-                    folder: path.to_owned(),
-                    found: found.files,
-                    of: found.asked,
-                    wanted,
-                    wanted_of,
-                });
+        let line = line(&heading).map_err(failed)?;
+        let (found, done) = read(&bytes, &name)?;
+        let begun = match found {
+            Some(found) if found == heading => true,
+            Some(Heading { files: found, asked: of, .. }) => {
+                let (folder, wanted, wanted_of) = (path.to_owned(), heading.files, heading.asked);
+                return Err(Error::Other { folder, found, of, wanted, wanted_of });
             }
-            (None, done) => {
-                append(&mut list, &heading).map_err(failed)?;
-                done
-            }
+            // nothing was written, or not all of this line
+            None if line.starts_with(&torn) => false,
+            None => return Err(Error::List { list: name, line: 1, reason: "it is not this heading".to_owned() }),
         };
+        list.set_len(end as u64).and_then(|()| list.seek(SeekFrom::End(0))).map_err(failed)?;
+        if !begun {
+            list.write_all(&line).map_err(failed)?;
+        }
+        remove_unfinished(path).map_err(failed)?;
         Ok(Self { path: path.to_owned(), content, list, done })
     }
 
@@ -231,25 +246,34 @@ impl Folder {
         progress.reached(sessions.len() - missing.len(), 0);
         let mut absent = reader.absent(&missing).await?;
         let (path, content) = (self.path.clone(), self.content);
+        let is_readable = |session: &SessionId| self.done.get(session).is_some_and(Outcome::is_readable);
+        let readable: BTreeSet<SessionId> = missing.iter().filter(|session| is_readable(session)).copied().collect();
         let tasks = missing.into_iter().map(|session| {
             let (absent, reader, path) = (absent.remove(&session), &reader, &path);
-            async move { (session, one(reader, session, absent, (path, content), now).await) }
+            let readable = readable.contains(&session);
+            async move { (session, one(reader, session, absent, (path, content), (now, readable)).await) }
         });
         let mut tasks = stream::iter(tasks).buffer_unordered(AT_ONCE);
         while let Some((session, outcome)) = tasks.next().await {
             let outcome = outcome?;
             progress.read(if let Outcome::Written { events, .. } = &outcome { *events } else { 0 });
-            let line = Line { session, outcome: outcome.clone() };
-            append(&mut self.list, &line).map_err(|source| Error::Write { folder: path.clone(), source })?;
             match &outcome {
-                Outcome::Written { whole, .. } => {
+                Outcome::Written { whole, sealed, .. } => {
                     exported.written += 1;
                     exported.partial.extend((!whole).then_some(session));
+                    exported.sealed.extend(sealed.clone().map(|why| (session, why)));
                 }
                 Outcome::LeftOut(why) => drop(exported.left_out.insert(session, why.clone())),
                 Outcome::Failed(why) => drop(exported.failed.insert(session, why.clone())),
             }
-            self.done.insert(session, outcome);
+            let before = self.done.get(&session);
+            // a file that is there stays listed, whatever became of the session since
+            let stands = before.is_some_and(|before| before.is_written() && !outcome.is_written());
+            if before != Some(&outcome) && !stands {
+                let line = Line { session, outcome: outcome.clone() };
+                append(&mut self.list, &line).map_err(|source| Error::Write { folder: path.clone(), source })?;
+                self.done.insert(session, outcome);
+            }
         }
         self.list.sync_all().map_err(|source| Error::Write { folder: path.clone(), source })?;
         Ok(exported)
@@ -280,10 +304,26 @@ fn read(bytes: &[u8], list: &Path) -> Result<(Option<Heading>, Done), Error> {
     Ok((Some(heading), done))
 }
 
-fn append(list: &mut File, line: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(line)?;
+fn line(of: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(of)?;
     line.push(b'\n');
-    list.write_all(&line)
+    Ok(line)
+}
+
+fn append(list: &mut File, of: &impl Serialize) -> io::Result<()> {
+    list.write_all(&line(of)?)
+}
+
+/// Removes what a process that was killed had begun.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("ses_") && name.ends_with(".unfinished") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the file of one session.
@@ -292,7 +332,7 @@ async fn one(
     session: SessionId,
     absent: Option<Absent>,
     (folder, content): (&Path, Content),
-    now: i64,
+    (now, readable): (i64, bool),
 ) -> Result<Outcome, Error> {
     if let Some(absent) = absent {
         return Ok(Outcome::LeftOut(absent.to_string()));
@@ -305,32 +345,42 @@ async fn one(
         Content::Export(format) => export(reader, session, format, &mut out).await,
         Content::Bundle => bundled(reader, session, now, &mut out).await,
     };
-    let (events, whole) = match written {
-        Ok(written) => written,
+    let Contained { events, whole, sealed } = match written {
+        Ok(contained) => contained,
         Err(error) => return concerned(error),
     };
+    if let (Some(why), true, true) = (&sealed, readable, path.exists()) {
+        return Ok(Outcome::LeftOut(format!("its file was written when it could be read; it is sealed now: {why}")));
+    }
     out.finish().map_err(refused)?;
     let (bytes, sha256) = hashed(&path).map_err(refused)?;
-    Ok(Outcome::Written { file, bytes, sha256, events, whole })
+    Ok(Outcome::Written { file, bytes, sha256, events, whole, sealed })
 }
 
-async fn export(
-    reader: &Reader,
-    session: SessionId,
-    format: Format,
-    out: &mut WholeFile,
-) -> Result<(u64, bool), Error> {
+/// What a file holds of its session.
+struct Contained {
+    events: u64,
+    whole: bool,
+    sealed: Option<String>,
+}
+
+async fn export(reader: &Reader, session: SessionId, format: Format, out: &mut WholeFile) -> Result<Contained, Error> {
     let events = reader.events(session).await?;
     let mut exporter = Exporter::new(format, out)?;
     exporter.session(&events)?;
     exporter.finish()?;
-    let ended = events.iter().any(|event| matches!(event.body, Body::SessionClosed(_) | Body::SessionRefused(_)));
-    Ok((events.len() as u64, ended && !events.iter().any(seal::is_sealed)))
+    let sealed = reader.why_sealed(session, &events).await?;
+    Ok(Contained { events: events.len() as u64, whole: bundle::is_whole(&events) && sealed.is_none(), sealed })
 }
 
-async fn bundled(reader: &Reader, session: SessionId, now: i64, out: &mut WholeFile) -> Result<(u64, bool), Error> {
+async fn bundled(reader: &Reader, session: SessionId, now: i64, out: &mut WholeFile) -> Result<Contained, Error> {
     let written = bundle::write(reader, &[session], now, &Progress::default(), out).await?;
-    Ok((written.events, written.open.is_empty() && written.sealed.is_empty()))
+    let sealed = match written.sealed.first() {
+        Some(_) => reader.why_sealed(session, &reader.events(session).await?).await?,
+        None => None,
+    };
+    let whole = written.open.is_empty() && written.sealed.is_empty() && written.incomplete.is_empty();
+    Ok(Contained { events: written.events, whole, sealed })
 }
 
 /// What a failure is of: this session alone, or everything.
@@ -340,6 +390,10 @@ fn concerned(error: Error) -> Result<Outcome, Error> {
         Error::Archive(archived) | Error::Bundle(bundle::Error::Archive(archived)) => archived,
         Error::Bundle(bundle::Error::NotCovered) => return Ok(Outcome::LeftOut(error.to_string())),
         Error::Bundle(bundle::Error::Unprovable { .. }) => return Ok(Outcome::Failed(error.to_string())),
+        // what the disk refuses concerns all
+        Error::Export(of) | Error::Bundle(bundle::Error::Export(of)) if !matches!(of, super::Error::Write(_)) => {
+            return Ok(Outcome::Failed(verify::chain_of(of)));
+        }
         _ => return Err(error),
     };
     match archived {

@@ -223,7 +223,8 @@ pub enum Error {
         /// The partition.
         partition: Partition,
     },
-    /// The bus has let go of this offset: the consumer must rebuild from the archive.
+    /// The bus has let go of this offset: a consumer takes what it lacks from the archive, or goes on without it, by
+    /// [`Consume::start`]. Until then the partition rests.
     #[error("the bus does not hold offset {offset} of partition {partition} any more, the oldest is {oldest}")]
     Gone {
         /// The partition.
@@ -233,7 +234,7 @@ pub enum Error {
         /// The first that is there.
         oldest: Offset,
     },
-    /// The offset lies beyond the end: the consumer's commit belongs to another log.
+    /// The offset lies beyond the end: the consumer's commit belongs to another log. The partition rests.
     #[error("partition {partition} ends at {end}, before offset {offset}: the consumer's commit is of another log")]
     Ahead {
         /// The partition.

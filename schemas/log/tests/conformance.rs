@@ -8,9 +8,10 @@ mod support;
 use event_log::config::{Durability, KafkaFile};
 use event_log::kafka::Members;
 use event_log::testing::{Session, Witness, config};
-use event_log::{Config, Consume as _, KafkaConfig, KafkaSubscription, Log, Step, Subscription};
+use event_log::{Config, Consume as _, Error, KafkaConfig, KafkaSubscription, Log, Step, Subscription};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,6 +195,7 @@ async fn apache_kafka() {
     for members in [Members::Group, Members::All] {
         suite(|prefix| kafka(&broker, &format!("{prefix}-{members:?}"), members.clone())).await;
         what_was_removed_is_passed_over(&kafka(&broker, &format!("removed-{members:?}"), members.clone())).await;
+        a_start_that_goes_back_is_obeyed(&kafka(&broker, &format!("back-{members:?}"), members.clone())).await;
         another_topic_is_not_read(&kafka(&broker, &format!("other-{members:?}"), members)).await;
     }
     a_batch_that_is_shipped_twice_is_noticed(&broker).await;
@@ -212,15 +214,24 @@ fn kafka(broker: &Broker, prefix: &str, members: Members) -> Kafka {
     Kafka { config: file.check().unwrap().unwrap(), members }
 }
 
+/// Fills the topic until two partitions have some batches, and reads them all.
+async fn many_batches(log: &Log, sessions: &mut [Session], (bus, all): (&Kafka, &Arc<Store>)) {
+    let mut reader = Reader::new(bus.subscribe(log), all);
+    while (0..4).filter(|partition| all.next(*partition) >= 12).count() < 2 {
+        talk(log, sessions, 3);
+        reader.step().await;
+        reader.commit();
+    }
+    close(log, sessions);
+    reader.until("all", |witness| has_all(witness, sessions)).await;
+}
+
 /// A topic with batches, of which the beginning was removed before a reader came: what is left is read.
 async fn what_was_removed_is_passed_over(bus: &Kafka) {
     let folder = tempfile::tempdir().unwrap();
     let log = open(bus.config(folder.path()));
-    let mut sessions = sessions(&log, 8);
-    talk(&log, &mut sessions, 40);
-    close(&log, &mut sessions);
-    let all = Arc::new(Store::default());
-    Reader::new(bus.subscribe(&log), &all).until("all", |witness| has_all(witness, &sessions)).await;
+    let (mut sessions, all) = (sessions(&log, 8), Arc::new(Store::default()));
+    many_batches(&log, &mut sessions, (bus, &all)).await;
     let removed = |partition| usize::try_from(all.next(partition) / 2).unwrap();
     let mut list = TopicPartitionList::new();
     for partition in 0..4 {
@@ -236,6 +247,7 @@ async fn what_was_removed_is_passed_over(bus: &Kafka) {
     let store = Arc::new(Store::default());
     let mut reader = Reader::new(bus.subscribe(&log), &store);
     reader.until("what is left", |witness| witness.batches() == left).await;
+    assert_eq!(reader.gone, (0..4).filter(|partition| removed(*partition) > 0).count());
     for partition in 0..4 {
         assert_eq!(store.of(partition), all.of(partition)[removed(partition)..], "partition {partition}");
     }
@@ -247,30 +259,100 @@ async fn what_was_removed_is_passed_over(bus: &Kafka) {
     log.close().await.unwrap();
 }
 
-/// A topic that ends before what was read of it: its reader is told, again and again, and gets nothing of it.
+/// A topic that ends before what was read of it: its reader is told once for each partition, and gets nothing of it, however
+/// long it becomes, before it says where it begins.
 async fn another_topic_is_not_read(bus: &Kafka) {
+    const BEYOND: u64 = 40;
     let folder = tempfile::tempdir().unwrap();
     let log = open(bus.config(folder.path()));
     let mut sessions = sessions(&log, 8);
     talk(&log, &mut sessions, 10);
-    close(&log, &mut sessions);
     let mut reader = bus.subscribe(&log);
-    let (mut told, deadline) = (0, std::time::Instant::now() + DEADLINE);
-    while told < 2 {
-        assert!(std::time::Instant::now() < deadline, "it was told {told} times");
-        match reader.next().await {
+    let mut told = BTreeSet::new();
+    while told.len() < 4 {
+        match tokio::time::timeout(DEADLINE, reader.next()).await.unwrap() {
             Ok(Step::Assigned(partitions)) => {
-                partitions.iter().for_each(|partition| reader.start(*partition, 10_000).unwrap());
+                partitions.iter().for_each(|partition| reader.start(*partition, BEYOND).unwrap());
             }
-            Ok(Step::Batch(delivery)) => panic!("{delivery:?}"),
-            Ok(_) => {}
-            Err(error) => {
-                assert!(error.to_string().contains("the topic is not the one that was read before"), "{error}");
-                told += 1;
+            Err(Error::Ahead { partition, offset: BEYOND, end }) => {
+                assert!(end < BEYOND && told.insert(partition), "{partition} {end}");
             }
+            Ok(Step::Idle) => {}
+            other => panic!("{other:?}"),
         }
     }
+    // a partition grows beyond that place
+    let all = Arc::new(Store::default());
+    let mut other = Reader::new(kafka_of(bus, "whole").subscribe(&log), &all);
+    while (0..4).all(|partition| all.next(partition) <= BEYOND + 20) {
+        talk(&log, &mut sessions, 5);
+        other.step().await;
+        other.commit();
+    }
+    for _ in 0..20 {
+        let step = reader.next().await;
+        assert!(matches!(step, Ok(Step::Idle)), "{step:?}");
+    }
+    (0..4).for_each(|partition| reader.start(partition, 0).unwrap());
+    let first = tokio::time::timeout(DEADLINE, async {
+        loop {
+            if let Step::Batch(delivery) = reader.next().await.unwrap() {
+                return delivery.offset;
+            }
+        }
+    });
+    assert_eq!(first.await.unwrap(), 0);
     log.close().await.unwrap();
+}
+
+/// A reader that begins again further back gets everything from there, whatever was fetched already.
+async fn a_start_that_goes_back_is_obeyed(bus: &Kafka) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(bus.config(folder.path()));
+    let (mut sessions, all) = (sessions(&log, 8), Arc::new(Store::default()));
+    many_batches(&log, &mut sessions, (bus, &all)).await;
+    let mut reader = bus.subscribe(&log);
+    let (mut next, mut batches, mut turns) = (BTreeMap::new(), 0, 0);
+    while turns < 12 {
+        match tokio::time::timeout(DEADLINE, reader.next()).await.unwrap().unwrap() {
+            Step::Assigned(partitions) => {
+                for partition in partitions {
+                    reader.start(partition, 0).unwrap();
+                    next.insert(partition, 0);
+                }
+            }
+            Step::Batch(delivery) => {
+                let expected = next.get_mut(&delivery.partition).unwrap();
+                assert_eq!(delivery.offset, *expected, "partition {}, turn {turns}", delivery.partition);
+                *expected += 1;
+                batches += 1;
+                // in the middle of what was fetched
+                if batches % (7 + turns) == 0 {
+                    turns += 1;
+                    let back = *expected / 2;
+                    *expected = back;
+                    reader.start(delivery.partition, back).unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+    let all_there = tokio::time::timeout(DEADLINE, async {
+        while next.iter().any(|(partition, next)| *next < all.next(*partition)) {
+            if let Step::Batch(delivery) = reader.next().await.unwrap() {
+                let expected = next.get_mut(&delivery.partition).unwrap();
+                assert_eq!(delivery.offset, *expected);
+                *expected += 1;
+            }
+        }
+    });
+    all_there.await.unwrap();
+    log.close().await.unwrap();
+}
+
+/// Another reader of the same topic.
+fn kafka_of(bus: &Kafka, group: &str) -> Kafka {
+    Kafka { config: KafkaConfig { group: group.to_owned(), ..bus.config.clone() }, members: Members::All }
 }
 
 /// A producer that lost its cursors sends everything again: the same bytes.

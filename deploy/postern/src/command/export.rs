@@ -136,8 +136,9 @@ fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path)
         };
         let left_out = some(&written.left_out, "sessions that began after the last checkpoint are left out\n");
         let sealed = some(&written.sealed, "sessions stay sealed: their keys are not here\n");
+        let incomplete = some(&written.incomplete, "sessions lack events: postern audit verify\n");
         format!(
-            "{}: {} sessions{open}, {} events, proved up to checkpoint {}\n{left_out}{sealed}to prove it without Postern: \
+            "{}: {} sessions{open}, {} events, proved up to checkpoint {}\n{left_out}{sealed}{incomplete}to prove it without Postern: \
              deploy/verify/postern-verify bundle {} --keys KEYS",
             path.display(),
             written.sessions.len(),
@@ -162,7 +163,7 @@ fn folder(
     let shown = shown(&progress, sessions.len());
     let exported = block_on(async { Ok(folder.export(reader, &sessions, now, &progress).await?) })?;
     drop(shown);
-    let Exported { written, kept, partial, left_out, failed } = &exported;
+    let Exported { written, kept, partial, sealed, left_out, failed } = &exported;
     let text = || {
         let parts = [
             (partial.len(), "of them not whole yet"),
@@ -173,6 +174,7 @@ fn folder(
         format!("{}: {written} sessions written, {kept} were there{}", path.display(), parts.collect::<String>())
     };
     output::either(global.output, text, || serde_json::json!(exported))?;
+    listed("sealed", sealed);
     listed("left out", left_out);
     listed("cannot be read", failed);
     if !failed.is_empty() {

@@ -7,7 +7,7 @@ use crate::config::Notary;
 use crate::consume::tests::archived;
 use crate::testing::faulty::{Faulty, Way};
 use crate::testing::{Node, session, signer, whole};
-use object_store::{ObjectStore, ObjectStoreExt as _, memory::InMemory};
+use object_store::{ObjectStore, ObjectStoreExt as _, local::LocalFileSystem, memory::InMemory};
 use schemas::{Event, EventBatch};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -112,13 +112,7 @@ fn a_list_that_was_cut_anywhere_and_files_that_were_are_made_whole() {
                     .split_inclusive(|byte| *byte == b'\n')
                     .all(|line| serde_json::from_slice::<serde_json::Value>(line).is_ok())
             );
-            let mut there = there(&folder);
-            if exported.kept < 2 {
-                assert!(!there.contains_key(&format!("{}.csv.unfinished", session(1))));
-            }
-            there.retain(|name, _| !name.ends_with(".unfinished"));
-            assert_eq!(there, files, "cut to {cut} bytes");
-            fs::remove_file(folder.path().join(format!("{}.csv.unfinished", session(1)))).ok();
+            assert_eq!(there(&folder), files, "cut to {cut} bytes, with nothing unfinished");
         }
         // a file that is gone, or is not as long as it was, is written again
         fs::remove_file(folder.path().join(format!("{}.csv", session(0)))).unwrap();
@@ -176,28 +170,69 @@ fn another_export_another_process_and_what_is_no_list_are_refused() {
         let told = Folder::open(strange.path(), CSV, None).unwrap_err().to_string();
         assert!(told.starts_with("line 2 of "), "{told}");
         assert_eq!(list(&strange).len(), 50, "nothing is lost");
+        for foreign in
+            [&b"shopping"[..], b"{\"version\":1,\"files\":\"csv\",\"asked\":null}\nbread\nmilk", b"{\"a\":1}"]
+        {
+            fs::write(strange.path().join(LIST), foreign).unwrap();
+            assert!(matches!(Folder::open(strange.path(), CSV, None), Err(Error::List { .. })), "{foreign:?}");
+            assert_eq!(list(&strange), foreign, "nothing is lost");
+        }
     });
 }
 
 #[test]
 fn a_session_that_cannot_be_read_keeps_no_other_from_it() {
+    for cut in [false, true] {
+        block_on(async {
+            let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            // on disk: a store in memory cuts what is asked beyond the end
+            let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(place.path()).unwrap());
+            archived(&store, batches()).await;
+            let reader = Reader::new(store.clone());
+            let manifest = reader.holding(session(1)).await.unwrap().remove(0);
+            let object = place.path().join(&manifest.object.as_ref().unwrap().name);
+            let kept = fs::read(&object).unwrap();
+            if cut {
+                fs::write(&object, &kept[..kept.len() / 2]).unwrap()
+            } else {
+                fs::remove_file(&object).unwrap()
+            }
+            let mut open = Folder::open(folder.path(), CSV, None).unwrap();
+            let all = of([0, 1, 2, 3, 200]);
+            let exported = open.export(&reader, &all, 7, &Progress::default()).await.unwrap();
+            assert_eq!(exported.written, 3);
+            assert_eq!(exported.failed.keys().copied().collect::<BTreeSet<_>>(), of([1]));
+            assert_eq!(exported.left_out[&session(200)], "it is not in the archive, or not yet");
+            let why = if cut { "it is cut short" } else { "cannot read" };
+            assert!(exported.failed[&session(1)].contains(why), "{exported:?}");
+            // the same again adds no line but for the session that runs
+            let lines = list(&folder).len();
+            open.export(&reader, &of([0, 1, 2, 200]), 7, &Progress::default()).await.unwrap();
+            assert_eq!(list(&folder).len(), lines);
+            fs::write(&object, &kept).unwrap();
+            let exported = open.export(&reader, &all, 7, &Progress::default()).await.unwrap();
+            assert_eq!((exported.written, exported.kept, exported.failed.len()), (2, 2, 0));
+        });
+    }
+}
+
+#[test]
+fn a_session_that_lacks_events_is_never_done() {
     block_on(async {
-        let (folder, store) = (tempfile::tempdir().unwrap(), store().await);
-        let reader = Reader::new(store.clone());
-        let manifest = reader.holding(session(1)).await.unwrap().remove(0);
-        let object = manifest.object.as_ref().unwrap().name.clone();
-        let kept = store.get(&object.as_str().into()).await.unwrap().bytes().await.unwrap();
-        store.delete(&object.as_str().into()).await.unwrap();
-        let mut open = Folder::open(folder.path(), CSV, None).unwrap();
-        let all = of([0, 1, 2, 3, 200]);
-        let exported = open.export(&reader, &all, 7, &Progress::default()).await.unwrap();
-        assert_eq!(exported.written, 3);
-        assert_eq!(exported.failed.keys().copied().collect::<BTreeSet<_>>(), of([1]));
-        assert_eq!(exported.left_out[&session(200)], "it is not in the archive, or not yet");
-        assert!(exported.failed[&session(1)].contains(&object), "{exported:?}");
-        store.put(&object.as_str().into(), kept.into()).await.unwrap();
-        let exported = open.export(&reader, &all, 7, &Progress::default()).await.unwrap();
-        assert_eq!((exported.written, exported.kept, exported.failed.len()), (2, 2, 0));
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let (events, mut node) = (whole(session(0), 3), Node::signing("gate-1", 1));
+        archived(&store, vec![node.seal(&events[..4]), node.seal(&events[5..])]).await;
+        let notary = Notary { signer: signer(9), node: "recorder-1".into() };
+        Checkpoints::new(&*store, &notary).make(1, 0).await.unwrap().unwrap();
+        for content in [CSV, Content::Bundle] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut open = Folder::open(folder.path(), content, None).unwrap();
+            for _ in 0..2 {
+                let exported =
+                    open.export(&Reader::new(store.clone()), &of([0]), 7, &Progress::default()).await.unwrap();
+                assert_eq!((exported.written, exported.partial), (1, of([0])), "{content:?}");
+            }
+        }
     });
 }
 

@@ -71,7 +71,6 @@ const METADATA_RETRY: Duration = Duration::from_millis(500);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two warnings about what passes by itself.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
-const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl KafkaSubscription {
     /// Subscribes. `name` is the consumer's (`recorder`, `indexer`); with [`Members::Group`] it is its group's too.
@@ -225,14 +224,15 @@ impl Rebalance {
 impl Inner {
     fn start(&mut self, partition: Partition, next: Offset, generation: u64) {
         if let Some(place) = self.places.get_mut(&partition) {
-            *place = Some(Place { next, generation });
+            *place = Some(Place { next, generation, standing: Standing::Read });
         }
     }
 
     /// The partitions that were started, and where they go on.
     fn starts(&self, topic: &str) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
-        for (partition, place) in self.places.iter().filter_map(|(id, place)| Some((*id, (*place)?))) {
+        let started = self.places.iter().filter_map(|(id, place)| Some((*id, (*place)?)));
+        for (partition, place) in started.filter(|(_, place)| place.standing != Standing::Stopped) {
             let next = i64::try_from(place.next).unwrap_or(i64::MAX);
             list.add_partition_offset(topic, i32::try_from(partition).unwrap_or(i32::MAX), KafkaOffset::Offset(next))?;
         }
@@ -245,6 +245,20 @@ impl Inner {
 struct Place {
     next: Offset,
     generation: u64,
+    standing: Standing,
+}
+
+/// What is done with the messages of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// They are delivered.
+    Read,
+    /// One came from beyond `next`: none is delivered before it is known whether the topic has what lies between.
+    Doubted,
+    /// It was read again from `next`: what comes now is all there is.
+    Sure,
+    /// The topic has nothing there. The consumer is told, and nothing is read before it says where to begin.
+    Stopped,
 }
 
 struct Poller {
@@ -273,19 +287,19 @@ impl Poller {
             if self.members == Members::All && !self.discover() {
                 return;
             }
-            if self.misplaced.is_some_and(|at| at <= Instant::now()) && !self.place_again() {
+            // what is polled after this was read from where the consumer wants it
+            if !self.obey() {
                 return;
             }
             let polled = self
                 .consumer
                 .poll(POLL)
                 .map(|message| message.map(|m| (m.partition(), m.offset(), m.payload().map(Bytes::copy_from_slice))));
-            if !self.obey() {
-                return;
-            }
             let open = match polled {
                 Some(Ok((partition, offset, payload))) => self.deliver(partition, offset, payload),
                 Some(Err(error)) => self.complain(&error),
+                // what was fetched is delivered: what is looked at now is where each partition goes on
+                None if self.misplaced.is_some_and(|at| at <= Instant::now()) => self.place_again(),
                 None => true,
             };
             if !open || self.sender.is_closed() {
@@ -320,47 +334,42 @@ impl Poller {
         loop {
             match asked.next().map_or_else(|| inner.commands.try_recv(), Ok) {
                 Ok(Command::Start(partition, next, generation)) => {
-                    // a partition that is read already is sought; a first start waits for those of the others
                     let fresh = inner.places.get(&partition).is_none_or(Option::is_none);
                     inner.start(partition, next, generation);
-                    moved.push((partition, next, fresh));
+                    moved.push(fresh);
                 }
                 Ok(Command::Committed(partition, next)) => self.commit(partition, next),
                 Err(commands::TryRecvError::Empty) => break,
                 Err(commands::TryRecvError::Disconnected) => return false,
             }
         }
-        let whole = inner.places.values().all(Option::is_some);
-        let fresh = moved.iter().any(|(_, _, fresh)| *fresh);
-        let starts = (fresh && whole).then(|| inner.starts(&self.topic));
+        // a first start waits for those of the others
+        let due = moved.iter().any(|fresh| !fresh) || inner.places.values().all(Option::is_some);
+        let starts = (due && !moved.is_empty()).then(|| inner.starts(&self.topic));
         drop(inner);
-        let done = match starts {
-            Some(list) => list.and_then(|list| self.consumer.assign(&list)),
-            None => moved.iter().filter(|(_, _, fresh)| !fresh).try_for_each(|(id, next, _)| self.seek(*id, *next)),
-        };
-        match done {
+        // no seek: it fails while a partition is about to be read
+        match starts.map_or(Ok(()), |list| list.and_then(|list| self.consumer.assign(&list))) {
             Ok(()) => true,
             Err(error) => self.send(Sent::Error(unavailable("begin at an offset", &error))),
         }
     }
 
-    fn seek(&self, partition: Partition, next: Offset) -> Result<(), KafkaError> {
-        let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-        let offset = KafkaOffset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
-        self.consumer.seek(&self.topic, partition, offset, SEEK_TIMEOUT)
-    }
-
-    fn deliver(&self, partition: i32, offset: i64, payload: Option<Bytes>) -> bool {
+    fn deliver(&mut self, partition: i32, offset: i64, payload: Option<Bytes>) -> bool {
         let (Ok(partition), Ok(offset)) = (Partition::try_from(partition), Offset::try_from(offset)) else {
             return true;
         };
         let generation = {
             let mut inner = lock(&self.consumer.context().inner);
             let Some(Some(place)) = inner.places.get_mut(&partition) else { return true };
-            if offset < place.next {
+            if offset < place.next || matches!(place.standing, Standing::Doubted | Standing::Stopped) {
                 return true;
             }
-            place.next = offset + 1;
+            if offset > place.next && place.standing == Standing::Read {
+                place.standing = Standing::Doubted;
+                self.misplaced = Some(Instant::now());
+                return true;
+            }
+            (place.next, place.standing) = (offset + 1, Standing::Read);
             place.generation
         };
         let Some(batch) = payload else { return true };
@@ -372,7 +381,7 @@ impl Poller {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             // it does not say of which partition
-            self.misplaced = Some(Instant::now());
+            self.misplaced.get_or_insert_with(Instant::now);
             return true;
         }
         if code == Some(RDKafkaErrorCode::Fatal) {
@@ -386,53 +395,51 @@ impl Poller {
         true
     }
 
-    /// Goes on where the topic goes on: what its retention removed before it was read is lost to this consumer, which is told
-    /// so and sees the hole. A partition that ends before what was read of it is another one than before: nothing is read
-    /// of it, and its consumer is told again and again. False if nobody listens any more.
+    /// Looks at partitions where the topic may have nothing at the place that was asked for. It has more before, or ended
+    /// before: the consumer is told, and the partition rests until it is started again. Otherwise it is read again from
+    /// there. False if nobody listens any more.
     fn place_again(&mut self) -> bool {
         self.misplaced = None;
         let places = lock(&self.consumer.context().inner).places.clone();
-        let (mut moved, mut beyond) = (Vec::new(), None);
-        for (partition, next) in places.iter().filter_map(|(id, place)| Some((*id, (*place)?.next))) {
+        let (mut standings, mut told) = (Vec::new(), Vec::new());
+        for (partition, place) in places.iter().filter_map(|(id, place)| Some((*id, (*place)?))) {
+            if place.standing == Standing::Stopped {
+                continue;
+            }
             let id = i32::try_from(partition).unwrap_or(i32::MAX);
-            let (first, end) = match self.consumer.fetch_watermarks(&self.topic, id, METADATA_TIMEOUT) {
-                Ok((first, end)) => (first.try_into().unwrap_or(0), end.try_into().unwrap_or(0)),
+            let (oldest, end) = match self.consumer.fetch_watermarks(&self.topic, id, METADATA_TIMEOUT) {
+                Ok((first, end)) => (Offset::try_from(first).unwrap_or(0), Offset::try_from(end).unwrap_or(0)),
                 Err(error) => {
-                    tracing::warn!(%error, "kafka: cannot ask where a partition begins");
-                    self.misplaced = Some(Instant::now() + METADATA_RETRY);
-                    continue;
+                    tracing::warn!(%error, "kafka: cannot ask what a partition has");
+                    self.misplaced = Some(Instant::now() + COMPLAINT_INTERVAL);
+                    return true;
                 }
             };
-            if next < first {
-                let (topic, lost) = (&self.topic, first - next);
-                let text =
-                    "kafka: the topic's retention removed what was not read yet; it is lost here, what follows is read";
-                tracing::error!(topic, partition, from = next, to = first - 1, lost, "{text}");
-                moved.push((partition, first));
-            } else if next > end {
-                beyond = Some((partition, next, end));
-            }
+            let offset = place.next;
+            let standing = if offset < oldest {
+                told.push(Error::Gone { partition, offset, oldest });
+                Standing::Stopped
+            } else if offset > end {
+                told.push(Error::Ahead { partition, offset, end });
+                Standing::Stopped
+            } else {
+                Standing::Sure
+            };
+            standings.push((partition, standing));
         }
         let mut inner = lock(&self.consumer.context().inner);
-        for (partition, first) in moved {
+        for (partition, standing) in standings {
             if let Some(Some(place)) = inner.places.get_mut(&partition) {
-                place.next = place.next.max(first);
+                place.standing = standing;
             }
         }
         let placed = inner.starts(&self.topic).and_then(|list| self.consumer.assign(&list));
         drop(inner);
         if let Err(error) = placed {
-            tracing::warn!(%error, "kafka: cannot go on where the topic goes on");
-            self.misplaced = Some(Instant::now() + METADATA_RETRY);
+            tracing::warn!(%error, "kafka: cannot read again from where the consumer is");
+            self.misplaced = Some(Instant::now() + COMPLAINT_INTERVAL);
         }
-        let Some((partition, next, end)) = beyond else { return true };
-        self.misplaced = Some(Instant::now() + COMPLAINT_INTERVAL);
-        let text = format!(
-            "kafka: partition {partition} of {} ends at offset {end}, and {next} is the next to be read: the topic is not the \
-             one that was read before; restore it, or begin with another kafka.prefix and an empty archive and index",
-            self.topic
-        );
-        self.send(Sent::Error(Error::Unavailable(text)))
+        told.into_iter().all(|error| self.send(Sent::Error(error)))
     }
 
     fn commit(&self, partition: Partition, next: Offset) {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use event_log::testing::Witness;
-use event_log::{Consume, Offset, Partition, Step, Subscription};
+use event_log::{Consume, Error, Offset, Partition, Step, Subscription};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -85,17 +85,27 @@ pub struct Reader {
     pub rebalances: usize,
     /// Partitions that it has now.
     pub assigned: Vec<Partition>,
+    /// How often it was told that the bus has let go of what it asked for.
+    pub gone: usize,
 }
 
 impl Reader {
     pub fn new(subscription: impl Into<Subscription>, store: &Arc<Store>) -> Self {
         let (runs, assigned) = (BTreeMap::new(), Vec::new());
-        Self { subscription: subscription.into(), store: store.clone(), runs, rebalances: 0, assigned }
+        Self { subscription: subscription.into(), store: store.clone(), runs, rebalances: 0, assigned, gone: 0 }
     }
 
     /// Takes one step; commits when idle. True if there was nothing to do.
     pub async fn step(&mut self) -> bool {
-        match self.subscription.next().await.unwrap() {
+        let step = match self.subscription.next().await {
+            Err(Error::Gone { partition, oldest, .. }) => {
+                self.gone += 1;
+                self.subscription.start(partition, oldest).unwrap();
+                return false;
+            }
+            step => step.unwrap(),
+        };
+        match step {
             Step::Assigned(partitions) => {
                 self.rebalances += 1;
                 for partition in &partitions {
