@@ -125,7 +125,10 @@ impl<C: Consume> Indexer<C> {
                     self = self.step(step).await?;
                 }
                 Err(event_log::Error::Gone { partition, oldest, .. }) if self.archive.is_some() => {
-                    self = self.caught_up(partition, oldest).await?;
+                    // it may have been another member's when this was said
+                    if self.assigned.contains_key(&partition) {
+                        self = self.caught_up(partition, oldest).await?;
+                    }
                 }
                 // what it would read next does not follow on what it has
                 Err(source @ (event_log::Error::Gone { .. } | event_log::Error::Ahead { .. })) => {

@@ -215,6 +215,8 @@ pub(crate) struct Bus {
     pub(crate) shutdown: Shutdown,
     /// Every delivery is given twice.
     pub(crate) doubled: bool,
+    /// It says only while it is read what is not there any more, as Kafka does.
+    pub(crate) late: bool,
     again: Option<Delivery>,
 }
 
@@ -230,6 +232,7 @@ impl Bus {
             script,
             shutdown,
             doubled: false,
+            late: false,
             again: None,
         }
     }
@@ -255,6 +258,11 @@ impl Consume for &mut Bus {
         if let Some(delivery) = self.again.take() {
             return Ok(Step::Batch(delivery));
         }
+        let gone = self.places.iter().find(|(_, place)| **place < self.oldest).map(|(id, place)| (*id, *place));
+        if let Some((partition, offset)) = gone {
+            self.places.remove(&partition);
+            return Err(Error::Gone { partition, offset, oldest: self.oldest });
+        }
         match self.delivery() {
             Some(delivery) => {
                 self.again = self.doubled.then(|| delivery.clone());
@@ -268,7 +276,7 @@ impl Consume for &mut Bus {
     }
 
     fn start(&mut self, partition: Partition, offset: Offset) -> Result<(), Error> {
-        if offset < self.oldest {
+        if offset < self.oldest && !self.late {
             return Err(Error::Gone { partition, offset, oldest: self.oldest });
         }
         self.places.insert(partition, offset);

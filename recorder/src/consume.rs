@@ -208,7 +208,9 @@ impl Recorder {
                 Err(event_log::Error::Closed) => break,
                 Err(event_log::Error::Gone { partition, oldest, .. }) => {
                     // what it had is lost: that is told of when something comes from behind it
-                    if let Err(error) = consumer.start(partition, oldest) {
+                    if self.lanes.contains_key(&partition)
+                        && let Err(error) = consumer.start(partition, oldest)
+                    {
                         self.trouble(&Error::Bus(error));
                     }
                 }
