@@ -44,29 +44,34 @@ impl Wanted<'_> {
 pub fn run(global: &Global, reader: &Reader, wanted: &Wanted<'_>, destination: &Destination) -> Result<(), Failure> {
     let Destination { format, to, bundle: proved, into, bundles } = destination;
     let content = if *bundles { Content::Bundle } else { Content::Export(*format) };
-    if let Some(path) = into {
-        return folder(global, reader, wanted, (path, content));
-    }
-    let (present, left_out) = present(reader, wanted)?;
-    let reader = block_on(async { Ok(reader.at_rest().await?) })?;
-    match (proved, to) {
-        (Some(path), _) => bundle(global, &reader, &present, path)?,
-        (None, Some(path)) => {
-            let mut file = WholeFile::create(path)?;
-            write(&reader, &present, *format, &mut file)?;
-            file.finish()?;
+    // one runtime for all: a store's connections do not outlive theirs
+    block_on(async {
+        let reader = &reader.at_rest().await?;
+        if let Some(path) = into {
+            return folder(global, reader, wanted, (path, content)).await;
         }
-        (None, None) => write(&reader, &present, *format, io::BufWriter::new(io::stdout()))?,
-    }
-    listed("left out", &left_out);
-    Ok(())
+        let (present, left_out) = present(reader, wanted).await?;
+        match (proved, to) {
+            (Some(path), _) => bundle(global, reader, &present, path).await?,
+            (None, Some(path)) => {
+                let mut file = WholeFile::create(path)?;
+                write(reader, &present, *format, &mut file).await?;
+                file.finish()?;
+            }
+            (None, None) => write(reader, &present, *format, io::BufWriter::new(io::stdout())).await?,
+        }
+        listed("left out", &left_out);
+        Ok(())
+    })
 }
 
 /// Which of the sessions are there, and why the others are not.
-fn present(reader: &Reader, wanted: &Wanted<'_>) -> Result<(Vec<SessionId>, BTreeMap<SessionId, String>), Failure> {
+async fn present(
+    reader: &Reader,
+    wanted: &Wanted<'_>,
+) -> Result<(Vec<SessionId>, BTreeMap<SessionId, String>), Failure> {
     let mut sessions = wanted.sessions();
-    let asked = sessions.iter().copied().collect();
-    let absent = block_on(async { Ok(reader.absent(&asked).await?) })?;
+    let absent = reader.absent(&sessions.iter().copied().collect()).await?;
     sessions.retain(|session| !absent.contains_key(session));
     let demanded = matches!(wanted, Wanted::Named(_)) || sessions.is_empty();
     match absent.first_key_value() {
@@ -98,30 +103,26 @@ fn shown(progress: &Arc<Progress>, total: usize) -> Option<Shown> {
 }
 
 /// Writes one session after the other; only one is in memory at a time.
-fn write(reader: &Reader, sessions: &[SessionId], format: Format, out: impl Write + Send) -> Result<(), Failure> {
+async fn write(reader: &Reader, sessions: &[SessionId], format: Format, out: impl Write + Send) -> Result<(), Failure> {
     let progress = Arc::new(Progress::default());
     let _shown = shown(&progress, sessions.len());
-    block_on(async {
-        let mut exporter = Exporter::new(format, out)?;
-        for one in sessions {
-            let events = session::events(reader, *one).await?;
-            exporter.session(&events)?;
-            progress.read(events.len() as u64);
-        }
-        Ok(exporter.finish()?)
-    })
+    let mut exporter = Exporter::new(format, out)?;
+    for one in sessions {
+        let events = session::events(reader, *one).await?;
+        exporter.session(&events)?;
+        progress.read(events.len() as u64);
+    }
+    Ok(exporter.finish()?)
 }
 
 /// Writes a bundle of sessions, and says how it is proved.
-fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path) -> Result<(), Failure> {
+async fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path) -> Result<(), Failure> {
     let (now, progress) = (Clock::system().now_micros(), Arc::new(Progress::default()));
     let mut file = WholeFile::create(path)?;
     let shown = shown(&progress, sessions.len());
-    let written = block_on(async {
-        bundle::write(reader, sessions, now, &progress, &mut file).await.map_err(|error| match error {
-            bundle::Error::Archive(error) => session::unknown(error),
-            other => other.into(),
-        })
+    let written = bundle::write(reader, sessions, now, &progress, &mut file).await.map_err(|error| match error {
+        bundle::Error::Archive(error) => session::unknown(error),
+        other => other.into(),
     })?;
     file.finish()?;
     drop(shown);
@@ -151,7 +152,7 @@ fn bundle(global: &Global, reader: &Reader, sessions: &[SessionId], path: &Path)
 }
 
 /// Writes a file for each session, and goes on where an earlier run ended.
-fn folder(
+async fn folder(
     global: &Global,
     reader: &Reader,
     wanted: &Wanted<'_>,
@@ -161,7 +162,7 @@ fn folder(
     let mut folder = Folder::open(path, content, wanted.question())?;
     let (now, progress) = (Clock::system().now_micros(), Arc::new(Progress::default()));
     let shown = shown(&progress, sessions.len());
-    let exported = block_on(async { Ok(folder.export(reader, &sessions, now, &progress).await?) })?;
+    let exported = folder.export(reader, &sessions, now, &progress).await?;
     drop(shown);
     let Exported { written, kept, partial, sealed, left_out, failed } = &exported;
     let text = || {
