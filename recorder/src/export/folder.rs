@@ -350,7 +350,8 @@ async fn one(
         Err(error) => return concerned(error),
     };
     if let (Some(why), true, true) = (&sealed, readable, path.exists()) {
-        return Ok(Outcome::LeftOut(format!("its file was written when it could be read; it is sealed now: {why}")));
+        let kept = "its file was written when it could be read; remove that to have it as it is now, sealed";
+        return Ok(Outcome::LeftOut(format!("{kept}: {why}")));
     }
     out.finish().map_err(refused)?;
     let (bytes, sha256) = hashed(&path).map_err(refused)?;

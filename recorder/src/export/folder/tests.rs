@@ -8,6 +8,7 @@ use crate::consume::tests::archived;
 use crate::testing::faulty::{Faulty, Way};
 use crate::testing::{Node, session, signer, whole};
 use object_store::{ObjectStore, ObjectStoreExt as _, local::LocalFileSystem, memory::InMemory};
+use schemas::event::{Body, PayloadCodec};
 use schemas::{Event, EventBatch};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -214,6 +215,35 @@ fn a_session_that_cannot_be_read_keeps_no_other_from_it() {
             assert_eq!((exported.written, exported.kept, exported.failed.len()), (2, 2, 0));
         });
     }
+}
+
+#[test]
+fn what_could_be_read_is_not_replaced_by_what_is_sealed() {
+    block_on(async {
+        let (folder, store) = (tempfile::tempdir().unwrap(), store().await);
+        run(&folder, CSV, &store).await.unwrap();
+        let (files, lines) = (there(&folder), list(&folder));
+        let mut rest = whole(session(3), 3).split_off(4);
+        for event in &mut rest {
+            if let Body::Statement(statement) = &mut event.body {
+                statement.text.codec = PayloadCodec::SealedZstd;
+            }
+        }
+        goes_on(&store, &rest).await;
+        let exported = run(&folder, CSV, &store).await.unwrap();
+        assert_eq!((exported.written, exported.kept), (0, 3));
+        let why = &exported.left_out[&session(3)];
+        assert!(why.starts_with("its file was written when it could be read"), "{why}");
+        assert!(why.ends_with("no key file is configured in [sealing]"), "{why}");
+        assert!((there(&folder), list(&folder)) == (files, lines), "nothing is changed");
+        // as it says
+        fs::remove_file(folder.path().join(format!("{}.csv", session(3)))).unwrap();
+        for _ in 0..2 {
+            let exported = run(&folder, CSV, &store).await.unwrap();
+            assert_eq!((exported.written, exported.kept, &exported.partial), (1, 3, &of([3])), "its key may come");
+            assert!(exported.sealed.contains_key(&session(3)) && exported.left_out.is_empty(), "{exported:?}");
+        }
+    });
 }
 
 #[test]
