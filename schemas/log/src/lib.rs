@@ -235,7 +235,10 @@ pub enum Error {
         oldest: Offset,
     },
     /// The offset lies beyond the end: the consumer's commit belongs to another log. The partition rests.
-    #[error("partition {partition} ends at {end}, before offset {offset}: the consumer's commit is of another log")]
+    #[error(
+        "partition {partition} ends at {end}, before offset {offset}, which is the next to be read: what was read is of another \
+         log; restore that one, or begin with an empty archive and index (docs/archive.md)"
+    )]
     Ahead {
         /// The partition.
         partition: Partition,
