@@ -1,3 +1,5 @@
+//! An index from the archive is the one that the bus would have made; it fills what the bus has let go of.
+
 use super::*;
 use crate::consume::tests::{everything, expected, index, same};
 use crate::testing::{Bus, traffic};
